@@ -1,1 +1,16 @@
-//! (being built)
+//! Values that travel: between client and server, between threads, to the log.
+//! Their bytes are `wire`'s and `storage`'s business.
+
+mod effect;
+pub mod lane;
+mod request;
+mod response;
+mod txn;
+
+pub use effect::{Effect, EffectKind, WatchEvent, WatchEventKind};
+pub use request::{
+    AddWatchMode, AuthPacket, ConnectRequest, CreateOp, MultiOp, MultiReadOp, ReadOp,
+    WatchRemovalKind, WatchesToSet, WriteOp,
+};
+pub use response::{ConnectResponse, MultiReadResult, MultiResult, Outcome, WriteResult};
+pub use txn::{SubTxn, Txn, TxnBody, TxnDigest, TxnHeader};

@@ -1,1 +1,1 @@
-//! (being built)
+//! Typed events, metrics and their names. No output here.

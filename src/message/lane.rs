@@ -1,0 +1,84 @@
+//! What threads say to each other: `Submit` from a worker to the ensemble thread, `Deliver` back.
+
+use super::{ConnectResponse, Effect, Outcome, WriteOp};
+use crate::types::{ConnId, Id, SessionId, WorkerIndex, Xid, Zxid};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+/// When a session was last heard from, milliseconds of the monotonic clock. Written by the worker that holds the
+/// connection, read by the ensemble thread before it lets a bucket expire.
+pub type LastHeard = Arc<AtomicU64>;
+
+/// A connection, named so that the ensemble thread can answer it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnRef {
+    pub worker: WorkerIndex,
+    pub conn: ConnId,
+}
+
+/// From a worker to the ensemble thread.
+#[derive(Debug)]
+pub enum Submit {
+    /// A write of an established session.
+    Write {
+        from: ConnRef,
+        session: SessionId,
+        xid: Xid,
+        op: WriteOp,
+        ids: Arc<[Id]>,
+    },
+    /// closeSession asked by the client.
+    CloseSession {
+        from: ConnRef,
+        session: SessionId,
+        xid: Xid,
+    },
+    /// A new session; `timeout_ms` is already clamped.
+    CreateSession {
+        from: ConnRef,
+        timeout_ms: i32,
+        read_only: Option<bool>,
+    },
+    /// A known session on a new connection; the password was checked.
+    Reattach {
+        from: ConnRef,
+        session: SessionId,
+        timeout_ms: i32,
+        read_only: Option<bool>,
+    },
+    /// The connection is gone; its session lives on until it expires.
+    Disconnected { from: ConnRef, session: SessionId },
+}
+
+/// From the ensemble thread to one worker: answers, in the order of their transactions.
+#[derive(Debug)]
+pub enum Reply {
+    Write {
+        conn: ConnId,
+        xid: Xid,
+        outcome: Outcome,
+    },
+    /// Reply to closeSession; the connection is closed behind it.
+    SessionClosed { conn: ConnId, xid: Xid, zxid: Zxid },
+    /// A session was created or taken over; `last_heard` is to be updated whenever the client is heard from.
+    Connected {
+        conn: ConnId,
+        response: ConnectResponse,
+        last_heard: LastHeard,
+    },
+    Refused {
+        conn: ConnId,
+        response: ConnectResponse,
+    },
+    /// Close without a packet: expired, or taken over by another connection.
+    Close { conn: ConnId },
+}
+
+/// Everything one batch of transactions means to the workers, built once and shared: `replies[w]` are worker w's.
+/// It is put on every lane before the version it is tagged with is published.
+#[derive(Debug)]
+pub struct Deliver {
+    /// The version that a worker must have pinned, or a later one, before it delivers this.
+    pub version: u64,
+    pub effects: Vec<Effect>,
+}
