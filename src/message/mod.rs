@@ -5,6 +5,7 @@ mod effect;
 pub mod lane;
 mod request;
 mod response;
+mod snapshot_node;
 mod txn;
 
 pub use effect::{Effect, EffectKind, WatchEvent, WatchEventKind};
@@ -13,4 +14,5 @@ pub use request::{
     WatchRemovalKind, WatchesToSet, WriteOp,
 };
 pub use response::{ConnectResponse, MultiReadResult, MultiResult, Outcome, WriteResult};
+pub use snapshot_node::SnapshotNode;
 pub use txn::{SubTxn, Txn, TxnBody, TxnDigest, TxnHeader};

@@ -1,1 +1,8 @@
-//! (being built)
+//! Bytes of the wire and of log entries: jute records in and out (client-protocol sheet §2).
+//! Slices in, values out, and back; no sockets, no files.
+
+mod reader;
+mod writer;
+
+pub use reader::{BadBytes, Found, Reader};
+pub use writer::Writer;
