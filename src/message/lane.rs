@@ -20,32 +20,13 @@ pub struct ConnRef {
 #[derive(Debug)]
 pub enum Submit {
     /// A write of an established session.
-    Write {
-        from: ConnRef,
-        session: SessionId,
-        xid: Xid,
-        op: WriteOp,
-        ids: Arc<[Id]>,
-    },
+    Write { from: ConnRef, session: SessionId, xid: Xid, op: WriteOp, ids: Arc<[Id]> },
     /// closeSession asked by the client.
-    CloseSession {
-        from: ConnRef,
-        session: SessionId,
-        xid: Xid,
-    },
+    CloseSession { from: ConnRef, session: SessionId, xid: Xid },
     /// A new session; `timeout_ms` is already clamped.
-    CreateSession {
-        from: ConnRef,
-        timeout_ms: i32,
-        read_only: Option<bool>,
-    },
+    CreateSession { from: ConnRef, timeout_ms: i32, read_only: Option<bool> },
     /// A known session on a new connection; the password was checked.
-    Reattach {
-        from: ConnRef,
-        session: SessionId,
-        timeout_ms: i32,
-        read_only: Option<bool>,
-    },
+    Reattach { from: ConnRef, session: SessionId, timeout_ms: i32, read_only: Option<bool> },
     /// The connection is gone; its session lives on until it expires.
     Disconnected { from: ConnRef, session: SessionId },
 }
@@ -59,7 +40,11 @@ pub enum Reply {
         outcome: Outcome,
     },
     /// Reply to closeSession; the connection is closed behind it.
-    SessionClosed { conn: ConnId, xid: Xid, zxid: Zxid },
+    SessionClosed {
+        conn: ConnId,
+        xid: Xid,
+        zxid: Zxid,
+    },
     /// A session was created or taken over; `last_heard` is to be updated whenever the client is heard from.
     Connected {
         conn: ConnId,
@@ -71,7 +56,9 @@ pub enum Reply {
         response: ConnectResponse,
     },
     /// Close without a packet: expired, or taken over by another connection.
-    Close { conn: ConnId },
+    Close {
+        conn: ConnId,
+    },
 }
 
 /// Everything one batch of transactions means to the workers, built once and shared: `replies[w]` are worker w's.

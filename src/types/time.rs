@@ -8,9 +8,7 @@ pub struct Instant {
 
 impl Instant {
     pub fn from_millis(millis: u64) -> Instant {
-        Instant {
-            micros: millis * 1000,
-        }
+        Instant { micros: millis * 1000 }
     }
 
     pub fn millis(self) -> u64 {
@@ -18,9 +16,7 @@ impl Instant {
     }
 
     pub fn plus_millis(self, millis: u64) -> Instant {
-        Instant {
-            micros: self.micros + millis * 1000,
-        }
+        Instant { micros: self.micros + millis * 1000 }
     }
 
     /// Microseconds since `earlier`, 0 if that lies ahead.
