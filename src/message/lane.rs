@@ -61,11 +61,21 @@ pub enum Reply {
     },
 }
 
-/// Everything one batch of transactions means to the workers, built once and shared: `replies[w]` are worker w's.
+/// Everything one batch of transactions means to one worker; it takes one slot on the ring.
 /// It is put on every lane before the version it is tagged with is published.
 #[derive(Debug)]
 pub struct Deliver {
     /// The version that a worker must have pinned, or a later one, before it delivers this.
     pub version: u64,
-    pub effects: Vec<Effect>,
+    /// In the order of their transactions; the same for every worker.
+    pub effects: Arc<Vec<Effect>>,
+    /// This worker's own, in the order of their transactions.
+    pub replies: Vec<Reply>,
+}
+
+impl Deliver {
+    /// Memory this holds while it waits, bytes, roughly.
+    pub fn bytes(&self) -> usize {
+        size_of::<Deliver>() + self.replies.len() * size_of::<Reply>() + self.effects.len() * size_of::<Effect>()
+    }
 }

@@ -28,3 +28,10 @@ impl Instant {
 /// Wall clock, milliseconds since 1970, as stored in ctime and mtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct WallMillis(pub i64);
+
+/// Both clocks, read once at the beginning of a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Now {
+    pub mono: Instant,
+    pub wall: WallMillis,
+}
