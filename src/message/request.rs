@@ -156,19 +156,9 @@ pub struct CreateOp {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MultiOp {
     Create(CreateOp),
-    Delete {
-        path: Option<String>,
-        version: i32,
-    },
-    SetData {
-        path: Option<String>,
-        data: Option<Vec<u8>>,
-        version: i32,
-    },
-    Check {
-        path: Option<String>,
-        version: i32,
-    },
+    Delete { path: Option<String>, version: i32 },
+    SetData { path: Option<String>, data: Option<Vec<u8>>, version: i32 },
+    Check { path: Option<String>, version: i32 },
 }
 
 /// opcode 100; handled at the connection.
