@@ -29,11 +29,7 @@ struct Entry {
 impl ExpiryQueue {
     pub fn new(tick_ms: u64) -> ExpiryQueue {
         assert!(tick_ms > 0, "a tick must last");
-        ExpiryQueue {
-            tick_ms,
-            entries: HashMap::new(),
-            buckets: BTreeMap::new(),
-        }
+        ExpiryQueue { tick_ms, entries: HashMap::new(), buckets: BTreeMap::new() }
     }
 
     /// The session expires with the bucket that ends next after `expires_at`; any earlier setting is replaced.
@@ -42,13 +38,7 @@ impl ExpiryQueue {
         match self.entries.get_mut(&session) {
             Some(entry) if entry.queued_ms <= expires_ms => entry.expires_ms = expires_ms,
             _ => {
-                self.entries.insert(
-                    session,
-                    Entry {
-                        expires_ms,
-                        queued_ms: expires_ms,
-                    },
-                );
+                self.entries.insert(session, Entry { expires_ms, queued_ms: expires_ms });
                 self.buckets.entry(expires_ms).or_default().push(session);
             }
         }

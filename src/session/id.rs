@@ -14,9 +14,7 @@ impl SessionIds {
     /// `clock_ms` must be later at every start of this server; its low 40 bits count.
     pub fn new(server: ServerId, clock_ms: u64) -> SessionIds {
         let clock = ((clock_ms << 24) >> 8) as i64;
-        SessionIds {
-            next: clock | (server.0 << 56),
-        }
+        SessionIds { next: clock | (server.0 << 56) }
     }
 
     /// A fresh id. The value that marks containers in `ephemeralOwner` is never an id, nor is 0.
