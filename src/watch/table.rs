@@ -138,7 +138,6 @@ impl Index {
         let entry = self
             .0
             .find_entry(spread(hash), |(_, kept)| *kept == slot)
-            .ok()
             .expect("what is in a list is in the index");
         entry.remove();
     }
