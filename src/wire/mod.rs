@@ -2,6 +2,7 @@
 //! Slices in, values out, and back; no sockets, no files.
 
 mod reader;
+pub mod txn;
 mod writer;
 
 pub use reader::{BadBytes, Found, Reader};
