@@ -144,7 +144,8 @@ fn fill_with_zeros(file: &File, head: &[u8], bytes: u64) -> io::Result<()> {
 
 /// Takes the blocks first: a full disk shows before anything is written. Filesystems that cannot are left to the writes.
 fn reserve(file: &File, bytes: u64) -> io::Result<()> {
-    let length = libc::off_t::try_from(bytes).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
+    let length =
+        libc::off_t::try_from(bytes).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
     // SAFETY: a plain system call on an open descriptor.
     if unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, length) } == 0 {
         return Ok(());
@@ -236,7 +237,10 @@ mod tests {
         assert_eq!(&bytes[..4], b"head");
         assert!(bytes[4..].iter().all(|b| *b == 0));
         assert!(file.metadata().unwrap().blocks() * 512 >= 100_000);
-        assert!(create_zeroed(&path, b"", 1).is_err(), "never over an existing file");
+        assert!(
+            create_zeroed(&path, b"", 1).is_err(),
+            "never over an existing file"
+        );
     }
 
     #[test]

@@ -54,16 +54,20 @@ impl MappedWindow {
 
     /// Mapped memory from `offset` to the end of the window, sliding it there first if need be.
     fn window_at(&mut self, file: &File, file_bytes: u64, offset: u64) -> io::Result<&mut [u8]> {
-        let is_inside = |map: &MmapMut| {
-            offset >= self.start && offset < self.start + map.len() as u64
-        };
+        let is_inside =
+            |map: &MmapMut| offset >= self.start && offset < self.start + map.len() as u64;
         if !self.map.as_ref().is_some_and(is_inside) {
             self.map = None; // never two windows at once
             self.start = offset - offset % WINDOW_ALIGN_BYTES;
             let length = (file_bytes - self.start).min(self.bytes_max as u64) as usize;
             // SAFETY: the file is ours alone (data_dir.rs locks the directory) and is not shortened while mapped:
             // its owner unmaps before it trims.
-            let map = unsafe { MmapOptions::new().offset(self.start).len(length).map_mut(file)? };
+            let map = unsafe {
+                MmapOptions::new()
+                    .offset(self.start)
+                    .len(length)
+                    .map_mut(file)?
+            };
             // Touched ahead, so that a write never waits for a page to be read. Older kernels just fault later.
             let _ = map.advise(memmap2::Advice::PopulateRead);
             self.map = Some(map);
@@ -87,7 +91,9 @@ mod tests {
         let mut window = MappedWindow::new(128 << 10);
         let pattern: Vec<u8> = (0..size as usize).map(|i| (i % 251) as u8).collect();
         for (index, chunk) in pattern.chunks(70_000).enumerate() {
-            window.write(&file, size, index as u64 * 70_000, chunk).unwrap();
+            window
+                .write(&file, size, index as u64 * 70_000, chunk)
+                .unwrap();
         }
         window.write(&file, size, 5, b"again").unwrap();
         window.unmap();

@@ -89,12 +89,12 @@ fn close_session_is_told_apart_from_a_digest_without_list() {
         (None, digest(0x51c6_d660))
     );
     let zero_digest = with("00000002 0000000000000000");
-    assert_eq!(
-        (paths(&zero_digest), zero_digest.digest),
-        (None, digest(0))
-    );
+    assert_eq!((paths(&zero_digest), zero_digest.digest), (None, digest(0)));
     let empty_list = with("00000000");
-    assert_eq!((paths(&empty_list), empty_list.digest), (Some(vec![]), None));
+    assert_eq!(
+        (paths(&empty_list), empty_list.digest),
+        (Some(vec![]), None)
+    );
     let both = with("00000001 00000004 2f612f65 00000002 0000000051c6d660");
     assert_eq!(
         (paths(&both), both.digest),
@@ -117,8 +117,14 @@ fn what_is_no_transaction_is_refused() {
         ("00000002 ffffffff", "a null path"),
         ("00000002 00000000", "an empty path"),
         ("00000002 00000002 2f61 00", "one byte too many"),
-        ("0000000e 00000001 0000000e 00000004 00000000", "a multi in a multi"),
-        ("0000000e 00000001 00000002 ffffffff", "a multi entry without record"),
+        (
+            "0000000e 00000001 0000000e 00000004 00000000",
+            "a multi in a multi",
+        ),
+        (
+            "0000000e 00000001 00000002 ffffffff",
+            "a multi entry without record",
+        ),
         ("0000000e 7fffffff 00000002", "more entries than bytes"),
     ] {
         let bytes = hex(&format!("{head}{rest}"));
@@ -128,8 +134,10 @@ fn what_is_no_transaction_is_refused() {
 
 #[test]
 fn an_acl_id_with_surrogates_stays_readable() {
-    let bytes = hex("0100001623f20000 00000001 0000000000000002 000001a2024f9a7b 00000007 00000002 2f61
-        00000001 0000001f 00000006 646967657374 00000006 eda0bdedb880 00000001");
+    let bytes = hex(
+        "0100001623f20000 00000001 0000000000000002 000001a2024f9a7b 00000007 00000002 2f61
+        00000001 0000001f 00000006 646967657374 00000006 eda0bdedb880 00000001",
+    );
     let TxnBody::SetAcl { acl, .. } = decode(&bytes).unwrap().body else {
         panic!()
     };
@@ -155,16 +163,24 @@ fn any_plain_body() -> impl Strategy<Value = TxnBody> {
     let delete_op = prop_oneof![Just(OpCode::Delete), Just(OpCode::DeleteContainer)];
     let set_op = prop_oneof![Just(OpCode::SetData), Just(OpCode::Reconfig)];
     prop_oneof![
-        (create_op, any_path(), any_data(), any_acl(), any::<bool>(), any::<i32>()).prop_map(
-            |(op, path, data, acl, ephemeral, parent_cversion)| TxnBody::Create {
-                op,
-                path,
-                data,
-                acl,
-                ephemeral,
-                parent_cversion
-            }
-        ),
+        (
+            create_op,
+            any_path(),
+            any_data(),
+            any_acl(),
+            any::<bool>(),
+            any::<i32>()
+        )
+            .prop_map(|(op, path, data, acl, ephemeral, parent_cversion)| {
+                TxnBody::Create {
+                    op,
+                    path,
+                    data,
+                    acl,
+                    ephemeral,
+                    parent_cversion,
+                }
+            }),
         (any_path(), any_data(), any_acl(), any::<i32>()).prop_map(
             |(path, data, acl, parent_cversion)| TxnBody::CreateContainer {
                 path,
@@ -173,15 +189,22 @@ fn any_plain_body() -> impl Strategy<Value = TxnBody> {
                 parent_cversion
             }
         ),
-        (any_path(), any_data(), any_acl(), any::<i32>(), any::<i64>()).prop_map(
-            |(path, data, acl, parent_cversion, ttl_ms)| TxnBody::CreateTtl {
-                path,
-                data,
-                acl,
-                parent_cversion,
-                ttl_ms
-            }
-        ),
+        (
+            any_path(),
+            any_data(),
+            any_acl(),
+            any::<i32>(),
+            any::<i64>()
+        )
+            .prop_map(
+                |(path, data, acl, parent_cversion, ttl_ms)| TxnBody::CreateTtl {
+                    path,
+                    data,
+                    acl,
+                    parent_cversion,
+                    ttl_ms
+                }
+            ),
         (delete_op, any_path()).prop_map(|(op, path)| TxnBody::Delete { op, path }),
         (set_op, any_path(), any_data(), any::<i32>()).prop_map(|(op, path, data, version)| {
             TxnBody::SetData {
@@ -191,15 +214,18 @@ fn any_plain_body() -> impl Strategy<Value = TxnBody> {
                 version,
             }
         }),
-        (any_path(), any_acl(), any::<i32>())
-            .prop_map(|(path, acl, version)| TxnBody::SetAcl { path, acl, version }),
+        (any_path(), any_acl(), any::<i32>()).prop_map(|(path, acl, version)| TxnBody::SetAcl {
+            path,
+            acl,
+            version
+        }),
         any::<i32>().prop_map(TxnBody::Error),
     ]
 }
 
 fn any_body() -> impl Strategy<Value = TxnBody> {
-    let check = (any_path(), any::<i32>())
-        .prop_map(|(path, version)| TxnBody::Check { path, version });
+    let check =
+        (any_path(), any::<i32>()).prop_map(|(path, version)| TxnBody::Check { path, version });
     let in_multi = prop_oneof![any_plain_body(), check].prop_map(|body| SubTxn { body });
     let paths = proptest::collection::vec(any_path(), 0..4);
     prop_oneof![
