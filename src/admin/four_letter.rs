@@ -141,6 +141,14 @@ mod tests {
     }
 
     #[test]
+    fn every_word_has_its_row_in_the_manual() {
+        let page = include_str!("../../docs/compatibility.md");
+        for word in Word::ALL {
+            assert!(page.contains(&format!("\n| {} ", word.name())), "{word:?}");
+        }
+    }
+
+    #[test]
     fn the_whitelist() {
         let instead = |word, whitelist: &FourLetterWhitelist| match gate(word, whitelist, true) {
             Gate::Instead(text) => text,

@@ -228,3 +228,40 @@ pub struct Environment {
 
 /// What `gtmk` says on a ZooKeeper that was not told otherwise. The mask is kept for those who ask; no output hangs on it.
 pub const TRACE_MASK_DEFAULT: i64 = 306;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_opcode_has_its_row_in_the_manual() {
+        let page = include_str!("../../docs/compatibility.md");
+        for op in OpCode::ALL {
+            let row = format!("\n| {} | ", op.code());
+            let name = page
+                .split_once(&row)
+                .map(|(_, rest)| rest.split(' ').next());
+            let expected = format!("{op:?}");
+            let said = name.flatten().unwrap_or_default();
+            assert!(said.eq_ignore_ascii_case(&expected), "{expected}: {said}");
+        }
+    }
+
+    #[test]
+    fn labels_as_zookeeper_3_9_5_shows_them() {
+        for (code, label) in [
+            (15, "CREA"),
+            (3, "EXIS"),
+            (12, "GETC"),
+            (9, "SYNC"),
+            (22, "MLTR"),
+            (105, "STW2"),
+            (104, "GETACN"),
+            (107, "HOMI"),
+            (-11, "CLOS"),
+        ] {
+            let op = OpCode::from_code(code).unwrap();
+            assert_eq!(last_op_label(op), label);
+        }
+    }
+}
