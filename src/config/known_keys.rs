@@ -3,6 +3,8 @@
 //! The table is the one place that decides which keys are used, which are ignored and why, and which are still to come;
 //! `docs/compatibility.md` is tested against it. Defaults are ZooKeeper's.
 
+#[cfg(test)]
+mod manual;
 mod table;
 mod value;
 
