@@ -2,6 +2,7 @@
 //! What the bytes mean is `storage`'s business. Everything here blocks, except that a `Synced` descriptor may be
 //! handed to the ring.
 
+use std::sync::Arc;
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -20,7 +21,7 @@ const ZERO_BURST_BYTES: u64 = 1 << 20;
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
-    handle: File,
+    handle: Arc<File>,
 }
 
 impl Directory {
@@ -31,8 +32,13 @@ impl Directory {
             .open(path)?;
         Ok(Directory {
             path: path.to_owned(),
-            handle,
+            handle: Arc::new(handle),
         })
+    }
+
+    /// For a sync that somebody else carries out.
+    pub fn file(&self) -> &Arc<File> {
+        &self.handle
     }
 
     pub fn path(&self) -> &Path {

@@ -62,8 +62,8 @@ pub struct Worker {
     /// Connections not being read from.
     held: Vec<ConnId>,
     pub(super) next_idle_look: Instant,
-    /// Number of the last question of an operator that this worker answered; see `ask.rs`.
-    pub(super) questions_answered: u64,
+    /// State of the desk that this worker has looked at; see `ask.rs`.
+    pub(super) desk_changes_seen: u64,
 }
 
 impl Worker {
@@ -85,7 +85,7 @@ impl Worker {
             dirty: Vec::new(),
             held: Vec::new(),
             next_idle_look: Instant::default(),
-            questions_answered: 0,
+            desk_changes_seen: 0,
         }
     }
 }
@@ -119,7 +119,7 @@ impl WorkerTurn for Worker {
     }
 
     fn has_work(&self) -> bool {
-        self.lane.has_delivers() || self.desk.last_question() != self.questions_answered
+        self.lane.has_delivers() || self.desk.changes() != self.desk_changes_seen
     }
 
     fn alarm(&self) -> &Alarm {

@@ -90,6 +90,12 @@ impl FlushTicket {
         self.sync_needed
     }
 
+    /// What is to be synced, the file last.
+    pub fn files(&self) -> Vec<Arc<File>> {
+        let directory = self.directory.as_ref().map(|directory| directory.file().clone());
+        directory.into_iter().chain([self.file.clone()]).collect()
+    }
+
     /// To be fdatasync'ed. Open as long as the ticket lives.
     pub fn file_fd(&self) -> RawFd {
         self.file.as_raw_fd()
