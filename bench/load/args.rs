@@ -245,7 +245,7 @@ mod tests {
             ("--keys 100000001", "--keys"),
             ("--seconds 0", "--seconds"),
             ("--seconds NaN", "--seconds"),
-            ("--warmup-seconds -1", "--warmup-seconds"),
+            ("--warmup-seconds=-1", "--warmup-seconds"),
             ("--rate 0", "--rate"),
             ("--rate 10 --burst 0", "--burst"),
             ("--burst 4", "--rate"),

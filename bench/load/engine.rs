@@ -21,7 +21,7 @@ use crate::workload::Workload;
 /// How often stalls, pings, progress and interruption are looked at.
 const TICK_NS: u64 = 100_000_000;
 /// Sessions are closed politely at the end, but nobody waits long for it.
-const CLOSE_SECONDS_MAX: u64 = 5;
+const CLOSE_NS_MAX: u64 = 5_000_000_000;
 /// Set by the signal handler; the engine stops at its next tick and the partial result is printed.
 pub static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
@@ -305,7 +305,7 @@ impl Engine {
     /// Closes the sessions, so that they do not expire in the middle of somebody's next run.
     pub fn close(mut self) {
         let mut unmeasured = Meter::new();
-        let deadline_ns = self.clock.now_ns() + CLOSE_SECONDS_MAX * 1_000_000_000;
+        let deadline_ns = self.clock.now_ns() + CLOSE_NS_MAX.min(self.timeout_ns);
         for index in 0..self.connections.len() {
             let connection = &mut self.connections[index];
             if connection.open {

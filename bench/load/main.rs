@@ -17,6 +17,8 @@ mod progress;
 mod report;
 mod run;
 mod session;
+#[cfg(test)]
+mod tests;
 mod wire;
 mod workload;
 

@@ -30,6 +30,7 @@ struct Client {
     received: Vec<u8>,
     out: Vec<u8>,
     has_session: bool,
+    watches_writable: bool,
 }
 
 impl NullServer {
@@ -75,12 +76,7 @@ impl NullServer {
             socket.set_nonblocking(true)?;
             socket.set_nodelay(true)?;
             self.poller.add(&socket, self.clients.len() as u64)?;
-            self.clients.push(Some(Client {
-                socket,
-                received: Vec::new(),
-                out: Vec::new(),
-                has_session: false,
-            }));
+            self.clients.push(Some(Client::new(socket)));
         }
     }
 
@@ -89,10 +85,14 @@ impl NullServer {
             return Ok(());
         };
         if client.turn(buffer, &self.value) {
-            let wants_room = !client.out.is_empty();
+            let unsent = !client.out.is_empty();
+            if unsent == client.watches_writable {
+                return Ok(());
+            }
+            client.watches_writable = unsent;
             return self
                 .poller
-                .watch_writable(&client.socket, token as u64, wants_room);
+                .watch_writable(&client.socket, token as u64, unsent);
         }
         self.poller.remove(&client.socket)?;
         self.clients[token] = None;
@@ -101,6 +101,16 @@ impl NullServer {
 }
 
 impl Client {
+    fn new(socket: TcpStream) -> Client {
+        Client {
+            socket,
+            received: Vec::new(),
+            out: Vec::new(),
+            has_session: false,
+            watches_writable: false,
+        }
+    }
+
     /// False when the connection is to be dropped.
     fn turn(&mut self, buffer: &mut [u8], value: &[u8]) -> bool {
         match self.socket.read(buffer) {

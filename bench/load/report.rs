@@ -381,9 +381,9 @@ mod tests {
         let json = report.json();
         for part in [
             "\"rate\":500,",
-            "\"server_cpu_us_per_operation\":1000,",
+            "\"server_cpu_us_per_operation\":1000.000,",
             "\"generator_cores\":0.250",
-            "\"other_cores\":0.249",
+            "\"other_cores\":0.250",
             "\"errors\":{\"-101\":1}",
             "\"failure\":null",
         ] {
