@@ -50,6 +50,20 @@ TABLE = [
 ]
 
 
+class NullServer:
+    """The generator's own server, as `generate` and the book want to see one."""
+
+    name = "null"
+
+    def __init__(self, process):
+        # "null server on 127.0.0.1:<port>, pid <pid>"
+        said = process.stdout.readline()
+        self.port, self.pid = int(said.split(":")[1].split(",")[0]), process.pid
+
+    def log_tail(self):
+        return "(the null server writes none)"
+
+
 class Bench:
     def __init__(self, load, arguments, book):
         self.load, self.arguments, self.book = load, arguments, book
@@ -70,6 +84,19 @@ class Bench:
             )
             self.book.add("table", server, round_number, {"row": row.name, **result})
         running.stop()
+
+    def ceiling(self):
+        """What the generator reaches against a server that does nothing: no figure of the table means more than this."""
+        process = subprocess.Popen([self.load, "--null-server", "0"], stdout=subprocess.PIPE, text=True)
+        try:
+            null = NullServer(process)
+            for depth in (1, 16):
+                sizes = ["--depth", str(depth), "--seconds", "3", "--warmup-seconds", "1"]
+                result = self.generate(null, "--workload", "get", *sizes)
+                self.book.add("ceiling", null, 1, {"row": f"get 64x{depth}", **result})
+        finally:
+            process.kill()
+            process.wait()
 
     def memory(self, server, round_number):
         running = server.start(server.fresh_data())

@@ -59,7 +59,7 @@ class Book:
         )
 
     def summary(self):
-        parts = [self.table(), self.memory(), self.restart(), self.stall(), self.noise()]
+        parts = [self.ceiling(), self.table(), self.memory(), self.restart(), self.stall(), self.noise()]
         return "\n\n".join(part for part in parts if part) or "nothing was measured"
 
     def values(self, test, server, figure, **where):
@@ -67,6 +67,16 @@ class Book:
         take = figure if callable(figure) else lambda line: line[figure]
         chosen = [line for line in self.lines if line["test"] == test and line["server"] == server]
         return [take(line) for line in chosen if all(line[key] == value for key, value in where.items())]
+
+    def ceiling(self):
+        lines = [
+            [line["row"], f"{line['rate']:,.0f}", f"{line['generator_cpu_us_per_operation']:.2f}", f"{line['generator_cores']:.2f}"]
+            for line in self.lines
+            if line["test"] == "ceiling"
+        ]
+        heading = ["workload", "ops/s", "generator CPU us/op", "generator cores"]
+        title = "The generator's own ceiling: the same requests against a server that does nothing but answer"
+        return title + "\n\n" + aligned([heading, *lines]) if lines else ""
 
     def table(self):
         lines = []
@@ -205,7 +215,7 @@ def aligned(rows):
 
 def brief(line):
     """One measurement in a few words, for the person who waits."""
-    if line["test"] == "table":
+    if line["test"] in ("table", "ceiling"):
         latency = next(iter(line["latency_us"].values()))
         cpu = line["server_cpu_us_per_operation"]
         return f"{line['row']:<10} {line['rate']:>11,.0f} ops/s {cpu:>7.2f} us CPU  p50 {latency['p50']:,.0f}  p99 {latency['p99']:,.0f} us"
