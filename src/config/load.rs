@@ -508,7 +508,7 @@ fn check_ensemble(
         .check_groups()
         .map_err(|why| ConfigError::new(at, why))?;
     for needed in ["initLimit", "syncLimit"] {
-        if s.given(needed).is_none() {
+        if s.u32(needed) == 0 {
             return Err(ConfigError::new(
                 at,
                 format!("{needed} is not set, an ensemble needs it"),

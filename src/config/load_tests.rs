@@ -1,4 +1,6 @@
 use super::*;
+use crate::config::known_keys::{KNOWN_KEYS, TLS_KEYS};
+use proptest::prelude::*;
 use std::collections::HashMap;
 
 /// Loads with files that exist only here; the config file is called `zoo.cfg`.
@@ -416,4 +418,40 @@ fn the_dynamic_file() {
         said(&[("zoo.cfg", &both)])
             .starts_with("zoo.cfg:4: server.1: must stand in the dynamic file")
     );
+}
+
+/// Values that are nearly right, for every key there is.
+fn odd_value() -> impl Strategy<Value = String> {
+    prop_oneof![
+        Just(String::new()),
+        "-?[0-9]{1,25}",
+        "(true|FALSE|yes|no|auto|\\*|gz|0x[0-9a-f]{1,20}|#|-|[0-9],[0-9]-[0-9]{1,6})",
+        "[a-z\\[\\]:;|.0-9-]{0,30}",
+        any::<String>(),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn any_values_are_used_or_refused_with_their_place(
+        lines in proptest::collection::vec((0usize..1000, odd_value()), 0..8),
+        my_id in "[0-9]{1,2}\\n?|",
+    ) {
+        let rows: Vec<_> = KNOWN_KEYS.iter().chain(TLS_KEYS).collect();
+        let mut text = "dataDir=/d\n".to_owned();
+        for (index, value) in lines {
+            let key = rows[index % rows.len()].name.replace('*', "1");
+            let value = value.replace(['\n', '\r', '\\'], " ");
+            text.push_str(&format!("{key}={value}\n"));
+        }
+        match load_files("", &[("zoo.cfg", &text), ("/d/myid", &my_id)]) {
+            Err(why) => prop_assert!(!why.reason.is_empty()),
+            Ok(loaded) => {
+                let s = loaded.settings;
+                prop_assert!(s.min_session_timeout_ms <= s.max_session_timeout_ms);
+                prop_assert!(s.tick_time_ms > 0 && s.snap_count >= 2 && s.jute_maxbuffer_extra_bytes >= 1024);
+                prop_assert!(s.membership.voters() <= 1);
+            }
+        }
+    }
 }

@@ -59,7 +59,7 @@ fn is_blank(byte: u8) -> bool {
 }
 
 /// Joins continued lines and drops blank lines and comments. A comment never continues, and what follows a
-/// continued line is not a comment, whatever it begins with.
+/// continued line is not a comment, whatever it begins with, unless there was nothing but the backslash.
 fn logical_lines(bytes: &[u8]) -> Vec<LogicalLine> {
     let mut lines = Vec::new();
     let mut open: Option<LogicalLine> = None;
@@ -69,7 +69,9 @@ fn logical_lines(bytes: &[u8]) -> Vec<LogicalLine> {
             .position(|&b| !is_blank(b))
             .unwrap_or(natural.len());
         let text = &natural[start..];
-        if open.is_none() && (text.is_empty() || matches!(text[0], b'#' | b'!')) {
+        let nothing_yet = open.as_ref().is_none_or(|line| line.bytes.is_empty());
+        if nothing_yet && (text.is_empty() || matches!(text[0], b'#' | b'!')) {
+            open = None;
             continue;
         }
         let line = open.get_or_insert_with(|| LogicalLine {
@@ -84,7 +86,7 @@ fn logical_lines(bytes: &[u8]) -> Vec<LogicalLine> {
             lines.extend(open.take());
         }
     }
-    lines.extend(open);
+    lines.extend(open.filter(|line| !line.bytes.is_empty()));
     lines
 }
 
@@ -248,6 +250,11 @@ mod tests {
         );
         assert_eq!(pairs(b"#c \\\nb=2").len(), 1, "a comment is not continued");
         assert_eq!(one(b"a=1\\"), kv("a", "1"));
+        assert_eq!(
+            pairs(b"\\\n#c\n\\\n\n\\"),
+            [],
+            "a backslash alone is nothing to continue"
+        );
     }
 
     #[test]
