@@ -121,11 +121,7 @@ impl Args {
         if self.servers.iter().any(String::is_empty) {
             return refuse("--servers: an address is empty; write host:port[,host:port...]".into());
         }
-        for (name, number) in [
-            ("--fill", self.fill),
-            ("--operations", self.operations),
-            ("--keys", Some(self.keys)),
-        ] {
+        for (name, number) in [("--fill", self.fill), ("--operations", self.operations), ("--keys", Some(self.keys))] {
             if number == Some(0) {
                 return refuse(format!("{name} 0: nothing would be measured"));
             }
@@ -139,53 +135,32 @@ impl Args {
             return refuse(format!("--seconds {}: must be above 0", self.seconds));
         }
         if !(self.warmup_seconds.is_finite() && self.warmup_seconds >= 0.0) {
-            return refuse(format!(
-                "--warmup-seconds {}: must be 0 or more",
-                self.warmup_seconds
-            ));
+            return refuse(format!("--warmup-seconds {}: must be 0 or more", self.warmup_seconds));
         }
         if !positive_seconds(self.timeout_seconds) {
-            return refuse(format!(
-                "--timeout-seconds {}: must be above 0",
-                self.timeout_seconds
-            ));
+            return refuse(format!("--timeout-seconds {}: must be above 0", self.timeout_seconds));
         }
-        if self
-            .rate
-            .is_some_and(|rate| !(rate.is_finite() && rate > 0.0))
-        {
+        if self.rate.is_some_and(|rate| !(rate.is_finite() && rate > 0.0)) {
             return refuse("--rate: must be above 0 operations per second".into());
         }
         if self.burst == 0 {
             return refuse("--burst 0: at least one operation per burst is needed".into());
         }
         if self.write_percent > 100 {
-            return refuse(format!(
-                "--write-percent {}: a percentage goes up to 100",
-                self.write_percent
-            ));
+            return refuse(format!("--write-percent {}: a percentage goes up to 100", self.write_percent));
         }
         if self.session_timeout_ms <= 0 {
-            return refuse(format!(
-                "--session-timeout-ms {}: must be above 0",
-                self.session_timeout_ms
-            ));
+            return refuse(format!("--session-timeout-ms {}: must be above 0", self.session_timeout_ms));
         }
         self.check_path()
     }
 
     fn check_path(&self) -> Result<(), Failure> {
-        let names_ok = self
-            .path
-            .strip_prefix('/')
-            .is_some_and(|names| names.split('/').all(is_plain_name));
+        let names_ok = self.path.strip_prefix('/').is_some_and(|names| names.split('/').all(is_plain_name));
         if names_ok {
             return Ok(());
         }
-        let text = format!(
-            "--path {:?}: must be absolute, below the root, without a slash at its end",
-            self.path
-        );
+        let text = format!("--path {:?}: must be absolute, below the root, without a slash at its end", self.path);
         Err(Failure::Usage(text))
     }
 
@@ -195,11 +170,7 @@ impl Args {
 
     /// What the run is called in the report.
     pub fn workload_name(&self) -> &'static str {
-        if self.fill.is_some() {
-            "fill"
-        } else {
-            self.workload.as_str()
-        }
+        if self.fill.is_some() { "fill" } else { self.workload.as_str() }
     }
 }
 
@@ -221,10 +192,7 @@ mod tests {
     #[test]
     fn defaults_are_the_table_of_the_readme() {
         let args = check("").expect("defaults are valid");
-        assert_eq!(
-            (args.connections, args.depth, args.keys, args.value_bytes),
-            (64, 1, 10_000, 100)
-        );
+        assert_eq!((args.connections, args.depth, args.keys, args.value_bytes), (64, 1, 10_000, 100));
         assert_eq!(args.workload_name(), "get");
     }
 

@@ -142,9 +142,7 @@ impl Connection {
         let read = match self.socket.read(&mut scratch.0[kept..]) {
             Ok(0) => return Err(Ended::ByServer),
             Ok(bytes) => bytes,
-            Err(error)
-                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
-            {
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
                 return Ok(());
             }
             Err(error) => return Err(ended_by(error)),
@@ -153,9 +151,8 @@ impl Connection {
         self.last_received_ns = now_ns;
         scratch.0[..kept].copy_from_slice(&self.partial);
         self.partial.clear();
-        let rest = self.take_replies(&scratch.0[..kept + read], |in_flight, header| {
-            on_reply(now_ns, in_flight, header)
-        })?;
+        let rest =
+            self.take_replies(&scratch.0[..kept + read], |in_flight, header| on_reply(now_ns, in_flight, header))?;
         self.partial.extend_from_slice(rest);
         Ok(())
     }
@@ -170,28 +167,16 @@ impl Connection {
             match wire::cut_reply(bytes) {
                 Cut::More => return Ok(bytes),
                 Cut::Foreign { payload_bytes } => {
-                    return Err(Ended::Foreign(format!(
-                        "a reply frame of {payload_bytes} bytes"
-                    )));
+                    return Err(Ended::Foreign(format!("a reply frame of {payload_bytes} bytes")));
                 }
-                Cut::Reply {
-                    header,
-                    bytes: frame_bytes,
-                } => {
+                Cut::Reply { header, bytes: frame_bytes } => {
                     bytes = &bytes[frame_bytes..];
                     if header.xid < 0 {
                         continue; // a ping's answer or an event; nobody waits for it
                     }
-                    let Some(in_flight) = self
-                        .in_flight
-                        .pop_front()
-                        .filter(|_| header.xid == self.expected_xid)
-                    else {
+                    let Some(in_flight) = self.in_flight.pop_front().filter(|_| header.xid == self.expected_xid) else {
                         let expected = self.expected_xid;
-                        return Err(Ended::Foreign(format!(
-                            "a reply to xid {} instead of {expected}",
-                            header.xid
-                        )));
+                        return Err(Ended::Foreign(format!("a reply to xid {} instead of {expected}", header.xid)));
                     };
                     self.expected_xid = successor(self.expected_xid);
                     on_reply(in_flight, header);
@@ -214,9 +199,7 @@ fn successor(xid: i32) -> i32 {
 
 fn ended_by(error: io::Error) -> Ended {
     match error.kind() {
-        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted => {
-            Ended::ByServer
-        }
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted => Ended::ByServer,
         _ => Ended::Socket(error),
     }
 }

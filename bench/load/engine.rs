@@ -38,11 +38,7 @@ pub struct Limits {
 
 impl Limits {
     pub fn operations(count: u64) -> Limits {
-        Limits {
-            until_ns: u64::MAX,
-            operations_max: count,
-            drain: true,
-        }
+        Limits { until_ns: u64::MAX, operations_max: count, drain: true }
     }
 }
 
@@ -81,9 +77,7 @@ impl Engine {
     pub fn new(sessions: Sessions, timeout: Duration) -> Result<Engine, Failure> {
         let poller = Poller::new().map_err(Failure::system("creating an epoll instance"))?;
         for (token, connection) in sessions.connections.iter().enumerate() {
-            poller
-                .add(connection, token as u64)
-                .map_err(Failure::system("watching a socket"))?;
+            poller.add(connection, token as u64).map_err(Failure::system("watching a socket"))?;
         }
         Ok(Engine {
             open: sessions.connections.len(),
@@ -111,13 +105,7 @@ impl Engine {
         meter: &mut Meter,
         progress: &mut Progress,
     ) -> Result<(), Failure> {
-        let mut drive = Drive {
-            workload,
-            pace,
-            meter,
-            limits,
-            left: limits.operations_max,
-        };
+        let mut drive = Drive { workload, pace, meter, limits, left: limits.operations_max };
         let mut now_ns = self.clock.now_ns();
         for index in 0..self.connections.len() {
             self.send(index, now_ns, &mut drive)?;
@@ -132,16 +120,9 @@ impl Engine {
                 self.tick(now_ns, &mut drive)?;
                 progress.show(now_ns, drive.meter);
             }
-            let until_ns = if now_ns < limits.until_ns {
-                limits.until_ns
-            } else {
-                u64::MAX
-            };
+            let until_ns = if now_ns < limits.until_ns { limits.until_ns } else { u64::MAX };
             let wake_ns = tick_ns.min(until_ns).min(next_due_ns(drive.pace));
-            let ready = self
-                .poller
-                .wait(wake_ns.saturating_sub(now_ns))
-                .map_err(Failure::system("waiting"))?;
+            let ready = self.poller.wait(wake_ns.saturating_sub(now_ns)).map_err(Failure::system("waiting"))?;
             for index in 0..ready {
                 self.turn(self.poller.ready(index), &mut drive)?;
             }
@@ -164,11 +145,7 @@ impl Engine {
         let Pace::Open { timetable, .. } = &*drive.pace else {
             return false;
         };
-        let mut open = self
-            .connections
-            .iter()
-            .enumerate()
-            .filter(|(_, connection)| connection.open);
+        let mut open = self.connections.iter().enumerate().filter(|(_, connection)| connection.open);
         open.any(|(index, _)| timetable.next_ns(index) < drive.limits.until_ns)
     }
 
@@ -187,11 +164,7 @@ impl Engine {
                 || clock.now_ns(),
                 |now_ns, request, header| {
                     *in_flight -= 1;
-                    meter.record(
-                        request.kind,
-                        header.error_code,
-                        now_ns.saturating_sub(request.since_ns),
-                    );
+                    meter.record(request.kind, header.error_code, now_ns.saturating_sub(request.since_ns));
                 },
             );
             if let Err(ended) = received {
@@ -253,18 +226,14 @@ impl Engine {
         self.open -= 1;
         self.in_flight -= connection.in_flight() as u64;
         meter.lost += connection.in_flight() as u64;
-        self.poller
-            .remove(connection)
-            .map_err(Failure::system("unwatching a socket"))?;
+        self.poller.remove(connection).map_err(Failure::system("unwatching a socket"))?;
         let what = format!("{}: {ended}", connection.server);
         if let Ended::Foreign(_) = ended {
             return Err(Failure::NotZooKeeper(what));
         }
         if self.open == 0 {
             let total = self.connections.len();
-            return Err(Failure::Lost(format!(
-                "all {total} connections are lost; the last: {what}"
-            )));
+            return Err(Failure::Lost(format!("all {total} connections are lost; the last: {what}")));
         }
         self.first_loss.get_or_insert(what);
         Ok(())
@@ -297,9 +266,7 @@ impl Engine {
             return Ok(());
         }
         let (seconds, total) = (self.timeout_ns as f64 / 1e9, self.connections.len());
-        Err(Failure::Lost(format!(
-            "no reply for {seconds} s on {stalled} of {total} connections"
-        )))
+        Err(Failure::Lost(format!("no reply for {seconds} s on {stalled} of {total} connections")))
     }
 
     /// Closes the sessions, so that they do not expire in the middle of somebody's next run.
@@ -320,11 +287,7 @@ impl Engine {
             };
             for event in 0..ready {
                 let index = self.poller.ready(event).token as usize;
-                let received = self.connections[index].receive(
-                    &mut self.scratch,
-                    || 0,
-                    |_, _, _| self.in_flight -= 1,
-                );
+                let received = self.connections[index].receive(&mut self.scratch, || 0, |_, _, _| self.in_flight -= 1);
                 let _ = match received {
                     // The answer to closeSession is nobody's in flight, hence foreign; both mean that it is done.
                     Err(ended) => self.lose(index, ended, &mut unmeasured),

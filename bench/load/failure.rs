@@ -18,10 +18,7 @@ pub enum Failure {
     #[error("{0}")]
     Usage(String),
     #[error("{what}: {source}")]
-    System {
-        what: String,
-        source: std::io::Error,
-    },
+    System { what: String, source: std::io::Error },
     #[error("{0}")]
     Unreachable(String),
     #[error("{0}")]

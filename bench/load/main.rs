@@ -63,11 +63,7 @@ fn start(args: &Args) -> Result<u8, Failure> {
         eprintln!("ringkeeper-load: connections were lost during the run; the first: {loss}");
         return Ok(exit_code::LOST);
     }
-    Ok(if outcome.meter.failed() > 0 {
-        exit_code::FAILED_OPERATIONS
-    } else {
-        exit_code::OK
-    })
+    Ok(if outcome.meter.failed() > 0 { exit_code::FAILED_OPERATIONS } else { exit_code::OK })
 }
 
 fn print_report(args: &Args, outcome: &run::Outcome) -> Result<(), Failure> {
@@ -78,24 +74,15 @@ fn print_report(args: &Args, outcome: &run::Outcome) -> Result<(), Failure> {
         (false, false) => report.table(),
     };
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(Failure::system("writing the report"))
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::system("writing the report"))
 }
 
 fn serve_nothing(port: u16, args: &Args) -> Result<u8, Failure> {
     let bound = null_server::NullServer::bind(port, workload::value(args.value_bytes));
     let server = bound.map_err(Failure::system(format!("listening on 127.0.0.1:{port}")))?;
-    let port = server
-        .port()
-        .map_err(Failure::system("asking for the port"))?;
-    println!(
-        "null server on 127.0.0.1:{port}, pid {}",
-        std::process::id()
-    );
-    server
-        .serve(&AtomicBool::new(false))
-        .map_err(Failure::system("serving"))?;
+    let port = server.port().map_err(Failure::system("asking for the port"))?;
+    println!("null server on 127.0.0.1:{port}, pid {}", std::process::id());
+    server.serve(&AtomicBool::new(false)).map_err(Failure::system("serving"))?;
     Ok(exit_code::OK)
 }
 
@@ -113,10 +100,7 @@ fn pin(cpu: usize) -> Result<(), Failure> {
     if result == 0 {
         return Ok(());
     }
-    Err(Failure::Usage(format!(
-        "--cpu {cpu}: {}",
-        std::io::Error::last_os_error()
-    )))
+    Err(Failure::Usage(format!("--cpu {cpu}: {}", std::io::Error::last_os_error())))
 }
 
 extern "C" fn on_signal(_signal: libc::c_int) {

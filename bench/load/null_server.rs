@@ -39,12 +39,7 @@ impl NullServer {
         listener.set_nonblocking(true)?;
         let poller = Poller::new()?;
         poller.add(&listener, LISTENER_TOKEN)?;
-        Ok(NullServer {
-            listener,
-            poller,
-            clients: Vec::new(),
-            value,
-        })
+        Ok(NullServer { listener, poller, clients: Vec::new(), value })
     }
 
     pub fn port(&self) -> io::Result<u16> {
@@ -90,9 +85,7 @@ impl NullServer {
                 return Ok(());
             }
             client.watches_writable = unsent;
-            return self
-                .poller
-                .watch_writable(&client.socket, token as u64, unsent);
+            return self.poller.watch_writable(&client.socket, token as u64, unsent);
         }
         self.poller.remove(&client.socket)?;
         self.clients[token] = None;
@@ -102,13 +95,7 @@ impl NullServer {
 
 impl Client {
     fn new(socket: TcpStream) -> Client {
-        Client {
-            socket,
-            received: Vec::new(),
-            out: Vec::new(),
-            has_session: false,
-            watches_writable: false,
-        }
+        Client { socket, received: Vec::new(), out: Vec::new(), has_session: false, watches_writable: false }
     }
 
     /// False when the connection is to be dropped.
@@ -150,14 +137,7 @@ impl Client {
         if !self.has_session {
             self.has_session = true;
             let timeout = frame.get(12..16).unwrap_or(&[0; 4]);
-            let parts: [&[u8]; 6] = [
-                &[0; 4],
-                timeout,
-                &1u64.to_be_bytes(),
-                &16u32.to_be_bytes(),
-                &[0; 16],
-                &[0],
-            ];
+            let parts: [&[u8]; 6] = [&[0; 4], timeout, &1u64.to_be_bytes(), &16u32.to_be_bytes(), &[0; 16], &[0]];
             return self.put(&parts);
         }
         let (Some(xid), Some(op)) = (frame.get(..4), int_at(frame, 4)) else {
@@ -166,14 +146,7 @@ impl Client {
         let header: [&[u8]; 3] = [xid, &[0; 8], &[0; 4]];
         let value_bytes = (value.len() as u32).to_be_bytes();
         match op {
-            op_code::GET_DATA => self.put(&[
-                header[0],
-                header[1],
-                header[2],
-                &value_bytes,
-                value,
-                &[0; STAT_BYTES],
-            ]),
+            op_code::GET_DATA => self.put(&[header[0], header[1], header[2], &value_bytes, value, &[0; STAT_BYTES]]),
             op_code::SET_DATA => self.put(&[header[0], header[1], header[2], &[0; STAT_BYTES]]),
             op_code::CREATE => {
                 let path_bytes = int_at(frame, 8).map_or(0, |bytes| bytes.max(0) as usize);
@@ -194,9 +167,7 @@ impl Client {
     fn put(&mut self, parts: &[&[u8]]) -> bool {
         let bytes: usize = parts.iter().map(|part| part.len()).sum();
         self.out.extend_from_slice(&(bytes as u32).to_be_bytes());
-        parts
-            .iter()
-            .for_each(|part| self.out.extend_from_slice(part));
+        parts.iter().for_each(|part| self.out.extend_from_slice(part));
         true
     }
 }

@@ -34,9 +34,7 @@ impl Timetable {
             start_ns,
             burst_interval_ns: burst as f64 * 1e9 / rate,
             burst,
-            next: (0..connections as u64)
-                .map(|connection| (connection, 0))
-                .collect(),
+            next: (0..connections as u64).map(|connection| (connection, 0)).collect(),
             cursor: 0,
         }
     }
@@ -84,21 +82,11 @@ mod tests {
         let mut timetable = Timetable::new(1_000, 2_000_000.0, 2, 2); // a burst of 2 each microsecond
         assert_eq!((timetable.next_ns(0), timetable.next_ns(1)), (1_000, 2_000));
         timetable.advance(0);
-        assert_eq!(
-            timetable.next_ns(0),
-            1_000,
-            "the second of the burst is planned with the first"
-        );
+        assert_eq!(timetable.next_ns(0), 1_000, "the second of the burst is planned with the first");
         timetable.advance(0);
         assert_eq!(timetable.next_ns(0), 3_000);
         assert_eq!(timetable.take_due(999), None);
-        assert_eq!(
-            (timetable.take_due(2_000), timetable.take_due(2_000)),
-            (Some(0), Some(1))
-        );
-        assert_eq!(
-            (timetable.take_due(2_000), timetable.cursor_ns()),
-            (None, 3_000)
-        );
+        assert_eq!((timetable.take_due(2_000), timetable.take_due(2_000)), (Some(0), Some(1)));
+        assert_eq!((timetable.take_due(2_000), timetable.cursor_ns()), (None, 3_000));
     }
 }

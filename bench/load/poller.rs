@@ -31,11 +31,7 @@ impl Poller {
         // SAFETY: a fresh, valid descriptor that nobody else owns.
         let epoll = unsafe { OwnedFd::from_raw_fd(epoll) };
         let empty = libc::epoll_event { events: 0, u64: 0 };
-        Ok(Poller {
-            epoll,
-            events: vec![empty; EVENTS_PER_WAIT_MAX],
-            ready: 0,
-        })
+        Ok(Poller { epoll, events: vec![empty; EVENTS_PER_WAIT_MAX], ready: 0 })
     }
 
     pub fn add(&self, socket: &impl AsRawFd, token: u64) -> io::Result<()> {
@@ -43,12 +39,7 @@ impl Poller {
     }
 
     /// Asks to be told, or no longer told, when the socket takes bytes again.
-    pub fn watch_writable(
-        &self,
-        socket: &impl AsRawFd,
-        token: u64,
-        writable: bool,
-    ) -> io::Result<()> {
+    pub fn watch_writable(&self, socket: &impl AsRawFd, token: u64, writable: bool) -> io::Result<()> {
         self.control(libc::EPOLL_CTL_MOD, socket.as_raw_fd(), token, writable)
     }
 
@@ -58,18 +49,10 @@ impl Poller {
 
     fn control(&self, operation: i32, socket: RawFd, token: u64, writable: bool) -> io::Result<()> {
         let write_interest = if writable { libc::EPOLLOUT } else { 0 };
-        let mut event = libc::epoll_event {
-            events: (libc::EPOLLIN | write_interest) as u32,
-            u64: token,
-        };
+        let mut event = libc::epoll_event { events: (libc::EPOLLIN | write_interest) as u32, u64: token };
         // SAFETY: `event` lives through the call; the kernel checks the descriptors.
-        let result =
-            unsafe { libc::epoll_ctl(self.epoll.as_raw_fd(), operation, socket, &mut event) };
-        if result < 0 {
-            Err(io::Error::last_os_error())
-        } else {
-            Ok(())
-        }
+        let result = unsafe { libc::epoll_ctl(self.epoll.as_raw_fd(), operation, socket, &mut event) };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
     /// Waits at most `timeout_ns` and returns how many sockets are ready. A signal counts as none ready.
@@ -94,11 +77,7 @@ impl Poller {
         self.ready = 0;
         if ready < 0 {
             let error = io::Error::last_os_error();
-            return if error.kind() == io::ErrorKind::Interrupted {
-                Ok(0)
-            } else {
-                Err(error)
-            };
+            return if error.kind() == io::ErrorKind::Interrupted { Ok(0) } else { Err(error) };
         }
         self.ready = ready as usize;
         Ok(self.ready)
@@ -108,9 +87,6 @@ impl Poller {
     pub fn ready(&self, index: usize) -> Ready {
         let event = self.events[..self.ready][index];
         let flags = event.events as i32;
-        Ready {
-            token: event.u64,
-            readable: flags & (libc::EPOLLIN | libc::EPOLLERR | libc::EPOLLHUP) != 0,
-        }
+        Ready { token: event.u64, readable: flags & (libc::EPOLLIN | libc::EPOLLERR | libc::EPOLLHUP) != 0 }
     }
 }

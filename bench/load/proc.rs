@@ -25,9 +25,7 @@ impl Sample {
         let (machine_busy_seconds, machine_stolen_seconds) = fs::read_to_string("/proc/stat")
             .ok()
             .and_then(|text| parse_machine_ticks(&text))
-            .map_or((0.0, 0.0), |(busy, stolen)| {
-                (busy / ticks_per_second(), stolen / ticks_per_second())
-            });
+            .map_or((0.0, 0.0), |(busy, stolen)| (busy / ticks_per_second(), stolen / ticks_per_second()));
         Sample {
             server_cpu_seconds: server_pid.and_then(process_cpu_seconds),
             own_cpu_seconds: own_cpu_seconds(),
@@ -48,9 +46,7 @@ pub struct Memory {
 pub fn check_pid(pid: u32) -> Result<(), Failure> {
     match process_cpu_seconds(pid) {
         Some(_) => Ok(()),
-        None => Err(Failure::Usage(format!(
-            "--pid {pid}: no such process (cannot read /proc/{pid}/stat)"
-        ))),
+        None => Err(Failure::Usage(format!("--pid {pid}: no such process (cannot read /proc/{pid}/stat)"))),
     }
 }
 
@@ -64,10 +60,7 @@ fn process_cpu_seconds(pid: u32) -> Option<f64> {
 }
 
 fn own_cpu_seconds() -> f64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is a valid place to write to.
     unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
@@ -86,26 +79,15 @@ fn parse_process_ticks(text: &str) -> Option<f64> {
 fn parse_memory(text: &str) -> Option<Memory> {
     let kib = |label: &str| {
         let line = text.lines().find(|line| line.starts_with(label))?;
-        line[label.len()..]
-            .split_ascii_whitespace()
-            .next()?
-            .parse()
-            .ok()
+        line[label.len()..].split_ascii_whitespace().next()?.parse().ok()
     };
-    Some(Memory {
-        resident_kib: kib("VmRSS:")?,
-        resident_kib_peak: kib("VmHWM:")?,
-    })
+    Some(Memory { resident_kib: kib("VmRSS:")?, resident_kib_peak: kib("VmHWM:")? })
 }
 
 /// (busy, stolen) ticks of the whole machine: `cpu user nice system idle iowait irq softirq steal ...`.
 fn parse_machine_ticks(text: &str) -> Option<(f64, f64)> {
     let line = text.lines().find(|line| line.starts_with("cpu "))?;
-    let ticks: Vec<f64> = line
-        .split_ascii_whitespace()
-        .skip(1)
-        .filter_map(|field| field.parse().ok())
-        .collect();
+    let ticks: Vec<f64> = line.split_ascii_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
     let [user, nice, system, _idle, _iowait, irq, softirq, stolen, ..] = ticks[..] else {
         return None;
     };
@@ -126,22 +108,13 @@ mod tests {
     #[test]
     fn memory_is_read_by_label() {
         let text = "Name:\tx\nVmPeak:\t 9 kB\nVmHWM:\t  300 kB\nVmRSS:\t  200 kB\n";
-        assert_eq!(
-            parse_memory(text),
-            Some(Memory {
-                resident_kib: 200,
-                resident_kib_peak: 300
-            })
-        );
+        assert_eq!(parse_memory(text), Some(Memory { resident_kib: 200, resident_kib_peak: 300 }));
         assert_eq!(parse_memory("Name:\tzombie\n"), None);
     }
 
     #[test]
     fn machine_ticks_leave_out_idle_and_iowait() {
-        assert_eq!(
-            parse_machine_ticks("cpu  1 2 3 400 500 6 7 8 0 0\ncpu0 1 1"),
-            Some((19.0, 8.0))
-        );
+        assert_eq!(parse_machine_ticks("cpu  1 2 3 400 500 6 7 8 0 0\ncpu0 1 1"), Some((19.0, 8.0)));
     }
 
     #[test]

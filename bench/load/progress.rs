@@ -26,15 +26,7 @@ const REDRAW_NS: u64 = 500_000_000;
 impl Progress {
     pub fn new(quiet: bool) -> Progress {
         let shown = !quiet && std::io::stderr().is_terminal();
-        Progress {
-            shown,
-            phase: "",
-            start_ns: 0,
-            goal: Goal::Seconds(0.0),
-            last_ns: 0,
-            last_answered: 0,
-            dirty: false,
-        }
+        Progress { shown, phase: "", start_ns: 0, goal: Goal::Seconds(0.0), last_ns: 0, last_answered: 0, dirty: false }
     }
 
     pub fn begin(&mut self, phase: &'static str, goal: Goal, now_ns: u64) {
@@ -56,8 +48,7 @@ impl Progress {
             }
         };
         let (phase, errors, lost) = (self.phase, meter.failed(), meter.lost);
-        let line =
-            format!("\r\x1b[K{phase}: {position}, {rate:.0} ops/s, {errors} errors, {lost} lost");
+        let line = format!("\r\x1b[K{phase}: {position}, {rate:.0} ops/s, {errors} errors, {lost} lost");
         // Progress is a courtesy: a terminal that is gone must not end the run.
         let _ = std::io::stderr().write_all(line.as_bytes());
     }

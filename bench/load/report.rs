@@ -9,8 +9,7 @@ use crate::proc::{Memory, Sample};
 use crate::wire::error_code;
 use crate::workload::OpKind;
 
-pub const PERCENTILES: [(&str, f64); 4] =
-    [("p50", 50.0), ("p90", 90.0), ("p99", 99.0), ("p99.9", 99.9)];
+pub const PERCENTILES: [(&str, f64); 4] = [("p50", 50.0), ("p90", 90.0), ("p99", 99.0), ("p99.9", 99.9)];
 
 pub struct Report<'a> {
     pub args: &'a Args,
@@ -49,8 +48,7 @@ impl Report<'_> {
     }
 
     fn stolen_cores(&self) -> f64 {
-        (self.after.machine_stolen_seconds - self.before.machine_stolen_seconds)
-            / self.elapsed_seconds.max(1e-9)
+        (self.after.machine_stolen_seconds - self.before.machine_stolen_seconds) / self.elapsed_seconds.max(1e-9)
     }
 
     fn cpu_us_per_operation(&self, cpu_seconds: f64) -> f64 {
@@ -65,77 +63,44 @@ impl Report<'_> {
         let mut out = self.heading();
         let (count, seconds) = (grouped(self.meter.answered_ok), self.elapsed_seconds);
         let rate = grouped(self.rate() as u64);
-        line(
-            &mut out,
-            format_args!("  rate        {rate} ops/s ({count} in {seconds:.2} s)"),
-        );
+        line(&mut out, format_args!("  rate        {rate} ops/s ({count} in {seconds:.2} s)"));
         self.latency_lines(&mut out);
         if let (Some(pid), Some(cpu)) = (self.args.pid, self.server_cpu_seconds()) {
             let (per_operation, cores) = (self.cpu_us_per_operation(cpu), self.cores(cpu));
             line(
                 &mut out,
-                format_args!(
-                    "  server      {per_operation:.2} us CPU per operation, {cores:.2} cores (pid {pid})"
-                ),
+                format_args!("  server      {per_operation:.2} us CPU per operation, {cores:.2} cores (pid {pid})"),
             );
         }
         if let Some(memory) = self.memory {
             let mib = |kib: u64| kib as f64 / 1024.0;
             let (resident, peak) = (mib(memory.resident_kib), mib(memory.resident_kib_peak));
-            line(
-                &mut out,
-                format_args!("              {resident:.1} MiB resident, peak {peak:.1} MiB"),
-            );
+            line(&mut out, format_args!("              {resident:.1} MiB resident, peak {peak:.1} MiB"));
         }
         let own = self.own_cpu_seconds();
         let (per_operation, cores) = (self.cpu_us_per_operation(own), self.cores(own));
-        line(
-            &mut out,
-            format_args!("  generator   {per_operation:.2} us CPU per operation, {cores:.2} cores"),
-        );
+        line(&mut out, format_args!("  generator   {per_operation:.2} us CPU per operation, {cores:.2} cores"));
         let (other, stolen) = (self.other_cores(), self.stolen_cores());
-        let whose = if self.args.pid.is_some() {
-            "others"
-        } else {
-            "all others"
-        };
-        line(
-            &mut out,
-            format_args!(
-                "  {whose:<11} {other:.2} cores busy, {stolen:.2} stolen by the hypervisor"
-            ),
-        );
+        let whose = if self.args.pid.is_some() { "others" } else { "all others" };
+        line(&mut out, format_args!("  {whose:<11} {other:.2} cores busy, {stolen:.2} stolen by the hypervisor"));
         self.error_lines(&mut out);
         out
     }
 
     fn heading(&self) -> String {
         let args = self.args;
-        let (name, connections, depth, bytes) = (
-            args.workload_name(),
-            args.connections,
-            args.depth,
-            args.value_bytes,
-        );
-        let pace = args.rate.map_or("closed loop".to_owned(), |rate| {
-            format!("{rate} ops/s planned, bursts of {}", args.burst)
-        });
+        let (name, connections, depth, bytes) = (args.workload_name(), args.connections, args.depth, args.value_bytes);
+        let pace = args
+            .rate
+            .map_or("closed loop".to_owned(), |rate| format!("{rate} ops/s planned, bursts of {}", args.burst));
         let keys = args.fill.unwrap_or(args.keys);
         let servers = args.servers.join(",");
-        format!(
-            "{name}: {connections} connections x {depth} in flight, {pace}, {keys} keys of {bytes} B, {servers}\n"
-        )
+        format!("{name}: {connections} connections x {depth} in flight, {pace}, {keys} keys of {bytes} B, {servers}\n")
     }
 
     fn latency_lines(&self, out: &mut String) {
-        let names: String = PERCENTILES
-            .iter()
-            .map(|(name, _)| format!("{name:>10}"))
-            .collect();
-        line(
-            out,
-            format_args!("  latency us{names}{:>10}{:>10}", "max", "mean"),
-        );
+        let names: String = PERCENTILES.iter().map(|(name, _)| format!("{name:>10}")).collect();
+        line(out, format_args!("  latency us{names}{:>10}{:>10}", "max", "mean"));
         for kind in OpKind::ALL {
             let latency = self.meter.latency_ns(kind);
             if latency.is_empty() {
@@ -143,22 +108,10 @@ impl Report<'_> {
             }
             let values: String = PERCENTILES
                 .iter()
-                .map(|(_, percentile)| {
-                    format!(
-                        "{:>10.1}",
-                        latency.value_at_percentile(*percentile) as f64 / 1e3
-                    )
-                })
+                .map(|(_, percentile)| format!("{:>10.1}", latency.value_at_percentile(*percentile) as f64 / 1e3))
                 .collect();
-            let (name, max, mean) = (
-                kind.name(),
-                latency.max() as f64 / 1e3,
-                latency.mean() / 1e3,
-            );
-            line(
-                out,
-                format_args!("    {name:<8}{values}{max:>10.1}{mean:>10.1}"),
-            );
+            let (name, max, mean) = (kind.name(), latency.max() as f64 / 1e3, latency.mean() / 1e3);
+            line(out, format_args!("    {name:<8}{values}{max:>10.1}{mean:>10.1}"));
         }
     }
 
@@ -174,9 +127,7 @@ impl Report<'_> {
             let (connections, operations) = (self.connections_lost, self.meter.lost);
             line(
                 out,
-                format_args!(
-                    "  lost        {connections} connections, {operations} operations in flight on them"
-                ),
+                format_args!("  lost        {connections} connections, {operations} operations in flight on them"),
             );
         }
     }
@@ -199,23 +150,11 @@ impl Report<'_> {
         out.number("connections_lost", self.connections_lost as f64);
         out.number("operations_lost", self.meter.lost as f64);
         let server_cpu = self.server_cpu_seconds();
-        out.optional(
-            "server_cpu_us_per_operation",
-            server_cpu.map(|cpu| self.cpu_us_per_operation(cpu)),
-        );
+        out.optional("server_cpu_us_per_operation", server_cpu.map(|cpu| self.cpu_us_per_operation(cpu)));
         out.optional("server_cores", server_cpu.map(|cpu| self.cores(cpu)));
-        out.optional(
-            "server_resident_kib",
-            self.memory.map(|memory| memory.resident_kib as f64),
-        );
-        out.optional(
-            "server_resident_kib_peak",
-            self.memory.map(|memory| memory.resident_kib_peak as f64),
-        );
-        out.number(
-            "generator_cpu_us_per_operation",
-            self.cpu_us_per_operation(self.own_cpu_seconds()),
-        );
+        out.optional("server_resident_kib", self.memory.map(|memory| memory.resident_kib as f64));
+        out.optional("server_resident_kib_peak", self.memory.map(|memory| memory.resident_kib_peak as f64));
+        out.number("generator_cpu_us_per_operation", self.cpu_us_per_operation(self.own_cpu_seconds()));
         out.number("generator_cores", self.cores(self.own_cpu_seconds()));
         out.number("other_cores", self.other_cores());
         out.number("stolen_cores", self.stolen_cores());
@@ -341,18 +280,12 @@ mod tests {
         object.number("whole", 12.0);
         object.number("part", 1.23456);
         object.number("none", f64::NAN);
-        assert_eq!(
-            object.finish(),
-            "{\"a\\\"b\":\"line\\u000abreak\\\\\",\"whole\":12,\"part\":1.235,\"none\":null}"
-        );
+        assert_eq!(object.finish(), "{\"a\\\"b\":\"line\\u000abreak\\\\\",\"whole\":12,\"part\":1.235,\"none\":null}");
     }
 
     #[test]
     fn thousands_are_grouped() {
-        assert_eq!(
-            [0, 999, 1_000, 1_234_567].map(grouped),
-            ["0", "999", "1,000", "1,234,567"]
-        );
+        assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
     }
 
     #[test]
@@ -389,10 +322,6 @@ mod tests {
         ] {
             assert!(json.contains(part), "{part} in {json}");
         }
-        assert!(
-            report.table().contains("1 x -101 NONODE"),
-            "{}",
-            report.table()
-        );
+        assert!(report.table().contains("1 x -101 NONODE"), "{}", report.table());
     }
 }

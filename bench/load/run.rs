@@ -92,21 +92,10 @@ impl Run<'_> {
             let until_ns = start_ns + nanoseconds(args.warmup_seconds);
             // Where the measured part counts each operation, none of the warm-up may reach into it.
             let drain = args.operations.is_some() || args.rate.is_some();
-            let limits = Limits {
-                until_ns,
-                operations_max: u64::MAX,
-                drain,
-            };
-            self.progress
-                .begin("warm-up", Goal::Seconds(args.warmup_seconds), start_ns);
+            let limits = Limits { until_ns, operations_max: u64::MAX, drain };
+            self.progress.begin("warm-up", Goal::Seconds(args.warmup_seconds), start_ns);
             let mut pace = self.pace(start_ns);
-            self.engine.drive(
-                &mut workload,
-                &mut pace,
-                limits,
-                &mut Meter::new(),
-                &mut self.progress,
-            )?;
+            self.engine.drive(&mut workload, &mut pace, limits, &mut Meter::new(), &mut self.progress)?;
         }
         Ok(workload)
     }
@@ -122,9 +111,7 @@ impl Run<'_> {
         }
         if args.workload == WorkloadName::Create {
             // A parent of this run's own: names must be new, also after an earlier run.
-            let since_epoch = SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .unwrap_or_default();
+            let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             let parent = format!("{path}/create-{}", since_epoch.as_millis());
             self.make_parents(&parent)?;
             return Ok(Workload::create(&parent, &self.value));
@@ -142,11 +129,7 @@ impl Run<'_> {
 
     /// Creates `path` and every parent of it.
     fn make_parents(&mut self, path: &str) -> Result<(), Failure> {
-        let ends = path
-            .char_indices()
-            .skip(1)
-            .filter(|(_, character)| *character == '/')
-            .map(|(at, _)| at);
+        let ends = path.char_indices().skip(1).filter(|(_, character)| *character == '/').map(|(at, _)| at);
         for end in ends.chain([path.len()]) {
             self.set_up_with(Workload::node(&path[..end]), 1)?;
         }
@@ -166,29 +149,18 @@ impl Run<'_> {
     /// Runs `count` operations of a setup workload and says how many found their znode existing.
     fn set_up_with(&mut self, mut workload: Workload, count: u64) -> Result<u64, Failure> {
         let mut meter = Meter::new();
-        self.progress
-            .begin("setup", Goal::Operations(count), self.engine.clock.now_ns());
+        self.progress.begin("setup", Goal::Operations(count), self.engine.clock.now_ns());
         let mut pace = Pace::Closed { depth: SETUP_DEPTH };
-        self.engine.drive(
-            &mut workload,
-            &mut pace,
-            Limits::operations(count),
-            &mut meter,
-            &mut self.progress,
-        )?;
+        self.engine.drive(&mut workload, &mut pace, Limits::operations(count), &mut meter, &mut self.progress)?;
         let existed = meter.errors.remove(&error_code::NODE_EXISTS).unwrap_or(0);
         if let Some((code, count)) = meter.errors.iter().next() {
             let (path, name) = (&self.args.path, error_code::name(*code));
-            let text = format!(
-                "setup below {path}: the server answered {count} requests with {code} {name}"
-            );
+            let text = format!("setup below {path}: the server answered {count} requests with {code} {name}");
             return Err(Failure::Refused(text));
         }
         if meter.lost > 0 {
             let loss = self.engine.first_loss.clone().unwrap_or_default();
-            return Err(Failure::Lost(format!(
-                "connections were lost during the setup: {loss}"
-            )));
+            return Err(Failure::Lost(format!("connections were lost during the setup: {loss}")));
         }
         Ok(existed)
     }
@@ -197,10 +169,7 @@ impl Run<'_> {
         let (depth, args) = (self.args.depth, self.args);
         match args.rate {
             None => Pace::Closed { depth },
-            Some(rate) => Pace::Open {
-                depth,
-                timetable: Timetable::new(start_ns, rate, args.burst, args.connections),
-            },
+            Some(rate) => Pace::Open { depth, timetable: Timetable::new(start_ns, rate, args.burst, args.connections) },
         }
     }
 
@@ -213,25 +182,14 @@ impl Run<'_> {
             Some(count) => (Limits::operations(count), Goal::Operations(count)),
             None => {
                 let until_ns = start_ns + nanoseconds(args.seconds);
-                let limits = Limits {
-                    until_ns,
-                    operations_max: u64::MAX,
-                    drain: args.rate.is_some(),
-                };
+                let limits = Limits { until_ns, operations_max: u64::MAX, drain: args.rate.is_some() };
                 (limits, Goal::Seconds(args.seconds))
             }
         };
         self.progress.begin(args.workload_name(), goal, start_ns);
-        let mut pace = if args.fill.is_some() {
-            Pace::Closed {
-                depth: args.depth.max(SETUP_DEPTH),
-            }
-        } else {
-            self.pace(start_ns)
-        };
-        let driven = self
-            .engine
-            .drive(workload, &mut pace, limits, &mut meter, &mut self.progress);
+        let mut pace =
+            if args.fill.is_some() { Pace::Closed { depth: args.depth.max(SETUP_DEPTH) } } else { self.pace(start_ns) };
+        let driven = self.engine.drive(workload, &mut pace, limits, &mut meter, &mut self.progress);
         let elapsed_seconds = (self.engine.clock.now_ns() - start_ns) as f64 / 1e9;
         let after = Sample::take(args.pid);
         self.progress.clear();

@@ -29,16 +29,9 @@ pub struct Sessions {
 }
 
 pub fn open(plan: &Plan) -> Result<Sessions, Failure> {
-    let servers: Vec<Server> = plan
-        .servers
-        .iter()
-        .map(|name| Server::resolve(name))
-        .collect::<Result<_, _>>()?;
+    let servers: Vec<Server> = plan.servers.iter().map(|name| Server::resolve(name)).collect::<Result<_, _>>()?;
     raise_descriptor_limit(plan.connections)?;
-    let mut sessions = Sessions {
-        connections: Vec::with_capacity(plan.connections),
-        timeout_ms: i32::MAX,
-    };
+    let mut sessions = Sessions { connections: Vec::with_capacity(plan.connections), timeout_ms: i32::MAX };
     while sessions.connections.len() < plan.connections {
         let opened = sessions.connections.len();
         let batch = HANDSHAKES_AT_ONCE.min(plan.connections - opened);
@@ -64,29 +57,15 @@ struct Server {
 impl Server {
     fn resolve(name: &str) -> Result<Server, Failure> {
         let resolved = name.to_socket_addrs().or_else(|error| {
-            let has_port = name
-                .rsplit_once(':')
-                .is_some_and(|(_, port)| !port.is_empty() && !name.ends_with(']'));
-            if has_port {
-                Err(error)
-            } else {
-                (name, CLIENT_PORT_DEFAULT).to_socket_addrs()
-            }
+            let has_port = name.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty() && !name.ends_with(']'));
+            if has_port { Err(error) } else { (name, CLIENT_PORT_DEFAULT).to_socket_addrs() }
         });
-        let addresses: Vec<SocketAddr> = resolved
-            .map_err(|error| Failure::Usage(format!("--servers {name}: {error}")))?
-            .collect();
+        let addresses: Vec<SocketAddr> =
+            resolved.map_err(|error| Failure::Usage(format!("--servers {name}: {error}")))?.collect();
         // A name such as localhost may stand for an address of each family; servers often listen on IPv4 only.
-        let address = addresses
-            .iter()
-            .find(|address| address.is_ipv4())
-            .or(addresses.first());
-        let address =
-            *address.ok_or_else(|| Failure::Usage(format!("--servers {name}: no address")))?;
-        Ok(Server {
-            name: name.to_owned(),
-            address,
-        })
+        let address = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
+        let address = *address.ok_or_else(|| Failure::Usage(format!("--servers {name}: no address")))?;
+        Ok(Server { name: name.to_owned(), address })
     }
 }
 
@@ -98,40 +77,22 @@ struct Handshake<'a> {
 
 impl<'a> Handshake<'a> {
     fn begin(server: &'a Server, index: usize, plan: &Plan) -> Result<Handshake<'a>, Failure> {
-        let socket =
-            TcpStream::connect_timeout(&server.address, plan.timeout).map_err(|error| {
-                let name = &server.name;
-                let what = match error.kind() {
-                    ErrorKind::ConnectionRefused if index == 0 => {
-                        "nothing listens there".to_owned()
-                    }
-                    ErrorKind::TimedOut => format!(
-                        "no answer to the connection attempt within {:?}",
-                        plan.timeout
-                    ),
-                    _ => error.to_string(),
-                };
-                Failure::Unreachable(format!(
-                    "cannot connect to {name} (connection {}): {what}",
-                    index + 1
-                ))
-            })?;
+        let socket = TcpStream::connect_timeout(&server.address, plan.timeout).map_err(|error| {
+            let name = &server.name;
+            let what = match error.kind() {
+                ErrorKind::ConnectionRefused if index == 0 => "nothing listens there".to_owned(),
+                ErrorKind::TimedOut => format!("no answer to the connection attempt within {:?}", plan.timeout),
+                _ => error.to_string(),
+            };
+            Failure::Unreachable(format!("cannot connect to {name} (connection {}): {what}", index + 1))
+        })?;
         if server.address.ip().is_loopback() {
             choose_cheapest_congestion_control(&socket);
         }
-        let handshake = Handshake {
-            socket,
-            server,
-            index,
-        };
-        handshake
-            .socket
-            .set_read_timeout(Some(plan.timeout))
-            .map_err(Failure::system("setting a read timeout"))?;
+        let handshake = Handshake { socket, server, index };
+        handshake.socket.set_read_timeout(Some(plan.timeout)).map_err(Failure::system("setting a read timeout"))?;
         let request = wire::connect_request(plan.session_timeout_ms);
-        (&handshake.socket)
-            .write_all(&request)
-            .map_err(|error| handshake.broken(&error, plan))?;
+        (&handshake.socket).write_all(&request).map_err(|error| handshake.broken(&error, plan))?;
         Ok(handshake)
     }
 
@@ -161,19 +122,10 @@ impl<'a> Handshake<'a> {
     }
 
     /// `read_exact` under one deadline, so that a server which dribbles bytes cannot hold us.
-    fn read_until(
-        &self,
-        mut buffer: &mut [u8],
-        deadline: Instant,
-        plan: &Plan,
-    ) -> Result<(), Failure> {
+    fn read_until(&self, mut buffer: &mut [u8], deadline: Instant, plan: &Plan) -> Result<(), Failure> {
         while !buffer.is_empty() {
-            let left = deadline
-                .saturating_duration_since(Instant::now())
-                .max(Duration::from_millis(1));
-            self.socket
-                .set_read_timeout(Some(left))
-                .map_err(Failure::system("setting a read timeout"))?;
+            let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            self.socket.set_read_timeout(Some(left)).map_err(Failure::system("setting a read timeout"))?;
             match (&self.socket).read(buffer) {
                 Ok(0) => return Err(self.broken(&ErrorKind::UnexpectedEof.into(), plan)),
                 Ok(bytes) => buffer = &mut buffer[bytes..],
@@ -191,15 +143,11 @@ impl<'a> Handshake<'a> {
                 "{name} accepted connection {number} of {of} but did not answer the ZooKeeper handshake within {:?}",
                 plan.timeout
             )),
-            ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
-                Failure::Refused(format!(
-                    "{name} closed connection {number} of {of} during the handshake: is it serving, and does it allow that \
+            ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Failure::Refused(format!(
+                "{name} closed connection {number} of {of} during the handshake: is it serving, and does it allow that \
                  many connections from one address (maxClientCnxns, 60 by default; 0 is no limit)?"
-                ))
-            }
-            _ => Failure::Unreachable(format!(
-                "handshake with {name} (connection {number} of {of}): {error}"
             )),
+            _ => Failure::Unreachable(format!("handshake with {name} (connection {number} of {of}): {error}")),
         }
     }
 
@@ -234,13 +182,9 @@ const DESCRIPTORS_SPARE: u64 = 32;
 /// Lifts the soft limit of open files to what the run needs; says so plainly where the hard limit is below.
 fn raise_descriptor_limit(connections: usize) -> Result<(), Failure> {
     let needed = connections as u64 + DESCRIPTORS_SPARE;
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is a valid place to write to.
-    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 || limit.rlim_cur >= needed
-    {
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 || limit.rlim_cur >= needed {
         return Ok(());
     }
     limit.rlim_cur = needed.min(limit.rlim_max);
@@ -250,7 +194,5 @@ fn raise_descriptor_limit(connections: usize) -> Result<(), Failure> {
         return Ok(());
     }
     let hard = limit.rlim_max;
-    Err(Failure::Usage(format!(
-        "--connections {connections}: only {hard} open files are allowed (ulimit -Hn)"
-    )))
+    Err(Failure::Usage(format!("--connections {connections}: only {hard} open files are allowed (ulimit -Hn)")))
 }

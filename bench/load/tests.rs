@@ -85,10 +85,7 @@ fn a_counted_run_counts_exactly() {
             let outcome = load(port, &line).expect("a clean run");
             assert_eq!(outcome.meter.answered_ok, 1234, "{workload}");
             assert!(outcome.meter.errors.is_empty() && outcome.failure.is_none());
-            let counted: u64 = OpKind::ALL
-                .iter()
-                .map(|kind| outcome.meter.latency_ns(*kind).len())
-                .sum();
+            let counted: u64 = OpKind::ALL.iter().map(|kind| outcome.meter.latency_ns(*kind).len()).sum();
             assert_eq!(counted, 1234, "{workload}");
         }
     });
@@ -109,17 +106,9 @@ fn a_timed_run_ends_in_time() {
         let started = std::time::Instant::now();
         let outcome = load(port, line).expect("a clean run");
         assert!(outcome.failure.is_none() && outcome.meter.answered_ok > 0);
-        assert!(
-            started.elapsed() < Duration::from_secs(5),
-            "{:?}",
-            started.elapsed()
-        );
+        assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
         for kind in [OpKind::Get, OpKind::Set] {
-            assert!(
-                !outcome.meter.latency_ns(kind).is_empty(),
-                "{}",
-                kind.name()
-            );
+            assert!(!outcome.meter.latency_ns(kind).is_empty(), "{}", kind.name());
         }
     });
 }
@@ -150,31 +139,22 @@ fn an_open_loop_charges_a_stall_to_every_delayed_request() {
         }
     }
     with_odd_server(stall_once, |port| {
-        let line = "--connections 1 --depth 1 --no-setup --timeout-seconds 1 --warmup-seconds 0 --seconds 0.6 --rate 100";
+        let line =
+            "--connections 1 --depth 1 --no-setup --timeout-seconds 1 --warmup-seconds 0 --seconds 0.6 --rate 100";
         let outcome = load(port, line).expect("a clean run");
         let latency = outcome.meter.latency_ns(OpKind::Get);
         assert_eq!(latency.len(), 60);
         let slow = latency.count_between(50_000_000, u64::MAX / 2);
-        assert!(
-            (20..=35).contains(&slow),
-            "{slow} of 60 requests saw the stall"
-        );
+        assert!((20..=35).contains(&slow), "{slow} of 60 requests saw the stall");
     });
 }
 
 #[test]
 fn nobody_listening_is_unreachable() {
-    let port = TcpListener::bind("127.0.0.1:0")
-        .expect("bind")
-        .local_addr()
-        .expect("address")
-        .port();
+    let port = TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("address").port();
     let failure = failure_of(load(port, "--connections 2"));
     assert_eq!(failure.exit_code(), exit_code::UNREACHABLE);
-    assert!(
-        failure.to_string().contains("nothing listens there"),
-        "{failure}"
-    );
+    assert!(failure.to_string().contains("nothing listens there"), "{failure}");
 }
 
 #[test]
@@ -223,10 +203,7 @@ fn a_refused_session_is_told_as_such() {
     with_odd_server(refuse, |port| {
         let failure = failure_of(load(port, "--connections 1"));
         assert_eq!(failure.exit_code(), exit_code::REFUSED);
-        assert!(
-            failure.to_string().contains("refused to open a session"),
-            "{failure}"
-        );
+        assert!(failure.to_string().contains("refused to open a session"), "{failure}");
     });
 }
 
@@ -253,24 +230,12 @@ fn a_death_during_the_run_keeps_the_partial_result() {
         let outcome = load(port, line).expect("an outcome");
         let failure = outcome.failure.as_ref().expect("a failure");
         assert_eq!(failure.exit_code(), exit_code::LOST);
-        assert!(
-            failure.to_string().contains("all 2 connections are lost"),
-            "{failure}"
-        );
-        assert!(
-            (100..=200).contains(&outcome.meter.answered_ok),
-            "{}",
-            outcome.meter.answered_ok
-        );
+        assert!(failure.to_string().contains("all 2 connections are lost"), "{failure}");
+        assert!((100..=200).contains(&outcome.meter.answered_ok), "{}", outcome.meter.answered_ok);
         assert!(outcome.meter.lost > 0);
         let line = "--servers x:1 --connections 2";
         let args = Args::parse_from(format!("ringkeeper-load {line}").split(' '));
-        assert!(
-            outcome
-                .report(&args)
-                .json()
-                .contains("\"failure\":\"all 2 connections")
-        );
+        assert!(outcome.report(&args).json().contains("\"failure\":\"all 2 connections"));
     });
 }
 
@@ -285,11 +250,7 @@ fn a_reply_out_of_order_ends_the_run() {
         thread::sleep(Duration::from_secs(2));
     }
     with_odd_server(confuse, |port| {
-        let outcome = load(
-            port,
-            "--connections 1 --no-setup --warmup-seconds 0 --seconds 5",
-        )
-        .expect("an outcome");
+        let outcome = load(port, "--connections 1 --no-setup --warmup-seconds 0 --seconds 5").expect("an outcome");
         let failure = outcome.failure.expect("a failure");
         assert_eq!(failure.exit_code(), exit_code::NOT_ZOOKEEPER);
         assert!(failure.to_string().contains("xid 999"), "{failure}");
@@ -303,17 +264,10 @@ fn a_stalled_server_is_given_up_with_the_partial_result() {
         thread::sleep(Duration::from_secs(5));
     }
     with_odd_server(stall, |port| {
-        let line =
-            "--connections 1 --no-setup --warmup-seconds 0 --seconds 5 --timeout-seconds 0.3";
-        let failure = load(port, line)
-            .expect("an outcome")
-            .failure
-            .expect("a failure");
+        let line = "--connections 1 --no-setup --warmup-seconds 0 --seconds 5 --timeout-seconds 0.3";
+        let failure = load(port, line).expect("an outcome").failure.expect("a failure");
         assert_eq!(failure.exit_code(), exit_code::LOST);
-        assert!(
-            failure.to_string().contains("no reply for 0.3 s"),
-            "{failure}"
-        );
+        assert!(failure.to_string().contains("no reply for 0.3 s"), "{failure}");
     });
 }
 
@@ -333,11 +287,8 @@ fn errors_are_counted_by_code_and_are_no_successes() {
         }
     }
     with_odd_server(no_node, |port| {
-        let outcome = load(
-            port,
-            "--connections 1 --no-setup --timeout-seconds 1 --warmup-seconds 0 --operations 40",
-        )
-        .expect("an outcome");
+        let outcome = load(port, "--connections 1 --no-setup --timeout-seconds 1 --warmup-seconds 0 --operations 40")
+            .expect("an outcome");
         assert_eq!(outcome.meter.errors.get(&-101), Some(&40));
         assert_eq!(outcome.meter.answered_ok, 0);
     });

@@ -127,10 +127,7 @@ pub fn connect_answer(payload: &[u8]) -> Option<ConnectAnswer> {
     Some(if timeout_ms <= 0 || session_id == 0 {
         ConnectAnswer::Refused
     } else {
-        ConnectAnswer::Session {
-            session_id,
-            timeout_ms,
-        }
+        ConnectAnswer::Session { session_id, timeout_ms }
     })
 }
 
@@ -173,12 +170,7 @@ impl Template {
         })
     }
 
-    fn build(
-        op: i32,
-        path_prefix: &str,
-        digits: usize,
-        rest: impl FnOnce(&mut Vec<u8>),
-    ) -> Template {
+    fn build(op: i32, path_prefix: &str, digits: usize, rest: impl FnOnce(&mut Vec<u8>)) -> Template {
         let mut bytes = Vec::new();
         let mut digits_at = 0;
         frame(&mut bytes, |out| {
@@ -190,11 +182,7 @@ impl Template {
             out.resize(out.len() + digits, b'0');
             rest(out);
         });
-        Template {
-            bytes,
-            digits_at,
-            digits,
-        }
+        Template { bytes, digits_at, digits }
     }
 
     /// Appends the frame with `xid` and `key` filled in. Digits of `key` beyond the template's are dropped.
@@ -244,10 +232,7 @@ pub fn cut_reply(bytes: &[u8]) -> Cut {
         return Cut::More;
     }
     match (int_at(bytes, 4), int_at(bytes, 16)) {
-        (Some(xid), Some(error_code)) => Cut::Reply {
-            header: ReplyHeader { xid, error_code },
-            bytes: frame_bytes,
-        },
+        (Some(xid), Some(error_code)) => Cut::Reply { header: ReplyHeader { xid, error_code }, bytes: frame_bytes },
         _ => Cut::More,
     }
 }
@@ -258,12 +243,8 @@ mod tests {
 
     fn hex(text: &str) -> Vec<u8> {
         let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
-        let pairs = digits
-            .chunks(2)
-            .map(|pair| std::str::from_utf8(pair).expect("ascii"));
-        pairs
-            .map(|pair| u8::from_str_radix(pair, 16).expect("hex"))
-            .collect()
+        let pairs = digits.chunks(2).map(|pair| std::str::from_utf8(pair).expect("ascii"));
+        pairs.map(|pair| u8::from_str_radix(pair, 16).expect("hex")).collect()
     }
 
     /// The frame a ZooKeeper 3.9 client sends for `create /a` = "x" with the open ACL.
@@ -288,18 +269,14 @@ mod tests {
 
     #[test]
     fn handshake_equals_the_captured_exchange() {
-        let request = "0000002d 00000000 0000000000000000 00002710 0000000000000000 00000010 00000000000000000000000000000000 00";
+        let request =
+            "0000002d 00000000 0000000000000000 00002710 0000000000000000 00000010 00000000000000000000000000000000 00";
         assert_eq!(connect_request(10_000), hex(request));
-        let response =
-            hex("00000000 00002710 0100001219cd0000 00000010 29d782eb02a46588af6c79fa1bc94e46 00");
+        let response = hex("00000000 00002710 0100001219cd0000 00000010 29d782eb02a46588af6c79fa1bc94e46 00");
         assert!(is_connect_response_length(response.len() as i32));
-        let session = ConnectAnswer::Session {
-            session_id: 0x0100_0012_19cd_0000,
-            timeout_ms: 10_000,
-        };
+        let session = ConnectAnswer::Session { session_id: 0x0100_0012_19cd_0000, timeout_ms: 10_000 };
         assert_eq!(connect_answer(&response), Some(session));
-        let refused =
-            hex("00000000 00000000 0000000000000000 00000010 00000000000000000000000000000000 00");
+        let refused = hex("00000000 00000000 0000000000000000 00000010 00000000000000000000000000000000 00");
         assert_eq!(connect_answer(&refused), Some(ConnectAnswer::Refused));
     }
 
@@ -309,21 +286,10 @@ mod tests {
         for cut in 0..reply.len() {
             assert_eq!(cut_reply(&reply[..cut]), Cut::More, "{cut} bytes");
         }
-        let header = ReplyHeader {
-            xid: 7,
-            error_code: -101,
-        };
+        let header = ReplyHeader { xid: 7, error_code: -101 };
         assert_eq!(cut_reply(&reply), Cut::Reply { header, bytes: 20 });
         let foreign = i32::from_be_bytes(*b"HTTP");
-        assert_eq!(
-            cut_reply(b"HTTP/1.1 400"),
-            Cut::Foreign {
-                payload_bytes: foreign
-            }
-        );
-        assert_eq!(
-            cut_reply(&hex("ffffffff")),
-            Cut::Foreign { payload_bytes: -1 }
-        );
+        assert_eq!(cut_reply(b"HTTP/1.1 400"), Cut::Foreign { payload_bytes: foreign });
+        assert_eq!(cut_reply(&hex("ffffffff")), Cut::Foreign { payload_bytes: -1 });
     }
 }

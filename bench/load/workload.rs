@@ -54,54 +54,29 @@ impl Workload {
     }
 
     pub fn mixed(path: &str, count: u64, value: &[u8], write_percent: u8) -> Workload {
-        let mix = Mix::Mixed {
-            write_percent,
-            random: Random(MIX_SEED),
-        };
+        let mix = Mix::Mixed { write_percent, random: Random(MIX_SEED) };
         Workload::over_keys(path, value, Keys::random(count), mix)
     }
 
     /// Creates the keys one after the other.
     pub fn fill(path: &str, value: &[u8]) -> Workload {
-        Workload::over_keys(
-            path,
-            value,
-            Keys::Sequence { next: 0 },
-            Mix::Only(OpKind::Create),
-        )
+        Workload::over_keys(path, value, Keys::Sequence { next: 0 }, Mix::Only(OpKind::Create))
     }
 
     /// Writes the keys one after the other.
     pub fn overwrite(path: &str, value: &[u8]) -> Workload {
-        Workload::over_keys(
-            path,
-            value,
-            Keys::Sequence { next: 0 },
-            Mix::Only(OpKind::Set),
-        )
+        Workload::over_keys(path, value, Keys::Sequence { next: 0 }, Mix::Only(OpKind::Set))
     }
 
     /// Creates ever new znodes directly below `path`.
     pub fn create(path: &str, value: &[u8]) -> Workload {
         let prefix = format!("{path}/n");
-        Workload::build(
-            &prefix,
-            SEQUENCE_DIGITS,
-            value,
-            Keys::Sequence { next: 0 },
-            Mix::Only(OpKind::Create),
-        )
+        Workload::build(&prefix, SEQUENCE_DIGITS, value, Keys::Sequence { next: 0 }, Mix::Only(OpKind::Create))
     }
 
     /// Creates one empty znode.
     pub fn node(path: &str) -> Workload {
-        Workload::build(
-            path,
-            0,
-            b"",
-            Keys::Sequence { next: 0 },
-            Mix::Only(OpKind::Create),
-        )
+        Workload::build(path, 0, b"", Keys::Sequence { next: 0 }, Mix::Only(OpKind::Create))
     }
 
     fn over_keys(path: &str, value: &[u8], keys: Keys, mix: Mix) -> Workload {
@@ -123,10 +98,7 @@ impl Workload {
     pub fn append_next(&mut self, xid: i32, out: &mut Vec<u8>) -> OpKind {
         let kind = match &mut self.mix {
             Mix::Only(kind) => *kind,
-            Mix::Mixed {
-                write_percent,
-                random,
-            } => {
+            Mix::Mixed { write_percent, random } => {
                 let writes = random.below(100) < u64::from(*write_percent);
                 if writes { OpKind::Set } else { OpKind::Get }
             }
@@ -150,10 +122,7 @@ impl Workload {
 
 impl Keys {
     fn random(count: u64) -> Keys {
-        Keys::Random {
-            count,
-            random: Random(KEY_SEED),
-        }
+        Keys::Random { count, random: Random(KEY_SEED) }
     }
 }
 
@@ -205,10 +174,8 @@ mod tests {
     #[test]
     fn random_keys_stay_in_bounds_and_reach_all() {
         let mut get = Workload::get("/p", 10);
-        let keys: std::collections::BTreeSet<String> =
-            (0..500).map(|_| key(&mut get, "/p/k")).collect();
-        let all: std::collections::BTreeSet<String> =
-            (0..10).map(|key| format!("{key:08}")).collect();
+        let keys: std::collections::BTreeSet<String> = (0..500).map(|_| key(&mut get, "/p/k")).collect();
+        let all: std::collections::BTreeSet<String> = (0..10).map(|key| format!("{key:08}")).collect();
         assert_eq!(keys, all);
     }
 
@@ -216,9 +183,7 @@ mod tests {
     fn mixed_keeps_its_share() {
         let mut mixed = Workload::mixed("/p", 10, b"v", 30);
         let mut out = Vec::new();
-        let writes = (0..10_000)
-            .filter(|&xid| mixed.append_next(xid, &mut out) == OpKind::Set)
-            .count();
+        let writes = (0..10_000).filter(|&xid| mixed.append_next(xid, &mut out) == OpKind::Set).count();
         assert!((2_800..3_200).contains(&writes), "{writes} of 10000");
     }
 }

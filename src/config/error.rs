@@ -34,10 +34,7 @@ pub struct ConfigError {
 
 impl ConfigError {
     pub(super) fn new(source: &Source, reason: impl Into<String>) -> ConfigError {
-        ConfigError {
-            at: source.clone(),
-            reason: reason.into(),
-        }
+        ConfigError { at: source.clone(), reason: reason.into() }
     }
 }
 

@@ -72,7 +72,9 @@ pub struct Ensemble {
 pub(super) enum Disk {
     HasRoom,
     /// Writes are answered -1 and sessions do not expire until the disk takes data again.
-    Full { retry_at: Instant },
+    Full {
+        retry_at: Instant,
+    },
 }
 
 impl EnsembleTurn for Ensemble {
@@ -110,7 +112,8 @@ impl EnsembleTurn for Ensemble {
 impl Ensemble {
     fn find_deadline(&self) -> Option<Instant> {
         let backlog = self.lanes.has_backlog().then(|| Instant { micros: 0 });
-        let due = [self.sessions.next_deadline(), Some(self.sweeper.next_deadline()), self.purge.next_deadline(), backlog];
+        let due =
+            [self.sessions.next_deadline(), Some(self.sweeper.next_deadline()), self.purge.next_deadline(), backlog];
         due.into_iter().flatten().min()
     }
 

@@ -106,14 +106,12 @@ pub fn start(
 /// transaction, since every server that loads this state does the same.
 fn kill_dead_sessions(tree: &mut TreeWriter) {
     let live: HashSet<SessionId> = tree.view().sessions().map(|(id, _)| id).collect();
-    let dead: Vec<SessionId> = tree.view().ephemeral_owners().map(|(id, _)| id).filter(|id| !live.contains(id)).collect();
+    let dead: Vec<SessionId> =
+        tree.view().ephemeral_owners().map(|(id, _)| id).filter(|id| !live.contains(id)).collect();
     for session in dead {
-        let paths: Vec<String> = tree.view().ephemerals(session).map(str::to_owned).collect();
-        tracing::info!("deleting {} ephemeral(s) of session {session}, which is not alive", paths.len());
-        let zxid = tree.view().last_zxid();
-        for path in paths {
-            request::delete_dead_ephemeral(tree, &path, zxid);
-        }
+        let count = tree.view().ephemerals(session).count();
+        tracing::info!("deleting {count} ephemeral(s) of session {session}, which is not alive");
+        request::kill_session(tree, session);
     }
 }
 

@@ -6,7 +6,7 @@ use super::ops::create::NewNode;
 use super::ops::{create, delete, multi, session, set_acl, set_data};
 use crate::message::{Effect, MultiResult, SubTxn, TxnBody, TxnHeader, WriteResult};
 use crate::tree::TreeWriter;
-use crate::types::{EphemeralOwner, ErrorCode, OpCode, Stat, Zxid};
+use crate::types::{EphemeralOwner, ErrorCode, OpCode, SessionId, Stat, WallMillis, Zxid};
 
 /// Applies a transaction and says what its client is to be told. An error transaction comes to nothing here: its code
 /// is its answer.
@@ -36,6 +36,14 @@ pub fn replay(tree: &mut TreeWriter, header: &TxnHeader, body: &TxnBody) {
         body => drop(change(tree, header, body, None)),
     }
     moved_to(tree, header.zxid);
+}
+
+/// Deletes the ephemerals of a session that is not alive, as every server does that loads this state
+/// (`DataTree.killSession`): without a transaction, marked with the last zxid.
+pub fn kill_session(tree: &mut TreeWriter, session: SessionId) {
+    let zxid = tree.view().last_zxid();
+    let header = TxnHeader { session, cxid: 0, zxid, time: WallMillis(0) };
+    session::apply_close(tree, &header, None, None);
 }
 
 /// The tree has seen the whole transaction. Its zxid never goes back.

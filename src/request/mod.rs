@@ -24,7 +24,7 @@ mod reaper;
 mod testbed;
 mod x500;
 
-pub use apply::{apply, replay};
+pub use apply::{apply, kill_session, replay};
 pub use auth::{
     AuthRules, AuthVerdict, DigestAlgorithm, DigestRules, authenticate, digest_id, ids_at_connect, user_name,
 };

@@ -226,7 +226,6 @@ pub fn namespace_quotas(view: View<'_>) -> Vec<(String, (i64, i64), (i64, i64))>
     quotas.children().filter_map(of_namespace).collect()
 }
 
-
 /// Whether creating `path` would break a Java server, now, on replay, or when it is deleted again: a limits node
 /// whose parent's path is under `/zookeeper` by its letters and too short to name a subtree.
 pub fn create_breaks_java(path: &str) -> bool {

@@ -167,8 +167,9 @@ impl Worker {
             desk.changed();
         }
         for question in complete {
+            let asked_by = question.asked_by.conn;
             let text = question.answer(&desk.source, view, self.now);
-            if let Some(mut conn) = self.take(question.asked_by.conn) {
+            if let Some(mut conn) = self.take(asked_by) {
                 self.tell(&mut conn, &text);
                 self.put(conn);
             }

@@ -180,6 +180,8 @@ impl Worker {
     // What sockets tell.
 
     fn accepted(&mut self, conn: ConnId, peer: SocketAddr, actions: &mut Vec<SocketAction>) {
+        // A socket for both families shows IPv4 clients in IPv6 clothes; ACLs and operators know them as IPv4.
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         if !self.admission.enter(peer.ip()) {
             self.metrics.count(Counter::ConnectionRejected);
             return actions.push(SocketAction::Reset { conn });
@@ -262,7 +264,8 @@ impl Worker {
     fn sent(&mut self, id: ConnId, buffer: Vec<u8>, actions: &mut Vec<SocketAction>) {
         let Some(conn) = self.get_mut(id) else { return };
         conn.sending = false;
-        conn.spare = if buffer.capacity() <= crate::types::limits::READ_BUFFER_BYTES_BUSY { buffer } else { Vec::new() };
+        conn.spare =
+            if buffer.capacity() <= crate::types::limits::READ_BUFFER_BYTES_BUSY { buffer } else { Vec::new() };
         if !conn.out.is_empty() {
             self.mark_dirty(id);
         } else if conn.phase == Phase::Ending {

@@ -50,11 +50,7 @@ fn write_list(w: &mut Writer<'_>, ops: &[MultiOp]) {
                 w.string_or_null(path.as_deref());
                 w.int(*version);
             }
-            MultiOp::SetData {
-                path,
-                data,
-                version,
-            } => {
+            MultiOp::SetData { path, data, version } => {
                 write_entry_header(w, 5, false);
                 w.string_or_null(path.as_deref());
                 w.buffer(data.as_deref());
@@ -90,19 +86,14 @@ fn decode_multi(ops: &[MultiOp]) -> Result<WriteOp, Refusal> {
 
 #[test]
 fn captured_create() {
-    let frame = hex(
-        "00000001 00000001 00000002 2f61 00000001 78 00000001 0000001f 00000005 776f726c64 00000006 616e796f6e65
-         00000000",
-    );
+    let frame =
+        hex("00000001 00000001 00000002 2f61 00000001 78 00000001 0000001f 00000005 776f726c64 00000006 616e796f6e65
+         00000000");
     let header = decode_header(&frame).unwrap();
     assert_eq!((header.xid, header.op), (Xid(1), 1));
     assert_eq!(
         decode(header.op, header.body),
-        Ok(Request::Write(WriteOp::Create(create_op(
-            OpCode::Create,
-            Some("/a"),
-            0
-        ))))
+        Ok(Request::Write(WriteOp::Create(create_op(OpCode::Create, Some("/a"), 0))))
     );
 }
 
@@ -116,16 +107,12 @@ fn a_header_needs_eight_bytes() {
 
 #[test]
 fn connect_requests_of_old_and_new_clients() {
-    let captured = hex(
-        "00000000 0000000000000007 00002710 0000000000000000 00000010 00000000000000000000000000000000 01",
-    );
+    let captured =
+        hex("00000000 0000000000000007 00002710 0000000000000000 00000010 00000000000000000000000000000000 01");
     let old = captured[..captured.len() - 1].to_vec();
     let request = decode_connect(&old).unwrap();
     assert_eq!(request.read_only, None);
-    assert_eq!(
-        (request.last_zxid_seen, request.timeout_ms),
-        (Zxid(7), 10_000)
-    );
+    assert_eq!((request.last_zxid_seen, request.timeout_ms), (Zxid(7), 10_000));
     assert_eq!(request.password, Some(vec![0; 16]));
     for (byte, read_only) in [(0, false), (1, true), (77, true)] {
         let mut new = old.clone();
@@ -201,27 +188,15 @@ fn null_paths_of_reads() {
     ] {
         assert!(is_undecodable(op, &null(&[1])), "{op:?}");
     }
-    assert_eq!(
-        decode_op(OpCode::Sync, &null(&[])),
-        Ok(Request::Read(ReadOp::Sync { path: None }))
-    );
-    assert_eq!(
-        decode_op(OpCode::GetEphemerals, &null(&[])),
-        Ok(Request::Read(ReadOp::GetEphemerals { prefix: None }))
-    );
+    assert_eq!(decode_op(OpCode::Sync, &null(&[])), Ok(Request::Read(ReadOp::Sync { path: None })));
+    assert_eq!(decode_op(OpCode::GetEphemerals, &null(&[])), Ok(Request::Read(ReadOp::GetEphemerals { prefix: None })));
     assert_eq!(
         decode_op(OpCode::AddWatch, &null(&[0, 0, 0, 1])),
-        Ok(Request::Read(ReadOp::AddWatch {
-            path: "",
-            mode: AddWatchMode::PersistentRecursive
-        }))
+        Ok(Request::Read(ReadOp::AddWatch { path: "", mode: AddWatchMode::PersistentRecursive }))
     );
     assert_eq!(
         decode_op(OpCode::CheckWatches, &null(&[0, 0, 0, 3])),
-        Ok(Request::Read(ReadOp::CheckWatches {
-            path: "",
-            kind: WatchRemovalKind::Any
-        }))
+        Ok(Request::Read(ReadOp::CheckWatches { path: "", kind: WatchRemovalKind::Any }))
     );
     assert!(is_undecodable(OpCode::CheckWatches, &null(&[0, 0, 0, 9])));
 }
@@ -232,35 +207,20 @@ fn null_paths_of_writes() {
     let null = |tail: &[u8]| [&[0xff; 4][..], tail].concat();
     assert_eq!(
         decode_op(OpCode::Delete, &null(&[0xff; 4])),
-        Ok(Request::Write(WriteOp::Delete {
-            path: None,
-            version: -1
-        }))
+        Ok(Request::Write(WriteOp::Delete { path: None, version: -1 }))
     );
     assert_eq!(
         decode_op(OpCode::SetData, &null(&[0xff; 8])),
-        Ok(Request::Write(WriteOp::SetData {
-            path: None,
-            data: None,
-            version: -1
-        }))
+        Ok(Request::Write(WriteOp::SetData { path: None, data: None, version: -1 }))
     );
     assert_eq!(
         decode_op(OpCode::SetAcl, &null(&[0xff; 8])),
-        Ok(Request::Write(WriteOp::SetAcl {
-            path: None,
-            acl: None,
-            version: -1
-        }))
+        Ok(Request::Write(WriteOp::SetAcl { path: None, acl: None, version: -1 }))
     );
     let body = bytes(|w| write_create(w, &create_op(OpCode::Create, None, 77)));
     assert_eq!(
         decode_op(OpCode::Create, &body),
-        Ok(Request::Write(WriteOp::Create(create_op(
-            OpCode::Create,
-            None,
-            77
-        ))))
+        Ok(Request::Write(WriteOp::Create(create_op(OpCode::Create, None, 77))))
     );
 }
 
@@ -314,8 +274,7 @@ fn lists_of_set_watches() {
     let one: Option<&[Option<&str>]> = Some(&[Some("/e")]);
     let null_inside: Option<&[Option<&str>]> = Some(&[None, Some("/e")]);
     let whole = body(&[one, Some(&[]), one, null_inside, one]);
-    let Ok(Request::Read(ReadOp::SetWatches(watches))) = decode_op(OpCode::SetWatches2, &whole)
-    else {
+    let Ok(Request::Read(ReadOp::SetWatches(watches))) = decode_op(OpCode::SetWatches2, &whole) else {
         panic!("undecodable");
     };
     assert_eq!(watches.relative_zxid, Zxid(5));
@@ -327,8 +286,7 @@ fn lists_of_set_watches() {
     for length in 0..whole.len() {
         assert!(is_undecodable(OpCode::SetWatches2, &whole[..length]));
     }
-    let Ok(Request::Read(ReadOp::SetWatches(watches))) = decode_op(OpCode::SetWatches, &whole)
-    else {
+    let Ok(Request::Read(ReadOp::SetWatches(watches))) = decode_op(OpCode::SetWatches, &whole) else {
         panic!("undecodable");
     };
     assert!(watches.persistent.is_empty());
@@ -390,26 +348,13 @@ fn authentication_packets() {
     });
     assert_eq!(
         decode_op(OpCode::Auth, &body),
-        Ok(Request::Auth(AuthPacket {
-            kind: 0,
-            scheme: Some("digest"),
-            auth: Some(b"\xff:p")
-        }))
+        Ok(Request::Auth(AuthPacket { kind: 0, scheme: Some("digest"), auth: Some(b"\xff:p") }))
     );
-    assert!(matches!(
-        decode_op(OpCode::Auth, &body[..9]),
-        Err(Refusal::HangUp(_))
-    ));
+    assert!(matches!(decode_op(OpCode::Auth, &body[..9]), Err(Refusal::HangUp(_))));
     let token = bytes(|w| w.buffer(Some(b"abc")));
-    assert_eq!(
-        decode_op(OpCode::Sasl, &token),
-        Ok(Request::Sasl { token: b"abc" })
-    );
+    assert_eq!(decode_op(OpCode::Sasl, &token), Ok(Request::Sasl { token: b"abc" }));
     for bad in [&b""[..], &[0xff; 4]] {
-        assert!(matches!(
-            decode_op(OpCode::Sasl, bad),
-            Err(Refusal::HangUp(_))
-        ));
+        assert!(matches!(decode_op(OpCode::Sasl, bad), Err(Refusal::HangUp(_))));
     }
 }
 
@@ -418,10 +363,7 @@ fn authentication_packets() {
 fn bad_lists_of_a_multi_travel_on() {
     let good = MultiOp::Create(create_op(OpCode::Create, Some("/q"), 0));
     let bad_flags = |op| MultiOp::Create(create_op(op, Some("/q"), 77));
-    let null_path = MultiOp::Delete {
-        path: None,
-        version: -1,
-    };
+    let null_path = MultiOp::Delete { path: None, version: -1 };
     for ops in [
         vec![bad_flags(OpCode::Create)],
         vec![good.clone(), bad_flags(OpCode::Create2)],
@@ -434,14 +376,9 @@ fn bad_lists_of_a_multi_travel_on() {
     }
     let list = bytes(|w| write_list(w, &[good.clone(), good.clone()]));
     for length in 0..list.len() {
-        assert_eq!(
-            decode_op(OpCode::Multi, &list[..length]),
-            Ok(Request::Write(WriteOp::BadMulti))
-        );
+        assert_eq!(decode_op(OpCode::Multi, &list[..length]), Ok(Request::Write(WriteOp::BadMulti)));
     }
-    for kind in [
-        0, 3, 4, 6, 7, 8, 9, 11, 12, 14, 16, 20, 22, 100, -1, -11, 77,
-    ] {
+    for kind in [0, 3, 4, 6, 7, 8, 9, 11, 12, 14, 16, 20, 22, 100, -1, -11, 77] {
         for before in [&[][..], std::slice::from_ref(&good)] {
             let mut list = bytes(|w| write_list(w, before));
             list.truncate(list.len() - 9);
@@ -451,23 +388,14 @@ fn bad_lists_of_a_multi_travel_on() {
                 w.bool(false);
                 write_entry_header(w, -1, true);
             }));
-            assert_eq!(
-                decode_op(OpCode::Multi, &list),
-                Ok(Request::Write(WriteOp::BadMulti)),
-                "{kind}"
-            );
+            assert_eq!(decode_op(OpCode::Multi, &list), Ok(Request::Write(WriteOp::BadMulti)), "{kind}");
         }
     }
 }
 
 #[test]
 fn a_null_acl_list_in_a_multi_takes_no_zxid_unless_it_is_a_create_ttl() {
-    let no_acl = |op, flags| {
-        MultiOp::Create(CreateOp {
-            acl: None,
-            ..create_op(op, Some("/q"), flags)
-        })
-    };
+    let no_acl = |op, flags| MultiOp::Create(CreateOp { acl: None, ..create_op(op, Some("/q"), flags) });
     for op in [OpCode::Create, OpCode::Create2, OpCode::CreateContainer] {
         let refused = decode_multi(&[no_acl(op, 0)]);
         assert!(matches!(refused, Err(Refusal::Undecodable(_))));
@@ -500,35 +428,18 @@ fn flags_decide_what_a_create_in_a_multi_is() {
     for (sent, flags, expected) in rows {
         let decoded = decode_multi(&[MultiOp::Create(create_op(sent, Some("/q"), flags))]);
         let wanted = CreateOp {
-            ttl_ms: if expected == OpCode::CreateTtl {
-                100
-            } else {
-                -1
-            },
+            ttl_ms: if expected == OpCode::CreateTtl { 100 } else { -1 },
             ..create_op(expected, Some("/q"), flags)
         };
-        assert_eq!(
-            decoded,
-            Ok(WriteOp::Multi(vec![MultiOp::Create(wanted)])),
-            "{sent:?} {flags}"
-        );
+        assert_eq!(decoded, Ok(WriteOp::Multi(vec![MultiOp::Create(wanted)])), "{sent:?} {flags}");
     }
 }
 
 #[test]
 fn the_end_marker_may_say_anything() {
-    for marker in [
-        [0xff, 0xff, 0xff, 0xff, 1, 0xff, 0xff, 0xff, 0xff],
-        [0, 0, 0, 4, 2, 0, 0, 0, 0],
-    ] {
-        assert_eq!(
-            decode_op(OpCode::Multi, &marker),
-            Ok(Request::Write(WriteOp::Multi(vec![])))
-        );
-        assert_eq!(
-            decode_op(OpCode::MultiRead, &marker),
-            Ok(Request::Read(ReadOp::MultiRead { ops: Some(vec![]) }))
-        );
+    for marker in [[0xff, 0xff, 0xff, 0xff, 1, 0xff, 0xff, 0xff, 0xff], [0, 0, 0, 4, 2, 0, 0, 0, 0]] {
+        assert_eq!(decode_op(OpCode::Multi, &marker), Ok(Request::Write(WriteOp::Multi(vec![]))));
+        assert_eq!(decode_op(OpCode::MultiRead, &marker), Ok(Request::Read(ReadOp::MultiRead { ops: Some(vec![]) })));
     }
 }
 
@@ -547,30 +458,18 @@ fn lists_of_a_multi_read() {
     assert_eq!(
         decode_op(OpCode::MultiRead, &reads(&[(4, Some("/e")), (8, None)])),
         Ok(Request::Read(ReadOp::MultiRead {
-            ops: Some(vec![
-                MultiReadOp::GetData { path: Some("/e") },
-                MultiReadOp::GetChildren { path: None }
-            ])
+            ops: Some(vec![MultiReadOp::GetData { path: Some("/e") }, MultiReadOp::GetChildren { path: None }])
         }))
     );
     for kind in [0, 3, 6, 12, 22, 77] {
-        assert!(is_undecodable(
-            OpCode::MultiRead,
-            &reads(&[(4, Some("/e")), (kind, Some("/e"))])
-        ));
+        assert!(is_undecodable(OpCode::MultiRead, &reads(&[(4, Some("/e")), (kind, Some("/e"))])));
     }
     let create = [MultiOp::Create(create_op(OpCode::Create, Some("/q"), 0))];
     let writes = bytes(|w| write_list(w, &create));
-    assert_eq!(
-        decode_op(OpCode::MultiRead, &writes),
-        Ok(Request::Read(ReadOp::MultiRead { ops: None }))
-    );
+    assert_eq!(decode_op(OpCode::MultiRead, &writes), Ok(Request::Read(ReadOp::MultiRead { ops: None })));
     let mixed = [&writes[..writes.len() - 9], &reads(&[(4, Some("/e"))])].concat();
     assert!(is_undecodable(OpCode::MultiRead, &mixed));
-    assert_eq!(
-        decode_op(OpCode::Multi, &mixed),
-        Ok(Request::Write(WriteOp::BadMulti))
-    );
+    assert_eq!(decode_op(OpCode::Multi, &mixed), Ok(Request::Write(WriteOp::BadMulti)));
 }
 
 fn any_path() -> impl Strategy<Value = Option<String>> {
@@ -583,35 +482,23 @@ fn any_data() -> impl Strategy<Value = Option<Vec<u8>>> {
 
 fn any_acl() -> impl Strategy<Value = Vec<Acl>> {
     prop::collection::vec(
-        (any::<i32>(), "[a-z]{0,3}", "[a-z:]{0,4}")
-            .prop_map(|(perms, scheme, id)| Acl::new(perms, &scheme, &id)),
+        (any::<i32>(), "[a-z]{0,3}", "[a-z:]{0,4}").prop_map(|(perms, scheme, id)| Acl::new(perms, &scheme, &id)),
         0..3,
     )
 }
 
 fn any_create() -> impl Strategy<Value = CreateOp> {
-    let op = prop::sample::select(vec![
-        OpCode::Create,
-        OpCode::Create2,
-        OpCode::CreateContainer,
-        OpCode::CreateTtl,
-    ]);
-    (
-        op,
-        any_path(),
-        any_data(),
-        prop::option::of(any_acl()),
-        -1..8,
-        any::<i64>(),
-    )
-        .prop_map(|(op, path, data, acl, flags, ttl_ms)| CreateOp {
+    let op = prop::sample::select(vec![OpCode::Create, OpCode::Create2, OpCode::CreateContainer, OpCode::CreateTtl]);
+    (op, any_path(), any_data(), prop::option::of(any_acl()), -1..8, any::<i64>()).prop_map(
+        |(op, path, data, acl, flags, ttl_ms)| CreateOp {
             op,
             path,
             data,
             acl,
             flags,
             ttl_ms: if op == OpCode::CreateTtl { ttl_ms } else { -1 },
-        })
+        },
+    )
 }
 
 /// Entries that a multi keeps as they are.
@@ -621,11 +508,7 @@ fn any_entry() -> impl Strategy<Value = MultiOp> {
         any_create().prop_map(|create| {
             let mode = CreateMode::from_flags(create.flags).filter(|mode| !mode.is_ttl());
             MultiOp::Create(match create.op {
-                OpCode::CreateTtl => CreateOp {
-                    flags: 5,
-                    path: Some("/t".to_owned()),
-                    ..create
-                },
+                OpCode::CreateTtl => CreateOp { flags: 5, path: Some("/t".to_owned()), ..create },
                 op => CreateOp {
                     op: match mode {
                         Some(CreateMode::Container) => OpCode::CreateContainer,
@@ -639,11 +522,7 @@ fn any_entry() -> impl Strategy<Value = MultiOp> {
             })
         }),
         (path(), any::<i32>()).prop_map(|(path, version)| MultiOp::Delete { path, version }),
-        (path(), any_data(), any::<i32>()).prop_map(|(path, data, version)| MultiOp::SetData {
-            path,
-            data,
-            version
-        }),
+        (path(), any_data(), any::<i32>()).prop_map(|(path, data, version)| MultiOp::SetData { path, data, version }),
         (path(), any::<i32>()).prop_map(|(path, version)| MultiOp::Check { path, version }),
     ]
 }
