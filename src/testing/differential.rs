@@ -71,7 +71,7 @@ fn run(kinds: [Kind; 2], seed: u64, ops: u64) -> Result<u64, String> {
 
     let failed = |pair: &mut Pair, difference: String| {
         let done = pair.ops_done;
-        let states = pair.servers.each_mut().map(|s| if s.is_running() { "running".to_string() } else { format!("DEAD\n{}", s.log_tail()) });
+        let states = pair.servers.each_mut().map(|s| if s.is_running() { format!("running\n{}", s.log_tail()) } else { format!("DEAD\n{}", s.log_tail()) });
         format!(
             "{} and {} differ with seed {seed} after {done} operations (servers: {}, {})\n{difference}\nrepeat with:\n  \
              RINGKEEPER_DIFF_SEED={seed} RINGKEEPER_DIFF_OPS={} cargo test --test testing differential::java_and -- --nocapture",
@@ -95,7 +95,9 @@ fn run(kinds: [Kind; 2], seed: u64, ops: u64) -> Result<u64, String> {
         pair.last_zxid,
         pair.ops_done as f64 / seconds
     );
+    let began = Instant::now();
     aftermath(&mut pair, home.path(), variant).map_err(|difference| failed(&mut pair, format!("after the stream: {difference}")))?;
+    println!("seed {seed}: trees, restarts and exchanged directories equal, {:.0} s", began.elapsed().as_secs_f64());
     Ok(pair.frames_compared)
 }
 

@@ -181,7 +181,11 @@ impl RequestMaker {
                     0 => pick(rng, &[0, 1, 4, 7, -1]),
                     _ => pick(rng, &[5, 6]),
                 };
-                let ttl = pick(rng, &[1, 1000, 3_600_000, (1 << 40) - 1, 5000, 60_000, 0, -1, 1 << 40, i64::MIN]);
+                let ttl = match flags {
+                    5 | 6 => pick(rng, &[1, 1000, 3_600_000, (1 << 40) - 1, 5000, 60_000, 0, -1, 1 << 40, i64::MIN]),
+                    // Not below zero: see `DELIBERATE_DIFFERENCES`.
+                    _ => pick(rng, &[0, 1, 5000, 1 << 40, i64::MAX]),
+                };
                 Op::CreateTtl { path, data, acl, flags, ttl }
             }
             12..20 => Op::Create { opcode: op::CREATE_CONTAINER, path, data, acl, flags: pick(rng, &[4, 4, 4, 4, 0, 1, 2, 3, 5, -1]) },
@@ -317,7 +321,9 @@ impl RequestMaker {
             _ => self.read(rng, known),
         };
         let mut body = good.body();
-        match rng.random_range(0..5) {
+        // A changed byte could make the one TTL request that Java does not survive.
+        let ways = if Self::has_ttl(&good) { 2 } else { 5 };
+        match rng.random_range(0..ways) {
             0 => body.truncate(rng.random_range(0..=body.len())),
             1 => body.extend(b"more than was asked for"),
             2 if body.len() >= 4 => {
@@ -333,6 +339,14 @@ impl RequestMaker {
             }
         }
         Op::Raw { opcode: good.opcode(), body }
+    }
+
+    fn has_ttl(op: &Op) -> bool {
+        match op {
+            Op::CreateTtl { .. } => true,
+            Op::Multi { items, .. } => items.iter().any(Self::has_ttl),
+            _ => false,
+        }
     }
 
     pub fn token() -> Data {
@@ -357,13 +371,15 @@ impl RequestMaker {
     pub fn heal(&self, rng: &mut SmallRng) -> Vec<Op> {
         let mut ops = Vec::new();
         let open = |path: &str| Op::SetAcl { path: path.into(), acl: Acl::open(), version: -1 };
-        ops.extend(["/", "/zookeeper", "/zookeeper/quota"].map(open));
+        ops.extend(["/zookeeper", "/zookeeper/quota"].map(open));
         for node in 0..7 {
             ops.push(open(&format!("/n{node}")));
             if rng.random_bool(0.3) {
                 ops.push(Op::Delete { path: format!("/n{node}").as_str().into(), version: -1 });
             }
         }
+        // Last in its burst, see `Plan::burst`.
+        ops.push(open("/"));
         ops
     }
 
