@@ -65,7 +65,7 @@ fn run(kinds: [Kind; 2], seed: u64, ops: u64) -> Result<u64, String> {
     let variant = Variant::of(seed);
     let home = tempfile::tempdir().expect("cannot make a temporary directory");
     let mut servers = [server(kinds[0], &home.path().join("left"), variant), server(kinds[1], &home.path().join("right"), variant)];
-    servers.iter_mut().for_each(Server::start);
+    Server::start_all(&mut servers);
     let mut pair = Pair::new(servers);
     let mut plan = Plan::new(seed, SESSIONS, variant.enforce_quota, variant.nested_quota);
 
@@ -205,8 +205,8 @@ fn aftermath(pair: &mut Pair, home: &Path, variant: Variant) -> Result<(), Strin
     for (nth, how) in ["kill -9", "SIGTERM"].into_iter().enumerate() {
         for server in &mut pair.servers {
             if nth == 0 { server.kill() } else { server.stop() }
-            server.start();
         }
+        Server::start_all(&mut pair.servers);
         let after = trees(pair);
         let usage_counts_alike = !variant.nested_quota;
         for side in 0..2 {

@@ -50,6 +50,10 @@ impl Kind {
                 let mut command = Command::new("java");
                 command.args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.net.preferIPv4Stack=true"]);
                 command.arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn");
+                // These three print a stack trace for every bad request, and bad requests are our trade.
+                for class in ["server.PrepRequestProcessor", "server.FinalRequestProcessor", "CreateMode"] {
+                    command.arg(format!("-Dorg.slf4j.simpleLogger.log.org.apache.zookeeper.{class}=off"));
+                }
                 command.arg("-cp").arg(java_class_path(version));
                 command
             }
@@ -118,12 +122,19 @@ impl Server {
         self.home.join("data")
     }
 
-    pub fn pid(&self) -> u32 {
-        self.child.as_ref().expect("the server is not running").id()
-    }
-
     /// Starts the process and waits until it answers `srvr` as a serving server.
     pub fn start(&mut self) {
+        self.spawn();
+        self.wait_until_serving();
+    }
+
+    /// The same for several servers at once.
+    pub fn start_all(servers: &mut [Server]) {
+        servers.iter_mut().for_each(Server::spawn);
+        servers.iter_mut().for_each(Server::wait_until_serving);
+    }
+
+    fn spawn(&mut self) {
         assert!(self.child.is_none(), "the server runs already");
         let mut text = format!("dataDir={}\nclientPort={}\nclientPortAddress=127.0.0.1\n", self.data_dir().display(), self.port);
         for (key, value) in &self.settings {
@@ -156,7 +167,6 @@ impl Server {
             panic!("cannot start {}: {e} (Java missing? Debian: apt-get install openjdk-17-jdk-headless, or run tools/test)", self.kind.name())
         });
         self.child = Some(child);
-        self.wait_until_serving();
     }
 
     fn wait_until_serving(&mut self) {

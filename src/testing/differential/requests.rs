@@ -209,7 +209,7 @@ impl RequestMaker {
         Op::SetData { path, data: self.data(rng), version: self.version(rng) }
     }
 
-    fn set_acl(&self, rng: &mut SmallRng, known: &Known) -> Op {
+    pub fn set_acl(&self, rng: &mut SmallRng, known: &Known) -> Op {
         let path = if rng.random_bool(0.02) { "/".into() } else { self.path(rng, known) };
         Op::SetAcl { path, acl: self.acl(rng), version: self.version(rng) }
     }
@@ -301,8 +301,8 @@ impl RequestMaker {
             0..200 => self.create(rng, known),
             200..330 => Op::Delete { path: self.path(rng, known), version: self.version(rng) },
             330..450 => self.set_data(rng, known),
-            450..480 => self.set_acl(rng, known),
-            480..560 => self.multi(rng, known),
+            450..455 => self.set_acl(rng, known),
+            455..560 => self.multi(rng, known),
             560..640 => self.watch(rng, known),
             640..642 => self.reconfig(rng),
             642..665 => self.mangled(rng, known),
@@ -371,15 +371,13 @@ impl RequestMaker {
     pub fn heal(&self, rng: &mut SmallRng) -> Vec<Op> {
         let mut ops = Vec::new();
         let open = |path: &str| Op::SetAcl { path: path.into(), acl: Acl::open(), version: -1 };
-        ops.extend(["/zookeeper", "/zookeeper/quota"].map(open));
+        ops.extend(["/", "/zookeeper", "/zookeeper/quota"].map(open));
         for node in 0..7 {
             ops.push(open(&format!("/n{node}")));
             if rng.random_bool(0.3) {
                 ops.push(Op::Delete { path: format!("/n{node}").as_str().into(), version: -1 });
             }
         }
-        // Last in its burst, see `Plan::burst`.
-        ops.push(open("/"));
         ops
     }
 
