@@ -96,6 +96,15 @@ impl Connection {
         welcome.map(Some).ok_or_else(|| io::Error::other(format!("not a ConnectResponse: {}", frame.escape_ascii())))
     }
 
+    pub fn local_port(&self) -> u16 {
+        self.stream.local_addr().map_or(0, |address| address.port())
+    }
+
+    /// Queues bytes without a length before them.
+    pub fn push_bare(&mut self, bytes: &[u8]) {
+        self.outgoing.extend_from_slice(bytes);
+    }
+
     /// Queues one frame of arbitrary bytes.
     pub fn push_bytes(&mut self, payload: &[u8]) {
         put_int(&mut self.outgoing, payload.len() as i32);

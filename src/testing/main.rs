@@ -6,4 +6,5 @@
 mod client;
 mod codec;
 mod differential;
+mod four_letter;
 mod process;
