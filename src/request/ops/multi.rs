@@ -1,10 +1,10 @@
 //! multi: all of its operations or none, under one zxid and one time. Each operation is checked against the tree as
 //! the ones before it left it; the first failure takes all of them back.
 
-use super::{create, delete, set_data};
+use super::{check, create, delete, set_data};
 use crate::message::{CreateOp, Effect, MultiOp, MultiResult, SubTxn, TxnBody, TxnHeader, WriteResult};
 use crate::request::apply::{change, moved_to, result_in_multi};
-use crate::request::prepare::{Context, prepare_check, refused};
+use crate::request::prepare::{Context, refused};
 use crate::request::quota::Allowance;
 use crate::tree::{TreeWriter, View};
 use crate::types::{CreateMode, ErrorCode, OpCode};
@@ -107,7 +107,7 @@ fn prepare(view: View<'_>, op: MultiOp, allowance: &Allowance, context: &Context
         MultiOp::Create(op) => create::prepare(view, op, allowance, context),
         MultiOp::Delete { path, version } => delete::prepare(view, path, version, context),
         MultiOp::SetData { path, data, version } => set_data::prepare(view, path, data, version, allowance, context),
-        MultiOp::Check { path, version } => prepare_check(view, path, version, context),
+        MultiOp::Check { path, version } => check::prepare(view, path, version, context),
     }
 }
 
