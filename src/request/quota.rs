@@ -54,6 +54,10 @@ impl Amounts {
         self.values.get(key).copied().unwrap_or(-1)
     }
 
+    fn count_and_bytes(&self) -> (i64, i64) {
+        (self.get(COUNT), self.get(BYTES))
+    }
+
     fn add(&mut self, count: i64, bytes: i64) {
         for (key, difference) in [(COUNT, count), (BYTES, bytes)] {
             let value = self.get(key).wrapping_add(difference);
@@ -207,6 +211,27 @@ pub fn recount_all(tree: &mut TreeWriter) {
         recount(tree, &format!("{QUOTA}{subtree}/{STATS_NODE}"), &subtree);
     }
 }
+
+/// Limits and usage of every top-level znode that has a quota somewhere below it, as (count, bytes): those of its
+/// shallowest limits node.
+pub fn namespace_quotas(view: View<'_>) -> Vec<(String, (i64, i64), (i64, i64))> {
+    let Some(quotas) = view.lookup(QUOTA).filter(|_| view.quota_limit_nodes() > 0) else { return Vec::new() };
+    let of_namespace = |namespace: NodeRef<'_>| {
+        let mut level = vec![namespace];
+        while !level.is_empty() {
+            let limited = level.iter().find_map(|node| Some((node, node.child(LIMITS_NODE)?)));
+            if let Some((node, limits)) = limited {
+                let of = |node: Option<NodeRef<'_>>| node.and_then(|n| Amounts::parse(n.data())).unwrap_or_default();
+                let (limits, usage) = (of(Some(limits)), of(node.child(STATS_NODE)));
+                return Some((namespace.name().to_owned(), limits.count_and_bytes(), usage.count_and_bytes()));
+            }
+            level = level.iter().flat_map(|node| node.children()).collect();
+        }
+        None
+    };
+    quotas.children().filter_map(of_namespace).collect()
+}
+
 
 /// Whether creating `path` would break a Java server, now, on replay, or when it is deleted again: a limits node
 /// whose parent's path is under `/zookeeper` by its letters and too short to name a subtree.
