@@ -14,6 +14,8 @@
 mod address;
 mod apply;
 mod auth;
+#[cfg(test)]
+mod model;
 mod ops;
 mod permission;
 mod prepare;
