@@ -1,1 +1,3 @@
-//! (being built)
+//! Devices: the only folder, with `runtime`, that touches the kernel.
+
+pub mod clock;

@@ -20,32 +20,13 @@ pub struct ConnRef {
 #[derive(Debug)]
 pub enum Submit {
     /// A write of an established session.
-    Write {
-        from: ConnRef,
-        session: SessionId,
-        xid: Xid,
-        op: WriteOp,
-        ids: Arc<[Id]>,
-    },
+    Write { from: ConnRef, session: SessionId, xid: Xid, op: WriteOp, ids: Arc<[Id]> },
     /// closeSession asked by the client.
-    CloseSession {
-        from: ConnRef,
-        session: SessionId,
-        xid: Xid,
-    },
+    CloseSession { from: ConnRef, session: SessionId, xid: Xid },
     /// A new session; `timeout_ms` is already clamped.
-    CreateSession {
-        from: ConnRef,
-        timeout_ms: i32,
-        read_only: Option<bool>,
-    },
+    CreateSession { from: ConnRef, timeout_ms: i32, read_only: Option<bool> },
     /// A known session on a new connection; the password was checked.
-    Reattach {
-        from: ConnRef,
-        session: SessionId,
-        timeout_ms: i32,
-        read_only: Option<bool>,
-    },
+    Reattach { from: ConnRef, session: SessionId, timeout_ms: i32, read_only: Option<bool> },
     /// The connection is gone; its session lives on until it expires.
     Disconnected { from: ConnRef, session: SessionId },
 }
@@ -59,7 +40,11 @@ pub enum Reply {
         outcome: Outcome,
     },
     /// Reply to closeSession; the connection is closed behind it.
-    SessionClosed { conn: ConnId, xid: Xid, zxid: Zxid },
+    SessionClosed {
+        conn: ConnId,
+        xid: Xid,
+        zxid: Zxid,
+    },
     /// A session was created or taken over; `last_heard` is to be updated whenever the client is heard from.
     Connected {
         conn: ConnId,
@@ -71,14 +56,26 @@ pub enum Reply {
         response: ConnectResponse,
     },
     /// Close without a packet: expired, or taken over by another connection.
-    Close { conn: ConnId },
+    Close {
+        conn: ConnId,
+    },
 }
 
-/// Everything one batch of transactions means to the workers, built once and shared: `replies[w]` are worker w's.
+/// Everything one batch of transactions means to one worker; it takes one slot on the ring.
 /// It is put on every lane before the version it is tagged with is published.
 #[derive(Debug)]
 pub struct Deliver {
     /// The version that a worker must have pinned, or a later one, before it delivers this.
     pub version: u64,
-    pub effects: Vec<Effect>,
+    /// In the order of their transactions; the same for every worker.
+    pub effects: Arc<Vec<Effect>>,
+    /// This worker's own, in the order of their transactions.
+    pub replies: Vec<Reply>,
+}
+
+impl Deliver {
+    /// Memory this holds while it waits, bytes, roughly.
+    pub fn bytes(&self) -> usize {
+        size_of::<Deliver>() + self.replies.len() * size_of::<Reply>() + self.effects.len() * size_of::<Effect>()
+    }
 }
