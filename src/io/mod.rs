@@ -1,3 +1,5 @@
-//! Devices: the only folder, with `runtime`, that touches the kernel.
+//! Devices: with `runtime` the only folder that touches the kernel. No format and no meaning of bytes here.
 
 pub mod clock;
+pub mod file;
+pub mod mmap;

@@ -4,6 +4,7 @@
 pub mod client;
 pub mod frame;
 mod reader;
+pub mod txn;
 mod writer;
 
 pub use reader::{BadBytes, Found, Reader};
