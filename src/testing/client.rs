@@ -27,7 +27,14 @@ pub struct Hello {
 
 impl Hello {
     pub fn new_session(timeout_ms: i32) -> Hello {
-        Hello { protocol_version: 0, last_zxid_seen: 0, timeout_ms, session_id: 0, password: Some(vec![0; 16]), read_only: Some(false) }
+        Hello {
+            protocol_version: 0,
+            last_zxid_seen: 0,
+            timeout_ms,
+            session_id: 0,
+            password: Some(vec![0; 16]),
+            read_only: Some(false),
+        }
     }
 
     pub fn reattach(session_id: i64, password: &[u8], timeout_ms: i32) -> Hello {
@@ -146,7 +153,9 @@ impl Connection {
             if !self.fill()? {
                 return match self.incoming.len() - self.consumed {
                     0 => Ok(None),
-                    cut => Err(io::Error::other(format!("the server closed in the middle of a frame ({cut} bytes came)"))),
+                    cut => {
+                        Err(io::Error::other(format!("the server closed in the middle of a frame ({cut} bytes came)")))
+                    }
                 };
             }
         }

@@ -59,7 +59,9 @@ impl fmt::Debug for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             None => f.write_str("null"),
-            Some(bytes) if bytes.len() > 200 => write!(f, "\"{}\"… ({} bytes)", bytes[..40].escape_ascii(), bytes.len()),
+            Some(bytes) if bytes.len() > 200 => {
+                write!(f, "\"{}\"… ({} bytes)", bytes[..40].escape_ascii(), bytes.len())
+            }
             Some(bytes) => match std::str::from_utf8(bytes) {
                 Ok(text) => write!(f, "{text:?}"),
                 Err(_) => write!(f, "b\"{}\"", bytes.escape_ascii()),
@@ -114,30 +116,89 @@ pub struct Stat {
 #[derive(Clone, Debug)]
 pub enum Op {
     /// create, create2, createContainer
-    Create { opcode: i32, path: Text, data: Data, acl: Option<Vec<Acl>>, flags: i32 },
-    CreateTtl { path: Text, data: Data, acl: Option<Vec<Acl>>, flags: i32, ttl: i64 },
-    Delete { path: Text, version: i32 },
+    Create {
+        opcode: i32,
+        path: Text,
+        data: Data,
+        acl: Option<Vec<Acl>>,
+        flags: i32,
+    },
+    CreateTtl {
+        path: Text,
+        data: Data,
+        acl: Option<Vec<Acl>>,
+        flags: i32,
+        ttl: i64,
+    },
+    Delete {
+        path: Text,
+        version: i32,
+    },
     /// exists, getData, getChildren, getChildren2
-    Read { opcode: i32, path: Text, watch: bool },
-    SetData { path: Text, data: Data, version: i32 },
-    SetAcl { path: Text, acl: Option<Vec<Acl>>, version: i32 },
+    Read {
+        opcode: i32,
+        path: Text,
+        watch: bool,
+    },
+    SetData {
+        path: Text,
+        data: Data,
+        version: i32,
+    },
+    SetAcl {
+        path: Text,
+        acl: Option<Vec<Acl>>,
+        version: i32,
+    },
     /// getACL, sync, getEphemerals, getAllChildrenNumber
-    Path { opcode: i32, path: Text },
+    Path {
+        opcode: i32,
+        path: Text,
+    },
     /// Stands alone only as a way to be refused.
-    Check { path: Text, version: i32 },
+    Check {
+        path: Text,
+        version: i32,
+    },
     /// multi, multiRead
-    Multi { opcode: i32, items: Vec<Op> },
-    Reconfig { joining: Text, leaving: Text, members: Text, config_id: i64 },
+    Multi {
+        opcode: i32,
+        items: Vec<Op>,
+    },
+    Reconfig {
+        joining: Text,
+        leaving: Text,
+        members: Text,
+        config_id: i64,
+    },
     /// checkWatches, removeWatches, addWatch
-    Watch { opcode: i32, path: Text, kind: i32 },
-    Auth { scheme: Text, auth: Data },
-    Sasl { token: Data },
+    Watch {
+        opcode: i32,
+        path: Text,
+        kind: i32,
+    },
+    Auth {
+        scheme: Text,
+        auth: Data,
+    },
+    Sasl {
+        token: Data,
+    },
     /// setWatches (three lists), setWatches2 (five)
-    SetWatches { opcode: i32, relative_zxid: i64, lists: Vec<Vec<Text>> },
+    SetWatches {
+        opcode: i32,
+        relative_zxid: i64,
+        lists: Vec<Vec<Text>>,
+    },
     /// ping, whoAmI, closeSession: no body
-    Bare { opcode: i32 },
+    Bare {
+        opcode: i32,
+    },
     /// Any opcode with any bytes.
-    Raw { opcode: i32, body: Vec<u8> },
+    Raw {
+        opcode: i32,
+        body: Vec<u8>,
+    },
 }
 
 impl Op {
@@ -276,8 +337,19 @@ fn put_multi_header(out: &mut Vec<u8>, kind: i32, done: bool, err: i32) {
 /// One frame from the server, after the handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
-    Event { zxid: i64, err: i32, kind: i32, state: i32, path: Text },
-    Reply { xid: i32, zxid: i64, err: i32, body: Body },
+    Event {
+        zxid: i64,
+        err: i32,
+        kind: i32,
+        state: i32,
+        path: Text,
+    },
+    Reply {
+        xid: i32,
+        zxid: i64,
+        err: i32,
+        body: Body,
+    },
     /// The server closed the connection.
     Closed,
     /// Bytes that are not what this request's reply may look like.
@@ -452,7 +524,13 @@ mod tests {
 
     #[test]
     fn a_create_request_is_the_captured_one() {
-        let create = Op::Create { opcode: op::CREATE, path: "/a".into(), data: Data(Some(b"x".to_vec())), acl: Acl::open(), flags: 0 };
+        let create = Op::Create {
+            opcode: op::CREATE,
+            path: "/a".into(),
+            data: Data(Some(b"x".to_vec())),
+            acl: Acl::open(),
+            flags: 0,
+        };
         let captured = "00000002 2f61 00000001 78 00000001 0000001f 00000005 776f726c64 00000006 616e796f6e65 00000000";
         assert_eq!(create.body(), bytes(captured));
     }

@@ -28,7 +28,8 @@ const OPS_PER_RUN_MAX: u64 = 50_000;
 const SUPER_DIGEST: &str = "super:D/InIHSb7yEEbrWz8b9l71RjZJU=";
 
 fn from_environment(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number, not {text:?}")))
+    std::env::var(name)
+        .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number, not {text:?}")))
 }
 
 /// What a seed decides about the servers rather than the requests.
@@ -64,14 +65,17 @@ fn server(kind: Kind, home: &Path, variant: Variant) -> Server {
 fn run(kinds: [Kind; 2], seed: u64, ops: u64) -> Result<u64, String> {
     let variant = Variant::of(seed);
     let home = tempfile::tempdir().expect("cannot make a temporary directory");
-    let mut servers = [server(kinds[0], &home.path().join("left"), variant), server(kinds[1], &home.path().join("right"), variant)];
+    let mut servers =
+        [server(kinds[0], &home.path().join("left"), variant), server(kinds[1], &home.path().join("right"), variant)];
     Server::start_all(&mut servers);
     let mut pair = Pair::new(servers);
     let mut plan = Plan::new(seed, SESSIONS, variant.enforce_quota, variant.nested_quota);
 
     let failed = |pair: &mut Pair, difference: String| {
         let done = pair.ops_done;
-        let states = pair.servers.each_mut().map(|s| if s.is_running() { format!("running\n{}", s.log_tail()) } else { format!("DEAD\n{}", s.log_tail()) });
+        let states = pair.servers.each_mut().map(|s| {
+            if s.is_running() { format!("running\n{}", s.log_tail()) } else { format!("DEAD\n{}", s.log_tail()) }
+        });
         format!(
             "{} and {} differ with seed {seed} after {done} operations (servers: {}, {})\n{difference}\nrepeat with:\n  \
              RINGKEEPER_DIFF_SEED={seed} RINGKEEPER_DIFF_OPS={} cargo test --test testing differential::java_and -- --nocapture",
@@ -96,7 +100,8 @@ fn run(kinds: [Kind; 2], seed: u64, ops: u64) -> Result<u64, String> {
         pair.ops_done as f64 / seconds
     );
     let began = Instant::now();
-    aftermath(&mut pair, home.path(), variant).map_err(|difference| failed(&mut pair, format!("after the stream: {difference}")))?;
+    aftermath(&mut pair, home.path(), variant)
+        .map_err(|difference| failed(&mut pair, format!("after the stream: {difference}")))?;
     println!("seed {seed}: trees, restarts and exchanged directories equal, {:.0} s", began.elapsed().as_secs_f64());
     Ok(pair.frames_compared)
 }
@@ -123,7 +128,10 @@ fn perform(pair: &mut Pair, plan: &mut Plan, step: Step) -> Result<(), String> {
             let heard = pair.burst(slot, &requests)?;
             plan.learn(&requests, &heard);
             if heard.last() == Some(&Frame::Closed) {
-                return Err(format!("both closed the connection of session {slot} unexpectedly, the last request was {:?}", requests.last()));
+                return Err(format!(
+                    "both closed the connection of session {slot} unexpectedly, the last request was {:?}",
+                    requests.last()
+                ));
             }
             Ok(())
         }
@@ -225,7 +233,8 @@ fn aftermath(pair: &mut Pair, home: &Path, variant: Variant) -> Result<(), Strin
 
 /// Numbers of `mntr` that are decided by the requests alone.
 fn same_gauges(pair: &Pair) -> Result<(), String> {
-    let keys = ["zk_znode_count", "zk_watch_count", "zk_ephemerals_count", "zk_approximate_data_size", "zk_global_sessions"];
+    let keys =
+        ["zk_znode_count", "zk_watch_count", "zk_ephemerals_count", "zk_approximate_data_size", "zk_global_sessions"];
     let values = pair.servers.each_ref().map(|server| {
         let text = server.four_letter("mntr");
         keys.map(|key| text.lines().find_map(|line| line.strip_prefix(key)).map(|value| value.trim().to_string()))
@@ -254,7 +263,12 @@ fn digests(server: &Server) -> Vec<String> {
 }
 
 /// Either server on a copy of the other's directory has the other's tree and digests, and can write on.
-fn swap_directories(pair: &mut Pair, home: &Path, before: &[Tree; 2], digests_before: &[Vec<String>; 2]) -> Result<(), String> {
+fn swap_directories(
+    pair: &mut Pair,
+    home: &Path,
+    before: &[Tree; 2],
+    digests_before: &[Vec<String>; 2],
+) -> Result<(), String> {
     for server in &mut pair.servers {
         server.stop();
     }
@@ -272,7 +286,10 @@ fn swap_directories(pair: &mut Pair, home: &Path, before: &[Tree; 2], digests_be
         if let Some(line) = foreign.iter().find(|line| !digests_before[host].contains(line)) {
             return Err(format!("{story}: digest {line:?} is none of {:?}", digests_before[host]));
         }
-        let mismatches = visitor.four_letter("mntr").lines().find_map(|line| line.strip_prefix("zk_digest_mismatches_count").map(str::to_string));
+        let mismatches = visitor
+            .four_letter("mntr")
+            .lines()
+            .find_map(|line| line.strip_prefix("zk_digest_mismatches_count").map(str::to_string));
         if mismatches.as_deref().map(str::trim) != Some("0") {
             return Err(format!("{story}: zk_digest_mismatches_count is {mismatches:?}"));
         }
@@ -303,7 +320,16 @@ fn write_on(server: &mut Server) -> Result<(), String> {
         let path = format!("/visitor-{n}");
         let data = codec_data(&path);
         let flags = if n % 3 == 0 { 1 } else { 0 };
-        connection.ask(n, &Op::Create { opcode: op::CREATE2, path: path.as_str().into(), data, acl: crate::codec::Acl::open(), flags });
+        connection.ask(
+            n,
+            &Op::Create {
+                opcode: op::CREATE2,
+                path: path.as_str().into(),
+                data,
+                acl: crate::codec::Acl::open(),
+                flags,
+            },
+        );
     }
     connection.ask(300, &Op::Bare { opcode: op::CLOSE_SESSION });
     Ok(())
@@ -332,8 +358,10 @@ mod tests {
         for (what, why) in plan::DELIBERATE_DIFFERENCES {
             println!("not drawn: {what}: {why}");
         }
-        let (seed, ops) = (from_environment("RINGKEEPER_DIFF_SEED", 1), from_environment("RINGKEEPER_DIFF_OPS", 200_000));
-        runs([Kind::Java(JAVA_VERSION), Kind::under_test()], seed, ops).unwrap_or_else(|difference| panic!("{difference}"));
+        let (seed, ops) =
+            (from_environment("RINGKEEPER_DIFF_SEED", 1), from_environment("RINGKEEPER_DIFF_OPS", 200_000));
+        runs([Kind::Java(JAVA_VERSION), Kind::under_test()], seed, ops)
+            .unwrap_or_else(|difference| panic!("{difference}"));
     }
 
     /// The harness itself: two servers of one kind never differ, so a difference elsewhere is one of behaviour.

@@ -29,7 +29,13 @@ fn set_stage(kind: Kind, home: &Path) -> Stage {
         let welcome = connection.shake_hands(&Hello::new_session(50_000_000)).expect("no handshake").expect("refused");
         sessions.push((connection, welcome.session_id));
     }
-    let create = |path: &str, flags| Op::Create { opcode: op::CREATE, path: path.into(), data: Data(Some(b"data".to_vec())), acl: Acl::open(), flags };
+    let create = |path: &str, flags| Op::Create {
+        opcode: op::CREATE,
+        path: path.into(),
+        data: Data(Some(b"data".to_vec())),
+        acl: Acl::open(),
+        flags,
+    };
     let read = |opcode, path: &str| Op::Read { opcode, path: path.into(), watch: true };
     let (first, second) = sessions.split_at_mut(1);
     let (first, second) = (&mut first[0].0, &mut second[0].0);
@@ -114,7 +120,9 @@ fn conf(text: &str) -> Vec<String> {
     let mut blurred = Vec::new();
     for line in lines(text) {
         blurred.push(match line.split_once('=') {
-            Some(("dataDir" | "dataLogDir", value)) => format!("dir ending in version-2: {}", value.ends_with("/data/version-2")),
+            Some(("dataDir" | "dataLogDir", value)) => {
+                format!("dir ending in version-2: {}", value.ends_with("/data/version-2"))
+            }
             _ => blur(&line, &["clientPort", "dataDirSize", "dataLogSize"], "="),
         });
     }
@@ -126,7 +134,11 @@ fn connections(text: &str) -> Vec<String> {
     let mut blurred: Vec<String> = lines(text)
         .iter()
         .map(|line| {
-            let line = if line.contains("CLIENT-") { line.clone() } else { line.split('[').next().map(shape).unwrap_or_default() };
+            let line = if line.contains("CLIENT-") {
+                line.clone()
+            } else {
+                line.split('[').next().map(shape).unwrap_or_default()
+            };
             let fields = line.split(',').map(|field| {
                 let end = if field.ends_with(')') { ")" } else { "" };
                 let field = field.trim_end_matches(')');
@@ -141,7 +153,8 @@ fn connections(text: &str) -> Vec<String> {
 
 fn stat(text: &str) -> Vec<String> {
     let (clients, summary) = text.split_once("\n\n").unwrap_or((text, "no empty line"));
-    let mut out: Vec<String> = lines(clients).iter().map(|line| blur_summary(line)).filter(|line| !line.starts_with(" /")).collect();
+    let mut out: Vec<String> =
+        lines(clients).iter().map(|line| blur_summary(line)).filter(|line| !line.starts_with(" /")).collect();
     let rows = lines(clients).into_iter().filter(|line| line.starts_with(" /")).collect::<Vec<_>>().join("\n");
     out.extend(connections(&rows));
     out.extend(lines(summary).iter().map(|line| blur_summary(line)));
@@ -157,9 +170,13 @@ fn dump(text: &str) -> Vec<String> {
         let mut rows = Vec::new();
         for line in block.lines() {
             let line = match line.find(" expire at ") {
-                Some(at) if is_connections => "N expire at DATE".to_string() + if line[at..].ends_with(':') { ":" } else { "" },
+                Some(at) if is_connections => {
+                    "N expire at DATE".to_string() + if line[at..].ends_with(':') { ":" } else { "" }
+                }
                 Some(at) => format!("{} expire at DATE", &line[..at]),
-                None if line.starts_with("Connections Sets") || !line.contains("CLIENT-") && line.contains("ip: ") => shape(line),
+                None if line.starts_with("Connections Sets") || !line.contains("CLIENT-") && line.contains("ip: ") => {
+                    shape(line)
+                }
                 None => line.to_string(),
             };
             rows.push(line);
@@ -311,13 +328,25 @@ mod tests {
             let mut server = Server::new(kind, &home.path().join(kind.name()));
             server.set("4lw.commands.whitelist", "ruok , wchs");
             server.start();
-            for word in ["conf", "cons", "crst", "dirs", "dump", "envi", "gtmk", "hash", "isro", "mntr", "srst", "stat", "stmk", "wchc", "wchp"] {
+            for word in [
+                "conf", "cons", "crst", "dirs", "dump", "envi", "gtmk", "hash", "isro", "mntr", "srst", "stat", "stmk",
+                "wchc", "wchp",
+            ] {
                 let refusal = format!("{word} is not executed because it is not in the whitelist.\n");
                 assert_eq!(server.four_letter(word), refusal, "{}", kind.name());
             }
             assert_eq!(server.four_letter("ruok"), "imok", "{}", kind.name());
-            assert!(server.four_letter("srvr").contains("Mode: standalone"), "{}: srvr needs no whitelist", kind.name());
-            assert_eq!(server.four_letter("wchs"), "0 connections watching 0 paths\nTotal watches:0\n", "{}", kind.name());
+            assert!(
+                server.four_letter("srvr").contains("Mode: standalone"),
+                "{}: srvr needs no whitelist",
+                kind.name()
+            );
+            assert_eq!(
+                server.four_letter("wchs"),
+                "0 connections watching 0 paths\nTotal watches:0\n",
+                "{}",
+                kind.name()
+            );
             server.stop();
         }
     }
@@ -331,13 +360,17 @@ mod tests {
         connection.shake_hands(&Hello::new_session(10_000)).expect("no handshake").expect("refused");
         connection.push_bare(b"ruok");
         connection.flush().expect("cannot write");
-        assert!(matches!(connection.next_frame(), Ok(None)), "after the handshake it is the length of a frame that is too long");
+        assert!(
+            matches!(connection.next_frame(), Ok(None)),
+            "after the handshake it is the length of a frame that is too long"
+        );
         assert_eq!(four_letter(server.address(), b"ruok").expect("no answer"), "imok");
     }
 
     #[test]
     fn a_changed_label_a_missing_line_and_a_wrong_count_are_noticed() {
-        let good = "Zookeeper version: 3.9.5-abc, built on 2025\nLatency min/avg/max: 0/0.5/3\nReceived: 10\nNode count: 7\n";
+        let good =
+            "Zookeeper version: 3.9.5-abc, built on 2025\nLatency min/avg/max: 0/0.5/3\nReceived: 10\nNode count: 7\n";
         let read = |text: &str| lines(text).iter().map(|line| blur_summary(line)).collect::<Vec<_>>();
         assert_eq!(differences(&read(good), &read(&good.replace("0/0.5/3", "2/1.25/40"))), None);
         let bad = [

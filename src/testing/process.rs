@@ -48,7 +48,12 @@ impl Kind {
         match self {
             Kind::Java(version) => {
                 let mut command = Command::new("java");
-                command.args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.net.preferIPv4Stack=true"]);
+                command.args([
+                    "-Xmx512m",
+                    "-XX:+UseSerialGC",
+                    "-XX:TieredStopAtLevel=1",
+                    "-Djava.net.preferIPv4Stack=true",
+                ]);
                 command.arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn");
                 // These three print a stack trace for every bad request, and bad requests are our trade.
                 for class in ["server.PrepRequestProcessor", "server.FinalRequestProcessor", "CreateMode"] {
@@ -92,8 +97,15 @@ impl Server {
     /// A server whose data and log live under `home`; nothing runs yet.
     pub fn new(kind: Kind, home: &Path) -> Server {
         fs::create_dir_all(home.join("data")).expect("cannot make the data directory");
-        let mut server =
-            Server { kind, home: home.to_path_buf(), port: free_port(), settings: Vec::new(), properties: Vec::new(), child: None, starts: 0 };
+        let mut server = Server {
+            kind,
+            home: home.to_path_buf(),
+            port: free_port(),
+            settings: Vec::new(),
+            properties: Vec::new(),
+            child: None,
+            starts: 0,
+        };
         server.set("tickTime", "2000");
         server.set("admin.enableServer", "false");
         server.set("4lw.commands.whitelist", "*");
@@ -136,7 +148,8 @@ impl Server {
 
     fn spawn(&mut self) {
         assert!(self.child.is_none(), "the server runs already");
-        let mut text = format!("dataDir={}\nclientPort={}\nclientPortAddress=127.0.0.1\n", self.data_dir().display(), self.port);
+        let mut text =
+            format!("dataDir={}\nclientPort={}\nclientPortAddress=127.0.0.1\n", self.data_dir().display(), self.port);
         for (key, value) in &self.settings {
             writeln!(text, "{key}={value}").expect("writing to a string");
         }
@@ -180,7 +193,12 @@ impl Server {
             if four_letter(self.address(), b"srvr").is_ok_and(|text| text.contains("Mode: ")) {
                 return;
             }
-            assert!(Instant::now() < deadline, "{} does not serve after {START_MS_MAX} ms\n{}", self.kind.name(), self.log_tail());
+            assert!(
+                Instant::now() < deadline,
+                "{} does not serve after {START_MS_MAX} ms\n{}",
+                self.kind.name(),
+                self.log_tail()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }

@@ -95,7 +95,9 @@ impl Mapping {
 
     fn frame(&mut self, frame: &Frame) -> Frame {
         match frame {
-            Frame::Reply { xid, zxid, err, body } => Frame::Reply { xid: *xid, zxid: *zxid, err: *err, body: self.body(body) },
+            Frame::Reply { xid, zxid, err, body } => {
+                Frame::Reply { xid: *xid, zxid: *zxid, err: *err, body: self.body(body) }
+            }
             Frame::Event { .. } | Frame::Closed | Frame::Raw(_) => frame.clone(),
         }
     }
@@ -249,7 +251,9 @@ mod tests {
         let event = |path: &str| Frame::Event { zxid: 9, err: 0, kind: 3, state: 3, path: path.into() };
         let done = reply(Body::Empty);
         let both = [event("/a"), event("/b"), done.clone()];
-        for other in [&both[..2], &both[1..], &[event("/b"), event("/a"), done.clone()][..], &[event("/a"), done, event("/b")]] {
+        for other in
+            [&both[..2], &both[1..], &[event("/b"), event("/a"), done.clone()][..], &[event("/a"), done, event("/b")]]
+        {
             assert!(frames(&mut maps(), &both, other, false).is_err(), "{other:?}");
         }
         assert!(frames(&mut maps(), &both, &[both[1].clone(), both[0].clone(), both[2].clone()], true).is_ok());
@@ -267,7 +271,13 @@ mod tests {
 
     #[test]
     fn a_password_that_does_not_fit_its_session_is_noticed() {
-        let good = Welcome { protocol_version: 0, timeout_ms: 10, session_id: 7, password: password_of(7), read_only: Some(0) };
+        let good = Welcome {
+            protocol_version: 0,
+            timeout_ms: 10,
+            session_id: 7,
+            password: password_of(7),
+            read_only: Some(0),
+        };
         assert!(welcomes(&Some(good.clone()), &Some(good.clone())).is_ok());
         for bad in [
             Welcome { password: password_of(8), ..good.clone() },

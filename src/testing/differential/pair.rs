@@ -109,7 +109,10 @@ impl Pair {
                 None => {}
                 Some(frame) => {
                     let side = ["left", "right"][side];
-                    return Err(format!("{side}: the old connection was not closed, it said {:?}", codec::decode_frame(&frame, None)));
+                    return Err(format!(
+                        "{side}: the old connection was not closed, it said {:?}",
+                        codec::decode_frame(&frame, None)
+                    ));
                 }
             }
         }
@@ -176,7 +179,8 @@ impl Pair {
     /// Pings on every other session: all events sent so far come before the reply.
     fn barrier(&mut self, except: usize, events: Events) -> Result<(), String> {
         let ping = [(-2, Op::Bare { opcode: op::PING })];
-        let others = (0..self.sessions.len()).filter(|slot| *slot != except && self.sessions[*slot].connections.is_some());
+        let others =
+            (0..self.sessions.len()).filter(|slot| *slot != except && self.sessions[*slot].connections.is_some());
         let pings: Vec<_> = others.map(|slot| (slot, &ping[..])).collect();
         let ops_before = self.ops_done;
         self.bursts(&pings, events)?;
@@ -188,7 +192,8 @@ impl Pair {
         let connections = self.sessions[slot].connections.as_mut().ok_or("the session is not connected")?;
         let mut heard: [Heard; 2] = [Vec::new(), Vec::new()];
         for side in 0..2 {
-            let partial = |e, said: &Heard| format!("{} (after {} frames, last {:?})", lost(side)(e), said.len(), said.last());
+            let partial =
+                |e, said: &Heard| format!("{} (after {} frames, last {:?})", lost(side)(e), said.len(), said.last());
             listen(&mut connections[side], opcodes, &mut heard[side]).map_err(|e| partial(e, &heard[side]))?;
         }
         self.frames_compared += heard[0].len() as u64;

@@ -17,13 +17,19 @@ use crate::codec::{Body, Frame, Op, Text, op};
 
 /// What Java does here is worth no imitation; each row says what would be drawn and how ours differs.
 pub const DELIBERATE_DIFFERENCES: &[(&str, &str)] = &[
-    ("create or setData on /zookeeper/**/zookeeper_limits|zookeeper_stats with other than well-formed quota text", "Java dies, ours refuses with -8"),
+    (
+        "create or setData on /zookeeper/**/zookeeper_limits|zookeeper_stats with other than well-formed quota text",
+        "Java dies, ours refuses with -8",
+    ),
     (
         "createTTL with flags 0 to 4 and a ttl below zero",
         "Java logs the transaction, dies applying it and cannot start again, ours refuses with -8",
     ),
     ("deleteContainer (opcode 20) from a client", "Java deletes without any ACL check, ours refuses"),
-    ("re-attach with a wrong password while the owner is connected", "Java closes the owner's connection, ours does not"),
+    (
+        "re-attach with a wrong password while the owner is connected",
+        "Java closes the owner's connection, ours does not",
+    ),
     ("createSession (opcode -10) from a client", "Java makes a second session, ours refuses it as unknown"),
 ];
 
@@ -106,7 +112,11 @@ impl Plan {
         let timeouts_ms = [-1, 0, 1, 30_000, 7_200_000, 10_000_000, 72_000_000, 72_000_001, i32::MAX];
         Hello {
             protocol_version: *[0, 0, 0, 1, -7].choose(&mut self.rng).expect("not empty"),
-            last_zxid_seen: if self.rng.random_bool(0.5) { 0 } else { self.rng.random_range(-1..=self.maker.last_zxid) },
+            last_zxid_seen: if self.rng.random_bool(0.5) {
+                0
+            } else {
+                self.rng.random_range(-1..=self.maker.last_zxid)
+            },
             timeout_ms: *timeouts_ms.choose(&mut self.rng).expect("not empty"),
             session_id: 0,
             password: Some(vec![0; 16]),

@@ -21,14 +21,51 @@ pub struct RequestMaker {
 const QUOTA_ROOTS: [&str; 4] = ["/q0", "/q1", "/q2", "/q2/d"];
 
 const ODD_PATHS: &[&str] = &[
-    "", "/", "//", "a", "a/b", "/n0/", "/n0//m0", "/n0/.", "/n0/..", "/n0/./m0", "/n0/../n1", "/./n0", "/n0\0", "/\u{1}", "/n1/\u{1f}x",
-    "/\u{7f}", "/\u{9f}", "/\u{a0}", "/é", "/日本/語", "/\u{e000}", "/\u{f8ff}", "/\u{f900}", "/\u{ffef}", "/\u{fff0}", "/\u{ffff}", "/😀",
-    "/zookeeper", "/zookeeper/", "/zookeeper/config", "/zookeeper/quota", "/zookeeper/x", "/n0/...", "/ ", "/n0 /m0", "/n0/m0/k0/j0/i0",
+    "",
+    "/",
+    "//",
+    "a",
+    "a/b",
+    "/n0/",
+    "/n0//m0",
+    "/n0/.",
+    "/n0/..",
+    "/n0/./m0",
+    "/n0/../n1",
+    "/./n0",
+    "/n0\0",
+    "/\u{1}",
+    "/n1/\u{1f}x",
+    "/\u{7f}",
+    "/\u{9f}",
+    "/\u{a0}",
+    "/é",
+    "/日本/語",
+    "/\u{e000}",
+    "/\u{f8ff}",
+    "/\u{f900}",
+    "/\u{ffef}",
+    "/\u{fff0}",
+    "/\u{ffff}",
+    "/😀",
+    "/zookeeper",
+    "/zookeeper/",
+    "/zookeeper/config",
+    "/zookeeper/quota",
+    "/zookeeper/x",
+    "/n0/...",
+    "/ ",
+    "/n0 /m0",
+    "/n0/m0/k0/j0/i0",
 ];
 
 /// digest ids of the passwords used by `auth`: user and the same word again as password.
-const DIGEST_IDS: [&str; 4] =
-    ["u1:BbIBBpXdwXH+35AR0YOrF8lUzyE=", "u2:oQDpg9ON5srtW+yPL9pyHnsZVFQ=", "super:D/InIHSb7yEEbrWz8b9l71RjZJU=", "u:Jq7wMyA/w2Vd5WIDAKdu4OIIFEQ="];
+const DIGEST_IDS: [&str; 4] = [
+    "u1:BbIBBpXdwXH+35AR0YOrF8lUzyE=",
+    "u2:oQDpg9ON5srtW+yPL9pyHnsZVFQ=",
+    "super:D/InIHSb7yEEbrWz8b9l71RjZJU=",
+    "u:Jq7wMyA/w2Vd5WIDAKdu4OIIFEQ=",
+];
 
 fn pick<T: Copy>(rng: &mut SmallRng, from: &[T]) -> T {
     *from.choose(rng).expect("something to pick from")
@@ -135,8 +172,34 @@ impl RequestMaker {
             ("auth", &["", "whatever"]),
             ("digest", &DIGEST_IDS),
             ("digest", &["u1", "u1:a:b", ":", "a:b", ""]),
-            ("ip", &["127.0.0.1", "127.0.0.1/8", "10.0.0.0/8", "127.0.0.2", "0.0.0.0/0", "::1", "fe80::/10", "1:2:3:4:5:6:7:8"]),
-            ("ip", &["127.0.0.300", "1.2.3", "127.0.0.1/33", "127.0.0.1/", "::1::", "", "::1/129", "1.2.3.4.5", "localhost", "127.0.0.1/-1"]),
+            (
+                "ip",
+                &[
+                    "127.0.0.1",
+                    "127.0.0.1/8",
+                    "10.0.0.0/8",
+                    "127.0.0.2",
+                    "0.0.0.0/0",
+                    "::1",
+                    "fe80::/10",
+                    "1:2:3:4:5:6:7:8",
+                ],
+            ),
+            (
+                "ip",
+                &[
+                    "127.0.0.300",
+                    "1.2.3",
+                    "127.0.0.1/33",
+                    "127.0.0.1/",
+                    "::1::",
+                    "",
+                    "::1/129",
+                    "1.2.3.4.5",
+                    "localhost",
+                    "127.0.0.1/-1",
+                ],
+            ),
             ("sasl", &["bob"]),
             ("x509", &["CN=bob"]),
             ("super", &["", "super"]),
@@ -188,7 +251,13 @@ impl RequestMaker {
                 };
                 Op::CreateTtl { path, data, acl, flags, ttl }
             }
-            12..20 => Op::Create { opcode: op::CREATE_CONTAINER, path, data, acl, flags: pick(rng, &[4, 4, 4, 4, 0, 1, 2, 3, 5, -1]) },
+            12..20 => Op::Create {
+                opcode: op::CREATE_CONTAINER,
+                path,
+                data,
+                acl,
+                flags: pick(rng, &[4, 4, 4, 4, 0, 1, 2, 3, 5, -1]),
+            },
             _ => {
                 let flags = match rng.random_range(0..100) {
                     0..50 => 0,
@@ -242,7 +311,9 @@ impl RequestMaker {
             items.push(match rng.random_range(0..40) {
                 0 => Op::Read { opcode: op::EXISTS, path, watch: false },
                 1 => Op::Delete { path, version: -1 },
-                _ => Op::Read { opcode: pick(rng, &[op::GET_DATA, op::GET_CHILDREN]), path, watch: rng.random_bool(0.5) },
+                _ => {
+                    Op::Read { opcode: pick(rng, &[op::GET_DATA, op::GET_CHILDREN]), path, watch: rng.random_bool(0.5) }
+                }
             });
         }
         Op::Multi { opcode: op::MULTI_READ, items }
@@ -385,7 +456,10 @@ impl RequestMaker {
     pub fn touches_quota(op: &Op) -> bool {
         let counted = |path: &Text| path.0.as_deref().is_some_and(|path| path.starts_with(b"/q"));
         match op {
-            Op::Create { path, .. } | Op::CreateTtl { path, .. } | Op::Delete { path, .. } | Op::SetData { path, .. } => counted(path),
+            Op::Create { path, .. }
+            | Op::CreateTtl { path, .. }
+            | Op::Delete { path, .. }
+            | Op::SetData { path, .. } => counted(path),
             Op::Multi { opcode: op::MULTI, items } => items.iter().any(Self::touches_quota),
             // Broken bytes may still be a write to anywhere.
             Op::Raw { opcode, .. } => ![op::EXISTS, op::GET_DATA, op::GET_CHILDREN, op::GET_ACL].contains(opcode),
@@ -411,10 +485,17 @@ impl RequestMaker {
             0..6 => {
                 let parents = node.match_indices('/').skip(2).map(|(at, _)| create(&node[..at], ""));
                 let mut ops: Vec<Op> = parents.collect();
-                ops.extend([create(root, "some"), create(&node, ""), create(&limits, &limit), create(&stats, "count=0,bytes=0")]);
+                ops.extend([
+                    create(root, "some"),
+                    create(&node, ""),
+                    create(&limits, &limit),
+                    create(&stats, "count=0,bytes=0"),
+                ]);
                 ops
             }
-            6..8 => vec![Op::SetData { path: limits.as_str().into(), data: Data(Some(limit.into_bytes())), version: -1 }],
+            6..8 => {
+                vec![Op::SetData { path: limits.as_str().into(), data: Data(Some(limit.into_bytes())), version: -1 }]
+            }
             _ => vec![delete(&limits), delete(&stats), delete(&node)],
         }
     }
@@ -441,7 +522,9 @@ impl RequestMaker {
         match rng.random_range(0..10) {
             0..4 => request(pick(rng, &[0, 10, 13, -1, 23, 99, 108, 1000, i32::MIN, i32::MAX]), b"whatever"),
             4 => (vec![0; rng.random_range(0..8)], 0),
-            5 => auth(pick(rng, &["auth", "world", "super", "nonsense", "sasl", "x509", ""]), Data(Some(b"x".to_vec()))),
+            5 => {
+                auth(pick(rng, &["auth", "world", "super", "nonsense", "sasl", "x509", ""]), Data(Some(b"x".to_vec())))
+            }
             6 => auth("digest", Data(None)),
             7 => request(op::AUTH, b"\0\0\0\0\0\0\0\x09dig"),
             8 => request(op::AUTH, b"\0\0\0\0\0\0\0\x06digest\x7f\xff\xff\xff"),

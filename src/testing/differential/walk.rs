@@ -43,7 +43,9 @@ pub fn tree(address: SocketAddr) -> Tree {
 
 fn node(connection: &mut Connection, path: &str) -> Node {
     let path: Text = path.into();
-    let Body::Data(data, stat) = connection.ask(1, &Op::Read { opcode: op::GET_DATA, path: path.clone(), watch: false }) else {
+    let Body::Data(data, stat) =
+        connection.ask(1, &Op::Read { opcode: op::GET_DATA, path: path.clone(), watch: false })
+    else {
         panic!("getData of {path:?} was answered by something else")
     };
     let Body::Acl(acl, acl_stat) = connection.ask(2, &Op::Path { opcode: op::GET_ACL, path: path.clone() }) else {
@@ -54,7 +56,10 @@ fn node(connection: &mut Connection, path: &str) -> Node {
     else {
         panic!("getChildren2 of {path:?} was answered by something else")
     };
-    assert!(acl_stat == stat && children_stat == stat, "{path:?}: three Stats of one node: {stat:?} {acl_stat:?} {children_stat:?}");
+    assert!(
+        acl_stat == stat && children_stat == stat,
+        "{path:?}: three Stats of one node: {stat:?} {acl_stat:?} {children_stat:?}"
+    );
     assert_eq!(children.len(), stat.num_children as usize, "{path:?}: numChildren is not the number of children");
     children.sort();
     Node { data, acl, children, stat }

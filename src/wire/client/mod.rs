@@ -7,9 +7,5 @@ pub mod response;
 
 pub use request::{Header, Refusal, Request, decode, decode_connect, decode_header};
 
-/// Bytes of the tests, as the sheet writes them: hexadecimal digits, anything else is decoration.
 #[cfg(test)]
-fn hex(text: &str) -> Vec<u8> {
-    let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(16)).collect();
-    digits.chunks(2).map(|pair| (pair[0] * 16 + pair[1]) as u8).collect()
-}
+mod test_client;

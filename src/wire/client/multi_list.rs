@@ -113,3 +113,7 @@ pub(super) fn has_path(op: &MultiOp) -> bool {
         | MultiOp::Check { path, .. } => path.is_some(),
     }
 }
+
+#[cfg(test)]
+#[path = "multi_list_tests.rs"]
+mod tests;

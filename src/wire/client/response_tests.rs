@@ -4,7 +4,7 @@ use super::*;
 use crate::message::WatchEventKind;
 use crate::types::SessionId;
 use crate::wire::Reader;
-use crate::wire::client::hex;
+use crate::wire::client::test_client::hex;
 use proptest::prelude::*;
 
 /// One frame; its payload, once the length has been checked.
