@@ -129,7 +129,7 @@ pub fn entry(zxid: i64, data_bytes: usize) -> Vec<u8> {
         data: Some((0..data_bytes).map(|i| (i as i64 * 7 + zxid) as u8 | 1).collect()),
         version: 3,
     };
-    let digest = TxnDigest { version: 2, tree: zxid as u64 * 0x9e37_79b9_7f4a_7c15 };
+    let digest = TxnDigest { version: 2, tree: (zxid as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) };
     let mut bytes = Vec::new();
     txn::encode(&header, &body, Some(&digest), &mut bytes);
     bytes

@@ -403,3 +403,7 @@ fn find_end(
     }
     Ok(None)
 }
+
+#[cfg(test)]
+#[path = "txnlog_tests.rs"]
+mod tests;

@@ -7,4 +7,5 @@ mod client;
 mod codec;
 mod differential;
 mod four_letter;
+mod golden;
 mod process;
