@@ -8,9 +8,9 @@ use crate::message::{SnapshotNode, Txn};
 use crate::request::{self, ReapRules};
 use crate::runtime::lanes::EnsembleLanes;
 use crate::session::{SessionIds, SessionTable};
-use crate::storage::data_dir::DataDirs;
+
 use crate::storage::{
-    Background, LogOptions, Origin, RestoreOptions, RestoreSink, Restored, SnapshotSink, SnapshotTrailer, StorageError,
+    Background, DataDirs, LogOptions, Origin, RestoreOptions, RestoreSink, Restored, SnapshotSink, SnapshotTrailer, StorageError,
     TxnLog, restore,
 };
 use crate::tree::{AclKey, TreeWriter};
