@@ -105,7 +105,7 @@ pub fn execute(
 }
 
 /// The checks of one operation, in the order of the sheet's §11.
-fn prepare(view: View<'_>, op: WriteOp, header: &TxnHeader, context: &Context<'_>) -> Result<TxnBody, ErrorCode> {
+fn prepare(view: View<'_>, op: WriteOp, context: &Context<'_>) -> Result<TxnBody, ErrorCode> {
     match op {
         WriteOp::Create(op) => {
             let allowance = context.allowance(view, op.path.as_deref());
