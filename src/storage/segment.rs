@@ -122,11 +122,12 @@ impl SegmentSupply {
         }
     }
 
-    /// Hands one out and starts on the next.
-    pub fn take(&mut self, bytes: u64) -> Result<PreparedSegment, Unavailable> {
+    /// Hands one out and starts on the next, which is to hold about `next_bytes`.
+    pub fn take(&mut self, bytes: u64, next_bytes: u64) -> Result<PreparedSegment, Unavailable> {
         self.ensure(bytes)?;
         let taken = self.ready.take().expect("ensured above");
-        self.prepare_in_background(self.segment_bytes);
+        let least = self.segment_bytes.min(FIRST_SEGMENT_BYTES_MAX);
+        self.prepare_in_background(next_bytes.clamp(least, self.segment_bytes));
         Ok(taken)
     }
 

@@ -215,7 +215,7 @@ pub(super) unsafe fn get<R: Record>(root: Slot, key: &R::Key, seed: &HashSeed) -
     if !record.is_null() && unsafe { R::key(record) } == key { record } else { ptr::null_mut() }
 }
 
-/// The place that holds `key`'s record, on a path the writer owns. The record must be there.
+/// The place that holds `key`'s record, on a path the writer owns; `None` if there is no such record.
 ///
 /// # Safety
 /// As `get`; `root` is reachable from the head alone once this returns.
@@ -224,7 +224,7 @@ pub(super) unsafe fn place_of<R: Record>(
     key: &R::Key,
     seed: &HashSeed,
     reclaim: &mut Reclaim,
-) -> *mut Slot {
+) -> Option<*mut Slot> {
     let mut place = root;
     let mut bits = Bits::new(key, seed);
     unsafe {
@@ -232,12 +232,14 @@ pub(super) unsafe fn place_of<R: Record>(
             let branch = Branch::owned((*place).branch(), reclaim);
             *place = Slot::of_branch(branch);
             let bit = bits.next();
-            assert!((*branch).bitmap & bit != 0, "the caller looked the record up");
+            if (*branch).bitmap & bit == 0 {
+                return None;
+            }
             place = Branch::slots(branch).add(Branch::position(branch, bit));
         }
-        assert!(!(*place).is_empty() && R::key((*place).record::<R>()) == key, "the caller looked the record up");
+        let found = !(*place).is_empty() && R::key((*place).record::<R>()) == key;
+        found.then_some(place)
     }
-    place
 }
 
 /// Adds a record whose key must not be there yet.
