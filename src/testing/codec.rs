@@ -45,7 +45,9 @@ pub struct Text(pub Option<Vec<u8>>);
 
 impl Text {
     pub fn as_str(&self) -> Option<&str> {
-        self.0.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok())
+        self.0
+            .as_deref()
+            .and_then(|bytes| std::str::from_utf8(bytes).ok())
     }
 }
 
@@ -59,7 +61,12 @@ impl fmt::Debug for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             None => f.write_str("null"),
-            Some(bytes) if bytes.len() > 200 => write!(f, "\"{}\"… ({} bytes)", bytes[..40].escape_ascii(), bytes.len()),
+            Some(bytes) if bytes.len() > 200 => write!(
+                f,
+                "\"{}\"… ({} bytes)",
+                bytes[..40].escape_ascii(),
+                bytes.len()
+            ),
             Some(bytes) => match std::str::from_utf8(bytes) {
                 Ok(text) => write!(f, "{text:?}"),
                 Err(_) => write!(f, "b\"{}\"", bytes.escape_ascii()),
@@ -87,7 +94,11 @@ pub struct Acl {
 
 impl Acl {
     pub fn new(perms: i32, scheme: &str, id: &str) -> Acl {
-        Acl { perms, scheme: scheme.into(), id: id.into() }
+        Acl {
+            perms,
+            scheme: scheme.into(),
+            id: id.into(),
+        }
     }
 
     pub fn open() -> Option<Vec<Acl>> {
@@ -114,30 +125,89 @@ pub struct Stat {
 #[derive(Clone, Debug)]
 pub enum Op {
     /// create, create2, createContainer
-    Create { opcode: i32, path: Text, data: Data, acl: Option<Vec<Acl>>, flags: i32 },
-    CreateTtl { path: Text, data: Data, acl: Option<Vec<Acl>>, flags: i32, ttl: i64 },
-    Delete { path: Text, version: i32 },
+    Create {
+        opcode: i32,
+        path: Text,
+        data: Data,
+        acl: Option<Vec<Acl>>,
+        flags: i32,
+    },
+    CreateTtl {
+        path: Text,
+        data: Data,
+        acl: Option<Vec<Acl>>,
+        flags: i32,
+        ttl: i64,
+    },
+    Delete {
+        path: Text,
+        version: i32,
+    },
     /// exists, getData, getChildren, getChildren2
-    Read { opcode: i32, path: Text, watch: bool },
-    SetData { path: Text, data: Data, version: i32 },
-    SetAcl { path: Text, acl: Option<Vec<Acl>>, version: i32 },
+    Read {
+        opcode: i32,
+        path: Text,
+        watch: bool,
+    },
+    SetData {
+        path: Text,
+        data: Data,
+        version: i32,
+    },
+    SetAcl {
+        path: Text,
+        acl: Option<Vec<Acl>>,
+        version: i32,
+    },
     /// getACL, sync, getEphemerals, getAllChildrenNumber
-    Path { opcode: i32, path: Text },
+    Path {
+        opcode: i32,
+        path: Text,
+    },
     /// Stands alone only as a way to be refused.
-    Check { path: Text, version: i32 },
+    Check {
+        path: Text,
+        version: i32,
+    },
     /// multi, multiRead
-    Multi { opcode: i32, items: Vec<Op> },
-    Reconfig { joining: Text, leaving: Text, members: Text, config_id: i64 },
+    Multi {
+        opcode: i32,
+        items: Vec<Op>,
+    },
+    Reconfig {
+        joining: Text,
+        leaving: Text,
+        members: Text,
+        config_id: i64,
+    },
     /// checkWatches, removeWatches, addWatch
-    Watch { opcode: i32, path: Text, kind: i32 },
-    Auth { scheme: Text, auth: Data },
-    Sasl { token: Data },
+    Watch {
+        opcode: i32,
+        path: Text,
+        kind: i32,
+    },
+    Auth {
+        scheme: Text,
+        auth: Data,
+    },
+    Sasl {
+        token: Data,
+    },
     /// setWatches (three lists), setWatches2 (five)
-    SetWatches { opcode: i32, relative_zxid: i64, lists: Vec<Vec<Text>> },
+    SetWatches {
+        opcode: i32,
+        relative_zxid: i64,
+        lists: Vec<Vec<Text>>,
+    },
     /// ping, whoAmI, closeSession: no body
-    Bare { opcode: i32 },
+    Bare {
+        opcode: i32,
+    },
     /// Any opcode with any bytes.
-    Raw { opcode: i32, body: Vec<u8> },
+    Raw {
+        opcode: i32,
+        body: Vec<u8>,
+    },
 }
 
 impl Op {
@@ -171,13 +241,25 @@ impl Op {
 
     fn write_body(&self, out: &mut Vec<u8>) {
         match self {
-            Op::Create { path, data, acl, flags, .. } => {
+            Op::Create {
+                path,
+                data,
+                acl,
+                flags,
+                ..
+            } => {
                 put_buffer(out, &path.0);
                 put_buffer(out, &data.0);
                 put_acl(out, acl);
                 put_int(out, *flags);
             }
-            Op::CreateTtl { path, data, acl, flags, ttl } => {
+            Op::CreateTtl {
+                path,
+                data,
+                acl,
+                flags,
+                ttl,
+            } => {
                 put_buffer(out, &path.0);
                 put_buffer(out, &data.0);
                 put_acl(out, acl);
@@ -192,7 +274,11 @@ impl Op {
                 put_buffer(out, &path.0);
                 out.push(u8::from(*watch));
             }
-            Op::SetData { path, data, version } => {
+            Op::SetData {
+                path,
+                data,
+                version,
+            } => {
                 put_buffer(out, &path.0);
                 put_buffer(out, &data.0);
                 put_int(out, *version);
@@ -210,7 +296,12 @@ impl Op {
                 }
                 put_multi_header(out, -1, true, -1);
             }
-            Op::Reconfig { joining, leaving, members, config_id } => {
+            Op::Reconfig {
+                joining,
+                leaving,
+                members,
+                config_id,
+            } => {
                 put_buffer(out, &joining.0);
                 put_buffer(out, &leaving.0);
                 put_buffer(out, &members.0);
@@ -226,7 +317,11 @@ impl Op {
                 put_buffer(out, &auth.0);
             }
             Op::Sasl { token } => put_buffer(out, &token.0),
-            Op::SetWatches { relative_zxid, lists, .. } => {
+            Op::SetWatches {
+                relative_zxid,
+                lists,
+                ..
+            } => {
                 put_long(out, *relative_zxid);
                 for list in lists {
                     put_int(out, list.len() as i32);
@@ -258,7 +353,9 @@ pub fn put_buffer(out: &mut Vec<u8>, bytes: &Option<Vec<u8>>) {
 }
 
 fn put_acl(out: &mut Vec<u8>, acl: &Option<Vec<Acl>>) {
-    let Some(acl) = acl else { return put_int(out, -1) };
+    let Some(acl) = acl else {
+        return put_int(out, -1);
+    };
     put_int(out, acl.len() as i32);
     for entry in acl {
         put_int(out, entry.perms);
@@ -276,8 +373,19 @@ fn put_multi_header(out: &mut Vec<u8>, kind: i32, done: bool, err: i32) {
 /// One frame from the server, after the handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
-    Event { zxid: i64, err: i32, kind: i32, state: i32, path: Text },
-    Reply { xid: i32, zxid: i64, err: i32, body: Body },
+    Event {
+        zxid: i64,
+        err: i32,
+        kind: i32,
+        state: i32,
+        path: Text,
+    },
+    Reply {
+        xid: i32,
+        zxid: i64,
+        err: i32,
+        body: Body,
+    },
     /// The server closed the connection.
     Closed,
     /// Bytes that are not what this request's reply may look like.
@@ -310,7 +418,9 @@ pub struct MultiResult {
 /// The opcode decides how the body of a reply reads; events announce themselves by xid -1.
 pub fn decode_frame(bytes: &[u8], opcode: Option<i32>) -> Frame {
     let mut input = Input { bytes, at: 0 };
-    try_decode(&mut input, opcode).filter(|_| input.at == bytes.len()).unwrap_or_else(|| Frame::Raw(bytes.to_vec()))
+    try_decode(&mut input, opcode)
+        .filter(|_| input.at == bytes.len())
+        .unwrap_or_else(|| Frame::Raw(bytes.to_vec()))
 }
 
 pub fn is_event(bytes: &[u8]) -> bool {
@@ -322,16 +432,33 @@ fn try_decode(input: &mut Input, opcode: Option<i32>) -> Option<Frame> {
     let zxid = input.long()?;
     let err = input.int()?;
     if xid == -1 {
-        return Some(Frame::Event { zxid, err, kind: input.int()?, state: input.int()?, path: input.text()? });
+        return Some(Frame::Event {
+            zxid,
+            err,
+            kind: input.int()?,
+            state: input.int()?,
+            path: input.text()?,
+        });
     }
-    let body = if input.at == input.bytes.len() { Body::Empty } else { body_of(input, opcode?)? };
-    Some(Frame::Reply { xid, zxid, err, body })
+    let body = if input.at == input.bytes.len() {
+        Body::Empty
+    } else {
+        body_of(input, opcode?)?
+    };
+    Some(Frame::Reply {
+        xid,
+        zxid,
+        err,
+        body,
+    })
 }
 
 fn body_of(input: &mut Input, opcode: i32) -> Option<Body> {
     Some(match opcode {
         op::CREATE | op::SYNC => Body::Path(input.text()?),
-        op::CREATE2 | op::CREATE_CONTAINER | op::CREATE_TTL => Body::PathStat(input.text()?, input.stat()?),
+        op::CREATE2 | op::CREATE_CONTAINER | op::CREATE_TTL => {
+            Body::PathStat(input.text()?, input.stat()?)
+        }
         op::EXISTS | op::SET_DATA | op::SET_ACL => Body::Stat(input.stat()?),
         op::GET_DATA | op::RECONFIG => Body::Data(input.data()?, input.stat()?),
         op::GET_ACL => Body::Acl(input.acl()?, input.stat()?),
@@ -341,7 +468,11 @@ fn body_of(input: &mut Input, opcode: i32) -> Option<Body> {
         op::SASL => Body::Token(input.data()?),
         op::WHO_AM_I => {
             let count = input.count()?;
-            Body::Clients((0..count).map(|_| Some((input.text()?, input.text()?))).collect::<Option<_>>()?)
+            Body::Clients(
+                (0..count)
+                    .map(|_| Some((input.text()?, input.text()?)))
+                    .collect::<Option<_>>()?,
+            )
         }
         op::MULTI | op::MULTI_READ => Body::Multi(multi_results(input)?),
         _ => return None,
@@ -360,7 +491,9 @@ fn multi_results(input: &mut Input) -> Option<Vec<MultiResult>> {
         let body = match kind {
             -1 => Body::Int(input.int()?),
             op::DELETE | op::CHECK => Body::Empty,
-            op::CREATE | op::CREATE2 | op::SET_DATA | op::GET_DATA | op::GET_CHILDREN => body_of(input, kind)?,
+            op::CREATE | op::CREATE2 | op::SET_DATA | op::GET_DATA | op::GET_CHILDREN => {
+                body_of(input, kind)?
+            }
             _ => return None,
         };
         results.push(MultiResult { kind, err, body });
@@ -418,7 +551,13 @@ impl Input<'_> {
         match self.int()? {
             -1 => Some(None),
             count => (0..usize::try_from(count).ok()?)
-                .map(|_| Some(Acl { perms: self.int()?, scheme: self.text()?, id: self.text()? }))
+                .map(|_| {
+                    Some(Acl {
+                        perms: self.int()?,
+                        scheme: self.text()?,
+                        id: self.text()?,
+                    })
+                })
                 .collect::<Option<Vec<_>>>()
                 .map(Some),
         }
@@ -447,22 +586,54 @@ mod tests {
 
     fn bytes(hex: &str) -> Vec<u8> {
         let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
-        digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+        digits
+            .chunks(2)
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+            .collect()
     }
 
     #[test]
     fn a_create_request_is_the_captured_one() {
-        let create = Op::Create { opcode: op::CREATE, path: "/a".into(), data: Data(Some(b"x".to_vec())), acl: Acl::open(), flags: 0 };
+        let create = Op::Create {
+            opcode: op::CREATE,
+            path: "/a".into(),
+            data: Data(Some(b"x".to_vec())),
+            acl: Acl::open(),
+            flags: 0,
+        };
         let captured = "00000002 2f61 00000001 78 00000001 0000001f 00000005 776f726c64 00000006 616e796f6e65 00000000";
         assert_eq!(create.body(), bytes(captured));
     }
 
     #[test]
     fn captured_replies_and_events_decode() {
-        let reply = decode_frame(&bytes("00000001 0000000000000008 00000000 00000002 2f61"), Some(op::CREATE));
-        assert_eq!(reply, Frame::Reply { xid: 1, zxid: 8, err: 0, body: Body::Path("/a".into()) });
-        let event = decode_frame(&bytes("ffffffff 000000000000007e 00000000 00000003 00000003 00000003 2f7031"), None);
-        assert_eq!(event, Frame::Event { zxid: 0x7e, err: 0, kind: 3, state: 3, path: "/p1".into() });
+        let reply = decode_frame(
+            &bytes("00000001 0000000000000008 00000000 00000002 2f61"),
+            Some(op::CREATE),
+        );
+        assert_eq!(
+            reply,
+            Frame::Reply {
+                xid: 1,
+                zxid: 8,
+                err: 0,
+                body: Body::Path("/a".into())
+            }
+        );
+        let event = decode_frame(
+            &bytes("ffffffff 000000000000007e 00000000 00000003 00000003 00000003 2f7031"),
+            None,
+        );
+        assert_eq!(
+            event,
+            Frame::Event {
+                zxid: 0x7e,
+                err: 0,
+                kind: 3,
+                state: 3,
+                path: "/p1".into()
+            }
+        );
     }
 
     #[test]

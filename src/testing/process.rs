@@ -48,11 +48,22 @@ impl Kind {
         match self {
             Kind::Java(version) => {
                 let mut command = Command::new("java");
-                command.args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.net.preferIPv4Stack=true"]);
+                command.args([
+                    "-Xmx512m",
+                    "-XX:+UseSerialGC",
+                    "-XX:TieredStopAtLevel=1",
+                    "-Djava.net.preferIPv4Stack=true",
+                ]);
                 command.arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn");
                 // These three print a stack trace for every bad request, and bad requests are our trade.
-                for class in ["server.PrepRequestProcessor", "server.FinalRequestProcessor", "CreateMode"] {
-                    command.arg(format!("-Dorg.slf4j.simpleLogger.log.org.apache.zookeeper.{class}=off"));
+                for class in [
+                    "server.PrepRequestProcessor",
+                    "server.FinalRequestProcessor",
+                    "CreateMode",
+                ] {
+                    command.arg(format!(
+                        "-Dorg.slf4j.simpleLogger.log.org.apache.zookeeper.{class}=off"
+                    ));
                 }
                 command.arg("-cp").arg(java_class_path(version));
                 command
@@ -92,8 +103,15 @@ impl Server {
     /// A server whose data and log live under `home`; nothing runs yet.
     pub fn new(kind: Kind, home: &Path) -> Server {
         fs::create_dir_all(home.join("data")).expect("cannot make the data directory");
-        let mut server =
-            Server { kind, home: home.to_path_buf(), port: free_port(), settings: Vec::new(), properties: Vec::new(), child: None, starts: 0 };
+        let mut server = Server {
+            kind,
+            home: home.to_path_buf(),
+            port: free_port(),
+            settings: Vec::new(),
+            properties: Vec::new(),
+            child: None,
+            starts: 0,
+        };
         server.set("tickTime", "2000");
         server.set("admin.enableServer", "false");
         server.set("4lw.commands.whitelist", "*");
@@ -136,7 +154,11 @@ impl Server {
 
     fn spawn(&mut self) {
         assert!(self.child.is_none(), "the server runs already");
-        let mut text = format!("dataDir={}\nclientPort={}\nclientPortAddress=127.0.0.1\n", self.data_dir().display(), self.port);
+        let mut text = format!(
+            "dataDir={}\nclientPort={}\nclientPortAddress=127.0.0.1\n",
+            self.data_dir().display(),
+            self.port
+        );
         for (key, value) in &self.settings {
             writeln!(text, "{key}={value}").expect("writing to a string");
         }
@@ -152,8 +174,13 @@ impl Server {
         }
         self.starts += 1;
         let log = File::create(self.log_path()).expect("cannot create the server's log");
-        command.arg(&cfg).current_dir(&self.home).stdin(Stdio::null());
-        command.stdout(log.try_clone().expect("cannot share the log")).stderr(log);
+        command
+            .arg(&cfg)
+            .current_dir(&self.home)
+            .stdin(Stdio::null());
+        command
+            .stdout(log.try_clone().expect("cannot share the log"))
+            .stderr(log);
         // SAFETY: prctl is async-signal-safe and touches only the child between fork and exec.
         unsafe {
             command.pre_exec(|| {
@@ -175,27 +202,48 @@ impl Server {
             let child = self.child.as_mut().expect("just started");
             if let Some(status) = child.try_wait().expect("cannot wait for the server") {
                 self.child = None;
-                panic!("{} ended while starting: {status}\n{}", self.kind.name(), self.log_tail());
+                panic!(
+                    "{} ended while starting: {status}\n{}",
+                    self.kind.name(),
+                    self.log_tail()
+                );
             }
-            if four_letter_within(self.address(), b"srvr", Duration::from_millis(500)).is_ok_and(|text| text.contains("Mode: ")) {
+            if four_letter_within(self.address(), b"srvr", Duration::from_millis(500))
+                .is_ok_and(|text| text.contains("Mode: "))
+            {
                 return;
             }
-            assert!(Instant::now() < deadline, "{} does not serve after {START_MS_MAX} ms\n{}", self.kind.name(), self.log_tail());
+            assert!(
+                Instant::now() < deadline,
+                "{} does not serve after {START_MS_MAX} ms\n{}",
+                self.kind.name(),
+                self.log_tail()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
     /// SIGTERM, then waits for the end.
     pub fn stop(&mut self) {
-        let Some(mut child) = self.child.take() else { return };
+        let Some(mut child) = self.child.take() else {
+            return;
+        };
         // SAFETY: plain system call on the id of a child that has not been waited for.
         unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGTERM) };
         let deadline = Instant::now() + Duration::from_millis(STOP_MS_MAX);
-        while child.try_wait().expect("cannot wait for the server").is_none() {
+        while child
+            .try_wait()
+            .expect("cannot wait for the server")
+            .is_none()
+        {
             if Instant::now() > deadline {
                 let _ = child.kill();
                 let _ = child.wait();
-                panic!("{} does not stop within {STOP_MS_MAX} ms of SIGTERM\n{}", self.kind.name(), self.log_tail());
+                panic!(
+                    "{} does not stop within {STOP_MS_MAX} ms of SIGTERM\n{}",
+                    self.kind.name(),
+                    self.log_tail()
+                );
             }
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -210,7 +258,9 @@ impl Server {
     }
 
     pub fn is_running(&mut self) -> bool {
-        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+        self.child
+            .as_mut()
+            .is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
     fn log_path(&self) -> PathBuf {
@@ -263,7 +313,10 @@ fn four_letter_within(address: SocketAddr, word: &[u8], patience: Duration) -> i
 /// A port nobody listens on right now.
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("no free port on loopback");
-    listener.local_addr().expect("a bound listener has an address").port()
+    listener
+        .local_addr()
+        .expect("a bound listener has an address")
+        .port()
 }
 
 /// Copies a stopped server's data directory, so that another server can start on it.
