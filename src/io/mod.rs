@@ -1,1 +1,7 @@
-//! (being built)
+//! Devices: with `runtime` the only folder that touches the kernel. No format and no meaning of bytes here.
+
+pub mod clock;
+pub mod file;
+pub mod mmap;
+pub mod process;
+pub mod signals;

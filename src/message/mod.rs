@@ -1,1 +1,18 @@
-//! (being built)
+//! Values that travel: between client and server, between threads, to the log.
+//! Their bytes are `wire`'s and `storage`'s business.
+
+mod effect;
+pub mod lane;
+mod request;
+mod response;
+mod snapshot_node;
+mod txn;
+
+pub use effect::{Effect, EffectKind, WatchEvent, WatchEventKind};
+pub use request::{
+    AddWatchMode, AuthPacket, ConnectRequest, CreateOp, MultiOp, MultiReadOp, ReadOp, WatchRemovalKind, WatchesToSet,
+    WriteOp,
+};
+pub use response::{ConnectResponse, MultiReadResult, MultiResult, Outcome, WriteResult};
+pub use snapshot_node::SnapshotNode;
+pub use txn::{SubTxn, Txn, TxnBody, TxnDigest, TxnHeader};

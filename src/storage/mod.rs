@@ -1,1 +1,38 @@
-//! (being built)
+//! What is on disk: the transaction log, snapshots, and how a start puts them together (storage-format sheet).
+//! `*_format.rs` and `recovery.rs` are pure; the rest drives files through `io`. The znode tree is not known here:
+//! it is fed through `SnapshotSink` and `RestoreSink`, and read through `SnapshotSource`.
+//!
+//! In reading order:
+//! - `file_name`: `log.N`, `snapshot.N.gz`, which names are whose
+//! - `txnlog_format`, `recovery`: records in a log file, and what to do where they end
+//! - `log_reader`, `txnlog`: reading logs, writing the log
+//! - `snapshot_format`, `snapshot`: the other file
+//! - `restore`: a start, from both; `data_dir`, `purge`: the directories around them
+
+mod byte_stream;
+mod data_dir;
+mod error;
+pub mod file_name;
+mod log_reader;
+pub mod purge;
+pub mod recovery;
+mod restore;
+mod segment;
+mod snappy_stream;
+mod snapshot;
+pub mod snapshot_format;
+#[cfg(test)]
+mod testing;
+mod txnlog;
+pub mod txnlog_format;
+
+pub use data_dir::{DataDirOptions, DataDirs};
+pub use error::{StorageError, Unavailable};
+pub use log_reader::{LogReader, LogRecord};
+pub use restore::{Origin, Repair, RestoreOptions, RestoreSink, Restored, restore};
+pub use segment::Background;
+pub use snapshot::{
+    Compression, SnapshotFile, SnapshotOptions, list_snapshots, load_snapshot, remove_snapshots_above, write_snapshot,
+};
+pub use snapshot_format::{SnapshotDigest, SnapshotSink, SnapshotSource, SnapshotTrailer};
+pub use txnlog::{FlushTicket, FlushedThrough, LogOptions, TxnLog, truncate};

@@ -38,11 +38,7 @@ impl Hello {
     }
 
     pub fn reattach(session_id: i64, password: &[u8], timeout_ms: i32) -> Hello {
-        Hello {
-            session_id,
-            password: Some(password.to_vec()),
-            ..Hello::new_session(timeout_ms)
-        }
+        Hello { session_id, password: Some(password.to_vec()), ..Hello::new_session(timeout_ms) }
     }
 
     pub fn body(&self) -> Vec<u8> {
@@ -95,12 +91,7 @@ impl Connection {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_millis(READ_MS_MAX)))?;
         stream.set_write_timeout(Some(Duration::from_millis(READ_MS_MAX)))?;
-        Ok(Connection {
-            stream,
-            outgoing: Vec::new(),
-            incoming: Vec::new(),
-            consumed: 0,
-        })
+        Ok(Connection { stream, outgoing: Vec::new(), incoming: Vec::new(), consumed: 0 })
     }
 
     /// Sends the hello; `None` means that the server closed without an answer.
@@ -111,9 +102,7 @@ impl Connection {
             return Ok(None);
         };
         let welcome = Welcome::decode(&frame);
-        welcome.map(Some).ok_or_else(|| {
-            io::Error::other(format!("not a ConnectResponse: {}", frame.escape_ascii()))
-        })
+        welcome.map(Some).ok_or_else(|| io::Error::other(format!("not a ConnectResponse: {}", frame.escape_ascii())))
     }
 
     pub fn local_port(&self) -> u16 {
@@ -153,12 +142,9 @@ impl Connection {
         loop {
             let pending = &self.incoming[self.consumed..];
             if pending.len() >= 4 {
-                let length =
-                    u32::from_be_bytes([pending[0], pending[1], pending[2], pending[3]]) as usize;
+                let length = u32::from_be_bytes([pending[0], pending[1], pending[2], pending[3]]) as usize;
                 if length > 64 << 20 {
-                    return Err(io::Error::other(format!(
-                        "the server announces a frame of {length} bytes"
-                    )));
+                    return Err(io::Error::other(format!("the server announces a frame of {length} bytes")));
                 }
                 if pending.len() >= 4 + length {
                     let frame = pending[4..4 + length].to_vec();
@@ -169,9 +155,9 @@ impl Connection {
             if !self.fill()? {
                 return match self.incoming.len() - self.consumed {
                     0 => Ok(None),
-                    cut => Err(io::Error::other(format!(
-                        "the server closed in the middle of a frame ({cut} bytes came)"
-                    ))),
+                    cut => {
+                        Err(io::Error::other(format!("the server closed in the middle of a frame ({cut} bytes came)")))
+                    }
                 };
             }
         }
@@ -243,20 +229,14 @@ mod tests {
 
     #[test]
     fn the_password_of_a_known_session() {
-        let expected = [
-            0x29, 0xd7, 0x82, 0xeb, 0x02, 0xa4, 0x65, 0x88, 0xaf, 0x6c, 0x79, 0xfa, 0x1b, 0xc9,
-            0x4e, 0x46,
-        ];
+        let expected = [0x29, 0xd7, 0x82, 0xeb, 0x02, 0xa4, 0x65, 0x88, 0xaf, 0x6c, 0x79, 0xfa, 0x1b, 0xc9, 0x4e, 0x46];
         assert_eq!(password_of(0x0100_0012_19cd_0000), expected);
     }
 
     #[test]
     fn an_old_client_says_one_byte_less() {
         let new = Hello::new_session(10_000);
-        let old = Hello {
-            read_only: None,
-            ..new.clone()
-        };
+        let old = Hello { read_only: None, ..new.clone() };
         assert_eq!(new.body().len(), old.body().len() + 1);
         assert_eq!(new.body().len(), 45);
     }

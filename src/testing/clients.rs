@@ -22,17 +22,13 @@ const PROGRAM_MS_MAX: u64 = 90_000;
 
 fn server(home: &Path) -> Server {
     let mut server = Server::new(Kind::under_test(), home);
-    server
-        .set("extendedTypesEnabled", "true")
-        .set("tickTime", "2000");
+    server.set("extendedTypesEnabled", "true").set("tickTime", "2000");
     server.start();
     server
 }
 
 fn source(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("src/testing/clients")
-        .join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/testing/clients").join(name)
 }
 
 /// A client program and everything it has printed.
@@ -45,21 +41,13 @@ struct Program {
 
 impl Program {
     fn start(mut command: Command, install: &str) -> Program {
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|e| {
-            panic!(
-                "cannot run {:?}: {e}. Install {install}, or run tools/test, which does",
-                command.get_program()
-            )
+            panic!("cannot run {:?}: {e}. Install {install}, or run tools/test, which does", command.get_program())
         });
         let (sender, lines) = channel();
-        let outputs: [Box<dyn std::io::Read + Send>; 2] = [
-            Box::new(child.stdout.take().expect("piped")),
-            Box::new(child.stderr.take().expect("piped")),
-        ];
+        let outputs: [Box<dyn std::io::Read + Send>; 2] =
+            [Box::new(child.stdout.take().expect("piped")), Box::new(child.stderr.take().expect("piped"))];
         for output in outputs {
             let sender = sender.clone();
             std::thread::spawn(move || {
@@ -69,12 +57,7 @@ impl Program {
                 }
             });
         }
-        Program {
-            child,
-            lines,
-            said: Vec::new(),
-            deadline: Instant::now() + Duration::from_millis(PROGRAM_MS_MAX),
-        }
+        Program { child, lines, said: Vec::new(), deadline: Instant::now() + Duration::from_millis(PROGRAM_MS_MAX) }
     }
 
     fn fail(&self, what: &str) -> ! {
@@ -83,18 +66,13 @@ impl Program {
 
     /// The next line, or `None` when the program has closed its output.
     fn line(&mut self) -> Option<String> {
-        match self
-            .lines
-            .recv_timeout(self.deadline.saturating_duration_since(Instant::now()))
-        {
+        match self.lines.recv_timeout(self.deadline.saturating_duration_since(Instant::now())) {
             Ok(line) => {
                 self.said.push(line.clone());
                 Some(line)
             }
             Err(RecvTimeoutError::Disconnected) => None,
-            Err(RecvTimeoutError::Timeout) => {
-                self.fail(&format!("not done after {PROGRAM_MS_MAX} ms"))
-            }
+            Err(RecvTimeoutError::Timeout) => self.fail(&format!("not done after {PROGRAM_MS_MAX} ms")),
         }
     }
 
@@ -146,11 +124,7 @@ fn run(mut command: Command, install: &str) {
 }
 
 fn must_exist(path: &Path, install: &str) {
-    assert!(
-        path.exists(),
-        "{} is missing: run {install}, or tools/test, which does",
-        path.display()
-    );
+    assert!(path.exists(), "{} is missing: run {install}, or tools/test, which does", path.display());
 }
 
 #[cfg(test)]
@@ -169,14 +143,9 @@ mod tests {
     #[test]
     fn node() {
         let modules = target_dir().join("clients/node_modules");
-        must_exist(
-            &modules.join("node-zookeeper-client"),
-            "tools/fetch-clients (Debian packages nodejs, npm)",
-        );
+        must_exist(&modules.join("node-zookeeper-client"), "tools/fetch-clients (Debian packages nodejs, npm)");
         let mut command = Command::new("node");
-        command
-            .arg(source("node_client.js"))
-            .env("NODE_PATH", modules);
+        command.arg(source("node_client.js")).env("NODE_PATH", modules);
         run(command, "the Debian packages nodejs and npm");
     }
 
@@ -185,22 +154,14 @@ mod tests {
         let home = tempfile::tempdir().expect("cannot make a temporary directory");
         let program = home.path().join("c_client");
         let mut compiler = Command::new("gcc");
-        compiler
-            .args(["-Wall", "-Wextra", "-Werror", "-O1", "-o"])
-            .arg(&program)
-            .arg(source("c_client.c"));
+        compiler.args(["-Wall", "-Wextra", "-Werror", "-O1", "-o"]).arg(&program).arg(source("c_client.c"));
         let install = "the Debian packages gcc, libc6-dev and libzookeeper-mt-dev";
         let output = compiler
             .args(["-lzookeeper_mt", "-lpthread"])
             .output()
-            .unwrap_or_else(|e| {
-                panic!("cannot run gcc: {e}. Install {install}, or run tools/test, which does")
-            });
+            .unwrap_or_else(|e| panic!("cannot run gcc: {e}. Install {install}, or run tools/test, which does"));
         let messages = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            output.status.success(),
-            "cannot compile c_client.c (needs {install}, or run tools/test):\n{messages}"
-        );
+        assert!(output.status.success(), "cannot compile c_client.c (needs {install}, or run tools/test):\n{messages}");
         run(Command::new(program), install);
     }
 
@@ -209,16 +170,10 @@ mod tests {
         let home = tempfile::tempdir().expect("cannot make a temporary directory");
         let server = server(home.path());
         let proxy = Proxy::before(server.address());
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("no runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("no runtime");
         let programme = rust_client::programme(&proxy);
-        let in_time =
-            async { tokio::time::timeout(Duration::from_millis(PROGRAM_MS_MAX), programme).await };
-        runtime
-            .block_on(in_time)
-            .expect("the client is not done in time");
+        let in_time = async { tokio::time::timeout(Duration::from_millis(PROGRAM_MS_MAX), programme).await };
+        runtime.block_on(in_time).expect("the client is not done in time");
     }
 
     /// What `zkCli.sh` starts, its commands typed at it and its answers read.
@@ -228,15 +183,8 @@ mod tests {
         let server = server(home.path());
         let proxy = Proxy::before(server.address());
         let mut command = Command::new("java");
-        command.args([
-            "-XX:+UseSerialGC",
-            "-XX:TieredStopAtLevel=1",
-            "-Dorg.slf4j.simpleLogger.defaultLogLevel=error",
-        ]);
-        command
-            .arg("-cp")
-            .arg(java_class_path(JAVA_VERSION))
-            .arg("org.apache.zookeeper.ZooKeeperMain");
+        command.args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"]);
+        command.arg("-cp").arg(java_class_path(JAVA_VERSION)).arg("org.apache.zookeeper.ZooKeeperMain");
         command.arg("-server").arg(proxy.address().to_string());
         let mut shell = Program::start(command, "the Debian package openjdk-17-jdk-headless");
         shell.wait_for("state:SyncConnected");
@@ -249,33 +197,15 @@ mod tests {
             ("create -s -e /j/es-", &["Created /j/es-0000000002"]),
             ("create -c /j/container", &["Created /j/container"]),
             ("create -t 3600000 /j/ttl x", &["Created /j/ttl"]),
-            (
-                "create -s -t 3600000 /j/sttl- x",
-                &["Created /j/sttl-0000000005"],
-            ),
+            ("create -s -t 3600000 /j/sttl- x", &["Created /j/sttl-0000000005"]),
             ("create /j", &["Node already exists: /j"]),
-            (
-                "create /missing/child",
-                &["Node does not exist: /missing/child"],
-            ),
-            (
-                "create /j/e/child",
-                &["Ephemerals cannot have children: /j/e/child"],
-            ),
+            ("create /missing/child", &["Node does not exist: /missing/child"]),
+            ("create /j/e/child", &["Ephemerals cannot have children: /j/e/child"]),
             ("get /j", &["one"]),
-            (
-                "set -v 0 -s /j two!",
-                &["dataVersion = 1", "dataLength = 4", "numChildren = 6"],
-            ),
+            ("set -v 0 -s /j two!", &["dataVersion = 1", "dataLength = 4", "numChildren = 6"]),
             ("set -v 0 /j never", &["version No is not valid : /j"]),
-            (
-                "stat /j",
-                &["cversion = 6", "dataVersion = 1", "ephemeralOwner = 0x0"],
-            ),
-            (
-                "ls /j",
-                &["[container, e, es-0000000002, s-0000000001, sttl-0000000005, ttl]"],
-            ),
+            ("stat /j", &["cversion = 6", "dataVersion = 1", "ephemeralOwner = 0x0"]),
+            ("ls /j", &["[container, e, es-0000000002, s-0000000001, sttl-0000000005, ttl]"]),
             ("ls -R /j", &["/j", "/j/ttl"]),
             ("getAllChildrenNumber /j", &["6"]),
             ("getEphemerals /j", &["/j/es-0000000002"]),
@@ -287,21 +217,12 @@ mod tests {
             ("addauth digest u:p", &[]),
             ("whoami", &["digest: u"]),
             ("create /j/locked x auth:u:p:cdrwa", &["Created /j/locked"]),
-            (
-                "getAcl /j/locked",
-                &["'digest,'u:Jq7wMyA/w2Vd5WIDAKdu4OIIFEQ=", ": cdrwa"],
-            ),
+            ("getAcl /j/locked", &["'digest,'u:Jq7wMyA/w2Vd5WIDAKdu4OIIFEQ=", ": cdrwa"]),
             ("setAcl -v 0 /j/locked world:anyone:r", &[]),
-            (
-                "set /j/locked never",
-                &["Insufficient permission : /j/locked"],
-            ),
+            ("set /j/locked never", &["Insufficient permission : /j/locked"]),
             ("setAcl /j nonsense:x:r", &["Acl is not valid : /j"]),
             ("setquota -n 100 /j", &[]),
-            (
-                "listquota /j",
-                &["Output quota for /j count=100", "Output stat for /j"],
-            ),
+            ("listquota /j", &["Output quota for /j count=100", "Output stat for /j"]),
             ("delquota /j", &[]),
             ("stat -w /w", &["Node does not exist: /w"]),
             ("create /w", &["type:NodeCreated path:/w"]),
@@ -321,18 +242,10 @@ mod tests {
         shell.wait_for("state:Disconnected");
         shell.wait_for("state:SyncConnected");
         shell.say("stat /j/e");
-        assert_eq!(
-            shell.wait_for("ephemeralOwner"),
-            owner,
-            "the ephemeral node has another owner now"
-        );
+        assert_eq!(shell.wait_for("ephemeralOwner"), owner, "the ephemeral node has another owner now");
         converse(
             &mut shell,
-            &[
-                ("whoami", &["digest: u"]),
-                ("deleteall /j/sttl-0000000005", &[]),
-                ("close", &["type:None path:null"]),
-            ],
+            &[("whoami", &["digest: u"]), ("deleteall /j/sttl-0000000005", &[]), ("close", &["type:None path:null"])],
         );
         shell.say("quit");
         shell.end();

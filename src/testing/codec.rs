@@ -45,9 +45,7 @@ pub struct Text(pub Option<Vec<u8>>);
 
 impl Text {
     pub fn as_str(&self) -> Option<&str> {
-        self.0
-            .as_deref()
-            .and_then(|bytes| std::str::from_utf8(bytes).ok())
+        self.0.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok())
     }
 }
 
@@ -61,12 +59,9 @@ impl fmt::Debug for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             None => f.write_str("null"),
-            Some(bytes) if bytes.len() > 200 => write!(
-                f,
-                "\"{}\"… ({} bytes)",
-                bytes[..40].escape_ascii(),
-                bytes.len()
-            ),
+            Some(bytes) if bytes.len() > 200 => {
+                write!(f, "\"{}\"… ({} bytes)", bytes[..40].escape_ascii(), bytes.len())
+            }
             Some(bytes) => match std::str::from_utf8(bytes) {
                 Ok(text) => write!(f, "{text:?}"),
                 Err(_) => write!(f, "b\"{}\"", bytes.escape_ascii()),
@@ -94,11 +89,7 @@ pub struct Acl {
 
 impl Acl {
     pub fn new(perms: i32, scheme: &str, id: &str) -> Acl {
-        Acl {
-            perms,
-            scheme: scheme.into(),
-            id: id.into(),
-        }
+        Acl { perms, scheme: scheme.into(), id: id.into() }
     }
 
     pub fn open() -> Option<Vec<Acl>> {
@@ -241,25 +232,13 @@ impl Op {
 
     fn write_body(&self, out: &mut Vec<u8>) {
         match self {
-            Op::Create {
-                path,
-                data,
-                acl,
-                flags,
-                ..
-            } => {
+            Op::Create { path, data, acl, flags, .. } => {
                 put_buffer(out, &path.0);
                 put_buffer(out, &data.0);
                 put_acl(out, acl);
                 put_int(out, *flags);
             }
-            Op::CreateTtl {
-                path,
-                data,
-                acl,
-                flags,
-                ttl,
-            } => {
+            Op::CreateTtl { path, data, acl, flags, ttl } => {
                 put_buffer(out, &path.0);
                 put_buffer(out, &data.0);
                 put_acl(out, acl);
@@ -274,11 +253,7 @@ impl Op {
                 put_buffer(out, &path.0);
                 out.push(u8::from(*watch));
             }
-            Op::SetData {
-                path,
-                data,
-                version,
-            } => {
+            Op::SetData { path, data, version } => {
                 put_buffer(out, &path.0);
                 put_buffer(out, &data.0);
                 put_int(out, *version);
@@ -296,12 +271,7 @@ impl Op {
                 }
                 put_multi_header(out, -1, true, -1);
             }
-            Op::Reconfig {
-                joining,
-                leaving,
-                members,
-                config_id,
-            } => {
+            Op::Reconfig { joining, leaving, members, config_id } => {
                 put_buffer(out, &joining.0);
                 put_buffer(out, &leaving.0);
                 put_buffer(out, &members.0);
@@ -317,11 +287,7 @@ impl Op {
                 put_buffer(out, &auth.0);
             }
             Op::Sasl { token } => put_buffer(out, &token.0),
-            Op::SetWatches {
-                relative_zxid,
-                lists,
-                ..
-            } => {
+            Op::SetWatches { relative_zxid, lists, .. } => {
                 put_long(out, *relative_zxid);
                 for list in lists {
                     put_int(out, list.len() as i32);
@@ -418,9 +384,7 @@ pub struct MultiResult {
 /// The opcode decides how the body of a reply reads; events announce themselves by xid -1.
 pub fn decode_frame(bytes: &[u8], opcode: Option<i32>) -> Frame {
     let mut input = Input { bytes, at: 0 };
-    try_decode(&mut input, opcode)
-        .filter(|_| input.at == bytes.len())
-        .unwrap_or_else(|| Frame::Raw(bytes.to_vec()))
+    try_decode(&mut input, opcode).filter(|_| input.at == bytes.len()).unwrap_or_else(|| Frame::Raw(bytes.to_vec()))
 }
 
 pub fn is_event(bytes: &[u8]) -> bool {
@@ -432,33 +396,16 @@ fn try_decode(input: &mut Input, opcode: Option<i32>) -> Option<Frame> {
     let zxid = input.long()?;
     let err = input.int()?;
     if xid == -1 {
-        return Some(Frame::Event {
-            zxid,
-            err,
-            kind: input.int()?,
-            state: input.int()?,
-            path: input.text()?,
-        });
+        return Some(Frame::Event { zxid, err, kind: input.int()?, state: input.int()?, path: input.text()? });
     }
-    let body = if input.at == input.bytes.len() {
-        Body::Empty
-    } else {
-        body_of(input, opcode?)?
-    };
-    Some(Frame::Reply {
-        xid,
-        zxid,
-        err,
-        body,
-    })
+    let body = if input.at == input.bytes.len() { Body::Empty } else { body_of(input, opcode?)? };
+    Some(Frame::Reply { xid, zxid, err, body })
 }
 
 fn body_of(input: &mut Input, opcode: i32) -> Option<Body> {
     Some(match opcode {
         op::CREATE | op::SYNC => Body::Path(input.text()?),
-        op::CREATE2 | op::CREATE_CONTAINER | op::CREATE_TTL => {
-            Body::PathStat(input.text()?, input.stat()?)
-        }
+        op::CREATE2 | op::CREATE_CONTAINER | op::CREATE_TTL => Body::PathStat(input.text()?, input.stat()?),
         op::EXISTS | op::SET_DATA | op::SET_ACL => Body::Stat(input.stat()?),
         op::GET_DATA | op::RECONFIG => Body::Data(input.data()?, input.stat()?),
         op::GET_ACL => Body::Acl(input.acl()?, input.stat()?),
@@ -468,11 +415,7 @@ fn body_of(input: &mut Input, opcode: i32) -> Option<Body> {
         op::SASL => Body::Token(input.data()?),
         op::WHO_AM_I => {
             let count = input.count()?;
-            Body::Clients(
-                (0..count)
-                    .map(|_| Some((input.text()?, input.text()?)))
-                    .collect::<Option<_>>()?,
-            )
+            Body::Clients((0..count).map(|_| Some((input.text()?, input.text()?))).collect::<Option<_>>()?)
         }
         op::MULTI | op::MULTI_READ => Body::Multi(multi_results(input)?),
         _ => return None,
@@ -491,9 +434,7 @@ fn multi_results(input: &mut Input) -> Option<Vec<MultiResult>> {
         let body = match kind {
             -1 => Body::Int(input.int()?),
             op::DELETE | op::CHECK => Body::Empty,
-            op::CREATE | op::CREATE2 | op::SET_DATA | op::GET_DATA | op::GET_CHILDREN => {
-                body_of(input, kind)?
-            }
+            op::CREATE | op::CREATE2 | op::SET_DATA | op::GET_DATA | op::GET_CHILDREN => body_of(input, kind)?,
             _ => return None,
         };
         results.push(MultiResult { kind, err, body });
@@ -551,13 +492,7 @@ impl Input<'_> {
         match self.int()? {
             -1 => Some(None),
             count => (0..usize::try_from(count).ok()?)
-                .map(|_| {
-                    Some(Acl {
-                        perms: self.int()?,
-                        scheme: self.text()?,
-                        id: self.text()?,
-                    })
-                })
+                .map(|_| Some(Acl { perms: self.int()?, scheme: self.text()?, id: self.text()? }))
                 .collect::<Option<Vec<_>>>()
                 .map(Some),
         }
@@ -586,10 +521,7 @@ mod tests {
 
     fn bytes(hex: &str) -> Vec<u8> {
         let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
-        digits
-            .chunks(2)
-            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
-            .collect()
+        digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
     }
 
     #[test]
@@ -607,33 +539,10 @@ mod tests {
 
     #[test]
     fn captured_replies_and_events_decode() {
-        let reply = decode_frame(
-            &bytes("00000001 0000000000000008 00000000 00000002 2f61"),
-            Some(op::CREATE),
-        );
-        assert_eq!(
-            reply,
-            Frame::Reply {
-                xid: 1,
-                zxid: 8,
-                err: 0,
-                body: Body::Path("/a".into())
-            }
-        );
-        let event = decode_frame(
-            &bytes("ffffffff 000000000000007e 00000000 00000003 00000003 00000003 2f7031"),
-            None,
-        );
-        assert_eq!(
-            event,
-            Frame::Event {
-                zxid: 0x7e,
-                err: 0,
-                kind: 3,
-                state: 3,
-                path: "/p1".into()
-            }
-        );
+        let reply = decode_frame(&bytes("00000001 0000000000000008 00000000 00000002 2f61"), Some(op::CREATE));
+        assert_eq!(reply, Frame::Reply { xid: 1, zxid: 8, err: 0, body: Body::Path("/a".into()) });
+        let event = decode_frame(&bytes("ffffffff 000000000000007e 00000000 00000003 00000003 00000003 2f7031"), None);
+        assert_eq!(event, Frame::Event { zxid: 0x7e, err: 0, kind: 3, state: 3, path: "/p1".into() });
     }
 
     #[test]

@@ -19,22 +19,14 @@ struct Stage {
 fn set_stage(kind: Kind, home: &Path) -> Stage {
     let mut server = Server::new(kind, home);
     // A long tick: nothing expires, and sessions of one timeout fall into one bucket of `dump`.
-    server
-        .set("tickTime", "3600000")
-        .set("minSessionTimeout", "4000")
-        .set("maxSessionTimeout", "80000000");
-    server
-        .set("clientPortListenBacklog", "77")
-        .set("snapCount", "100000000");
+    server.set("tickTime", "3600000").set("minSessionTimeout", "4000").set("maxSessionTimeout", "80000000");
+    server.set("clientPortListenBacklog", "77").set("snapCount", "100000000");
     server.start();
     assert_eq!(server.four_letter("srst"), "Server stats reset.\n");
     let mut sessions = Vec::new();
     for _ in 0..3 {
         let mut connection = Connection::open(server.address()).expect("cannot connect");
-        let welcome = connection
-            .shake_hands(&Hello::new_session(50_000_000))
-            .expect("no handshake")
-            .expect("refused");
+        let welcome = connection.shake_hands(&Hello::new_session(50_000_000)).expect("no handshake").expect("refused");
         sessions.push((connection, welcome.session_id));
     }
     let create = |path: &str, flags| Op::Create {
@@ -44,11 +36,7 @@ fn set_stage(kind: Kind, home: &Path) -> Stage {
         acl: Acl::open(),
         flags,
     };
-    let read = |opcode, path: &str| Op::Read {
-        opcode,
-        path: path.into(),
-        watch: true,
-    };
+    let read = |opcode, path: &str| Op::Read { opcode, path: path.into(), watch: true };
     let (first, second) = sessions.split_at_mut(1);
     let (first, second) = (&mut first[0].0, &mut second[0].0);
     first.ask(1, &create("/a", 0));
@@ -57,28 +45,11 @@ fn set_stage(kind: Kind, home: &Path) -> Stage {
         first.ask(3 + n, &create(&format!("/a/n{n}"), 0));
     }
     first.ask(400, &read(op::GET_DATA, "/a"));
-    first
-        .call(401, &read(op::EXISTS, "/missing"))
-        .expect("no answer");
+    first.call(401, &read(op::EXISTS, "/missing")).expect("no answer");
     second.ask(1, &read(op::GET_DATA, "/a"));
     second.ask(2, &read(op::GET_CHILDREN2, "/a"));
-    second.ask(
-        3,
-        &Op::Watch {
-            opcode: op::ADD_WATCH,
-            path: "/b".into(),
-            kind: 1,
-        },
-    );
-    second
-        .call(
-            4,
-            &Op::Delete {
-                path: "/missing".into(),
-                version: -1,
-            },
-        )
-        .expect("no answer");
+    second.ask(3, &Op::Watch { opcode: op::ADD_WATCH, path: "/b".into(), kind: 1 });
+    second.call(4, &Op::Delete { path: "/missing".into(), version: -1 }).expect("no answer");
     second.ask(-2, &Op::Bare { opcode: op::PING });
     Stage { server, sessions }
 }
@@ -92,10 +63,7 @@ impl Stage {
     fn with_names(&self, mut text: String) -> String {
         for (nth, (connection, id)) in self.sessions.iter().enumerate() {
             text = text.replace(&format!("0x{id:x}"), &format!("SESSION-{nth}"));
-            text = text.replace(
-                &format!("127.0.0.1:{}", connection.local_port()),
-                &format!("CLIENT-{nth}"),
-            );
+            text = text.replace(&format!("127.0.0.1:{}", connection.local_port()), &format!("CLIENT-{nth}"));
         }
         text
     }
@@ -147,22 +115,16 @@ fn blur_summary(line: &str) -> String {
 fn version_shape(version: &str) -> String {
     let (number, rest) = version.split_once('-').unwrap_or((version, ""));
     let line: Vec<&str> = number.split('.').collect();
-    format!(
-        "{}.{} with revision and date: {}",
-        line[0],
-        line.get(1).unwrap_or(&""),
-        rest.contains(", built on ")
-    )
+    format!("{}.{} with revision and date: {}", line[0], line.get(1).unwrap_or(&""), rest.contains(", built on "))
 }
 
 fn conf(text: &str) -> Vec<String> {
     let mut blurred = Vec::new();
     for line in lines(text) {
         blurred.push(match line.split_once('=') {
-            Some(("dataDir" | "dataLogDir", value)) => format!(
-                "dir ending in version-2: {}",
-                value.ends_with("/data/version-2")
-            ),
+            Some(("dataDir" | "dataLogDir", value)) => {
+                format!("dir ending in version-2: {}", value.ends_with("/data/version-2"))
+            }
             _ => blur(&line, &["clientPort", "dataDirSize", "dataLogSize"], "="),
         });
     }
@@ -182,11 +144,7 @@ fn connections(text: &str) -> Vec<String> {
             let fields = line.split(',').map(|field| {
                 let end = if field.ends_with(')') { ")" } else { "" };
                 let field = field.trim_end_matches(')');
-                blur(
-                    field,
-                    &["est", "lresp", "llat", "minlat", "avglat", "maxlat"],
-                    "=",
-                ) + end
+                blur(field, &["est", "lresp", "llat", "minlat", "avglat", "maxlat"], "=") + end
             });
             fields.collect::<Vec<_>>().join(",")
         })
@@ -197,16 +155,9 @@ fn connections(text: &str) -> Vec<String> {
 
 fn stat(text: &str) -> Vec<String> {
     let (clients, summary) = text.split_once("\n\n").unwrap_or((text, "no empty line"));
-    let mut out: Vec<String> = lines(clients)
-        .iter()
-        .map(|line| blur_summary(line))
-        .filter(|line| !line.starts_with(" /"))
-        .collect();
-    let rows = lines(clients)
-        .into_iter()
-        .filter(|line| line.starts_with(" /"))
-        .collect::<Vec<_>>()
-        .join("\n");
+    let mut out: Vec<String> =
+        lines(clients).iter().map(|line| blur_summary(line)).filter(|line| !line.starts_with(" /")).collect();
+    let rows = lines(clients).into_iter().filter(|line| line.starts_with(" /")).collect::<Vec<_>>().join("\n");
     out.extend(connections(&rows));
     out.extend(lines(summary).iter().map(|line| blur_summary(line)));
     out
@@ -222,13 +173,10 @@ fn dump(text: &str) -> Vec<String> {
         for line in block.lines() {
             let line = match line.find(" expire at ") {
                 Some(at) if is_connections => {
-                    "N expire at DATE".to_string()
-                        + if line[at..].ends_with(':') { ":" } else { "" }
+                    "N expire at DATE".to_string() + if line[at..].ends_with(':') { ":" } else { "" }
                 }
                 Some(at) => format!("{} expire at DATE", &line[..at]),
-                None if line.starts_with("Connections Sets")
-                    || !line.contains("CLIENT-") && line.contains("ip: ") =>
-                {
+                None if line.starts_with("Connections Sets") || !line.contains("CLIENT-") && line.contains("ip: ") => {
                     shape(line)
                 }
                 None => line.to_string(),
@@ -308,20 +256,17 @@ fn blocks(text: &str) -> Vec<String> {
 }
 
 fn keys(text: &str, separator: char) -> Vec<String> {
-    lines(text)
-        .iter()
-        .map(|line| line.split(separator).next().unwrap_or_default().to_string())
-        .collect()
+    lines(text).iter().map(|line| line.split(separator).next().unwrap_or_default().to_string()).collect()
 }
 
+type Reading = fn(&str) -> Vec<String>;
+
 /// What two servers have to say alike, and how it is read.
-const WORDS: &[(&str, fn(&str) -> Vec<String>)] = &[
+const WORDS: &[(&str, Reading)] = &[
     ("ruok", lines),
     ("isro", lines),
     ("gtmk", lines),
-    ("srvr", |text| {
-        lines(text).iter().map(|line| blur_summary(line)).collect()
-    }),
+    ("srvr", |text| lines(text).iter().map(|line| blur_summary(line)).collect()),
     ("stat", stat),
     ("cons", connections),
     ("conf", conf),
@@ -330,9 +275,7 @@ const WORDS: &[(&str, fn(&str) -> Vec<String>)] = &[
     ("wchs", lines),
     ("wchc", blocks),
     ("wchp", blocks),
-    ("dirs", |text| {
-        lines(text).iter().map(|line| shape(line)).collect()
-    }),
+    ("dirs", |text| lines(text).iter().map(|line| shape(line)).collect()),
     ("hash", |text| keys(text, ':')),
     ("envi", |text| keys(text, '=')),
     ("stmk\0\0\0\0\0\0\x01\x02", lines),
@@ -341,9 +284,7 @@ const WORDS: &[(&str, fn(&str) -> Vec<String>)] = &[
     ("cons", connections),
     ("srst", lines),
     ("ruok\n", lines),
-    ("srvr and more bytes", |text| {
-        lines(text).iter().map(|line| blur_summary(line)).collect()
-    }),
+    ("srvr and more bytes", |text| lines(text).iter().map(|line| blur_summary(line)).collect()),
     ("lsnp", lines),
     ("RUOK", lines),
     ("quit", lines),
@@ -354,21 +295,13 @@ fn differences(left: &[String], right: &[String]) -> Option<String> {
         return None;
     }
     let only = |these: &[String], those: &[String]| {
-        these
-            .iter()
-            .filter(|line| !those.contains(line))
-            .map(|line| format!("\n    {line:?}"))
-            .collect::<String>()
+        these.iter().filter(|line| !those.contains(line)).map(|line| format!("\n    {line:?}")).collect::<String>()
     };
     let (only_left, only_right) = (only(left, right), only(right, left));
     if only_left.is_empty() && only_right.is_empty() {
-        return Some(format!(
-            "the same lines in another order or number\n  left: {left:#?}\n  right: {right:#?}"
-        ));
+        return Some(format!("the same lines in another order or number\n  left: {left:#?}\n  right: {right:#?}"));
     }
-    Some(format!(
-        "\n  only left:{only_left}\n  only right:{only_right}"
-    ))
+    Some(format!("\n  only left:{only_left}\n  only right:{only_right}"))
 }
 
 #[cfg(test)]
@@ -379,10 +312,7 @@ mod tests {
     fn both_say_the_same_words() {
         let home = tempfile::tempdir().expect("cannot make a temporary directory");
         let kinds = [Kind::Java(JAVA_VERSION), Kind::under_test()];
-        let stages = [
-            set_stage(kinds[0], &home.path().join("left")),
-            set_stage(kinds[1], &home.path().join("right")),
-        ];
+        let stages = [set_stage(kinds[0], &home.path().join("left")), set_stage(kinds[1], &home.path().join("right"))];
         let mut found = String::new();
         for (word, read) in WORDS {
             let texts = stages.each_ref().map(|stage| stage.say(word));
@@ -390,15 +320,8 @@ mod tests {
                 found.push_str(&format!("\n{}: {difference}\n", word.escape_default()));
             }
         }
-        assert!(
-            found.is_empty(),
-            "{} and {} differ:\n{found}",
-            kinds[0].name(),
-            kinds[1].name()
-        );
-        let mask = stages
-            .each_ref()
-            .map(|stage| stage.server.four_letter("gtmk"));
+        assert!(found.is_empty(), "{} and {} differ:\n{found}", kinds[0].name(), kinds[1].name());
+        let mask = stages.each_ref().map(|stage| stage.server.four_letter("gtmk"));
         assert_eq!(mask, ["258", "258"], "stmk sets the mask that gtmk tells");
     }
 
@@ -410,11 +333,10 @@ mod tests {
             server.set("4lw.commands.whitelist", "ruok , wchs");
             server.start();
             for word in [
-                "conf", "cons", "crst", "dirs", "dump", "envi", "gtmk", "hash", "isro", "mntr",
-                "srst", "stat", "stmk", "wchc", "wchp",
+                "conf", "cons", "crst", "dirs", "dump", "envi", "gtmk", "hash", "isro", "mntr", "srst", "stat", "stmk",
+                "wchc", "wchp",
             ] {
-                let refusal =
-                    format!("{word} is not executed because it is not in the whitelist.\n");
+                let refusal = format!("{word} is not executed because it is not in the whitelist.\n");
                 assert_eq!(server.four_letter(word), refusal, "{}", kind.name());
             }
             assert_eq!(server.four_letter("ruok"), "imok", "{}", kind.name());
@@ -439,35 +361,22 @@ mod tests {
         let mut server = Server::new(Kind::under_test(), home.path());
         server.start();
         let mut connection = Connection::open(server.address()).expect("cannot connect");
-        connection
-            .shake_hands(&Hello::new_session(10_000))
-            .expect("no handshake")
-            .expect("refused");
+        connection.shake_hands(&Hello::new_session(10_000)).expect("no handshake").expect("refused");
         connection.push_bare(b"ruok");
         connection.flush().expect("cannot write");
         assert!(
             matches!(connection.next_frame(), Ok(None)),
             "after the handshake it is the length of a frame that is too long"
         );
-        assert_eq!(
-            four_letter(server.address(), b"ruok").expect("no answer"),
-            "imok"
-        );
+        assert_eq!(four_letter(server.address(), b"ruok").expect("no answer"), "imok");
     }
 
     #[test]
     fn a_changed_label_a_missing_line_and_a_wrong_count_are_noticed() {
-        let good = "Zookeeper version: 3.9.5-abc, built on 2025\nLatency min/avg/max: 0/0.5/3\nReceived: 10\nNode count: 7\n";
-        let read = |text: &str| {
-            lines(text)
-                .iter()
-                .map(|line| blur_summary(line))
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(
-            differences(&read(good), &read(&good.replace("0/0.5/3", "2/1.25/40"))),
-            None
-        );
+        let good =
+            "Zookeeper version: 3.9.5-abc, built on 2025\nLatency min/avg/max: 0/0.5/3\nReceived: 10\nNode count: 7\n";
+        let read = |text: &str| lines(text).iter().map(|line| blur_summary(line)).collect::<Vec<_>>();
+        assert_eq!(differences(&read(good), &read(&good.replace("0/0.5/3", "2/1.25/40"))), None);
         let bad = [
             ("0/0.5/3", "0/0/3"),
             ("Received: 10", "Received: 11"),
@@ -477,10 +386,7 @@ mod tests {
             (", built on 2025", ""),
         ];
         for (from, to) in bad {
-            assert!(
-                differences(&read(good), &read(&good.replace(from, to))).is_some(),
-                "{from} -> {to}"
-            );
+            assert!(differences(&read(good), &read(&good.replace(from, to))).is_some(), "{from} -> {to}");
         }
     }
 }

@@ -8,4 +8,5 @@ mod clients;
 mod codec;
 mod differential;
 mod four_letter;
+mod golden;
 mod process;

@@ -56,14 +56,8 @@ impl Kind {
                 ]);
                 command.arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn");
                 // These three print a stack trace for every bad request, and bad requests are our trade.
-                for class in [
-                    "server.PrepRequestProcessor",
-                    "server.FinalRequestProcessor",
-                    "CreateMode",
-                ] {
-                    command.arg(format!(
-                        "-Dorg.slf4j.simpleLogger.log.org.apache.zookeeper.{class}=off"
-                    ));
+                for class in ["server.PrepRequestProcessor", "server.FinalRequestProcessor", "CreateMode"] {
+                    command.arg(format!("-Dorg.slf4j.simpleLogger.log.org.apache.zookeeper.{class}=off"));
                 }
                 command.arg("-cp").arg(java_class_path(version));
                 command
@@ -154,11 +148,8 @@ impl Server {
 
     fn spawn(&mut self) {
         assert!(self.child.is_none(), "the server runs already");
-        let mut text = format!(
-            "dataDir={}\nclientPort={}\nclientPortAddress=127.0.0.1\n",
-            self.data_dir().display(),
-            self.port
-        );
+        let mut text =
+            format!("dataDir={}\nclientPort={}\nclientPortAddress=127.0.0.1\n", self.data_dir().display(), self.port);
         for (key, value) in &self.settings {
             writeln!(text, "{key}={value}").expect("writing to a string");
         }
@@ -174,13 +165,8 @@ impl Server {
         }
         self.starts += 1;
         let log = File::create(self.log_path()).expect("cannot create the server's log");
-        command
-            .arg(&cfg)
-            .current_dir(&self.home)
-            .stdin(Stdio::null());
-        command
-            .stdout(log.try_clone().expect("cannot share the log"))
-            .stderr(log);
+        command.arg(&cfg).current_dir(&self.home).stdin(Stdio::null());
+        command.stdout(log.try_clone().expect("cannot share the log")).stderr(log);
         // SAFETY: prctl is async-signal-safe and touches only the child between fork and exec.
         unsafe {
             command.pre_exec(|| {
@@ -202,11 +188,7 @@ impl Server {
             let child = self.child.as_mut().expect("just started");
             if let Some(status) = child.try_wait().expect("cannot wait for the server") {
                 self.child = None;
-                panic!(
-                    "{} ended while starting: {status}\n{}",
-                    self.kind.name(),
-                    self.log_tail()
-                );
+                panic!("{} ended while starting: {status}\n{}", self.kind.name(), self.log_tail());
             }
             if four_letter_within(self.address(), b"srvr", Duration::from_millis(500))
                 .is_ok_and(|text| text.contains("Mode: "))
@@ -231,19 +213,11 @@ impl Server {
         // SAFETY: plain system call on the id of a child that has not been waited for.
         unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGTERM) };
         let deadline = Instant::now() + Duration::from_millis(STOP_MS_MAX);
-        while child
-            .try_wait()
-            .expect("cannot wait for the server")
-            .is_none()
-        {
+        while child.try_wait().expect("cannot wait for the server").is_none() {
             if Instant::now() > deadline {
                 let _ = child.kill();
                 let _ = child.wait();
-                panic!(
-                    "{} does not stop within {STOP_MS_MAX} ms of SIGTERM\n{}",
-                    self.kind.name(),
-                    self.log_tail()
-                );
+                panic!("{} does not stop within {STOP_MS_MAX} ms of SIGTERM\n{}", self.kind.name(), self.log_tail());
             }
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -258,9 +232,7 @@ impl Server {
     }
 
     pub fn is_running(&mut self) -> bool {
-        self.child
-            .as_mut()
-            .is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
     fn log_path(&self) -> PathBuf {
@@ -313,10 +285,7 @@ fn four_letter_within(address: SocketAddr, word: &[u8], patience: Duration) -> i
 /// A port nobody listens on right now.
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("no free port on loopback");
-    listener
-        .local_addr()
-        .expect("a bound listener has an address")
-        .port()
+    listener.local_addr().expect("a bound listener has an address").port()
 }
 
 /// Copies a stopped server's data directory, so that another server can start on it.

@@ -1,1 +1,19 @@
-//! (being built)
+//! Words: plain values everyone may use. Nothing here does IO, and nothing here imports anything of ours.
+
+mod acl;
+mod error_code;
+mod ids;
+pub mod limits;
+mod op_code;
+pub mod path;
+mod stat;
+mod time;
+mod zxid;
+
+pub use acl::{Acl, AclList, Id, perms};
+pub use error_code::ErrorCode;
+pub use ids::{ConnId, ServerId, SessionId, WorkerIndex, Xid};
+pub use op_code::{CreateMode, OpCode};
+pub use stat::{EphemeralOwner, OwnerRules, Stat, StatPersisted};
+pub use time::{Instant, Now, WallMillis};
+pub use zxid::Zxid;

@@ -15,11 +15,8 @@ pub struct Proxy {
 
 impl Proxy {
     pub fn before(server: SocketAddr) -> Proxy {
-        let listener =
-            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("no free port on loopback");
-        let address = listener
-            .local_addr()
-            .expect("a bound listener has an address");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("no free port on loopback");
+        let address = listener.local_addr().expect("a bound listener has an address");
         let streams = Arc::new(Mutex::new(Vec::new()));
         let relayed = Arc::clone(&streams);
         thread::spawn(move || {
@@ -39,14 +36,8 @@ impl Proxy {
 
     /// Closes all connections at once; new ones are welcome.
     pub fn cut(&self) -> usize {
-        let mut streams = self
-            .streams
-            .lock()
-            .expect("no thread dies holding the lock");
-        let alive = streams
-            .iter()
-            .filter(|stream| stream.shutdown(Shutdown::Both).is_ok())
-            .count();
+        let mut streams = self.streams.lock().expect("no thread dies holding the lock");
+        let alive = streams.iter().filter(|stream| stream.shutdown(Shutdown::Both).is_ok()).count();
         streams.clear();
         alive
     }

@@ -24,19 +24,13 @@ pub struct Mapping {
 
 impl Mapping {
     pub fn new() -> Mapping {
-        Mapping {
-            sessions: HashMap::new(),
-            time_of_zxid: HashMap::new(),
-            run_began_ms: wall_ms(),
-            faults: Vec::new(),
-        }
+        Mapping { sessions: HashMap::new(), time_of_zxid: HashMap::new(), run_began_ms: wall_ms(), faults: Vec::new() }
     }
 
     /// The nth session of the run has this id here.
     pub fn session(&mut self, id: i64, nth: i64) {
         if self.sessions.insert(id, nth).is_some() {
-            self.faults
-                .push(format!("session id 0x{id:x} was given twice"));
+            self.faults.push(format!("session id 0x{id:x} was given twice"));
         }
     }
 
@@ -45,8 +39,7 @@ impl Mapping {
             (0, _) => 0,
             (_, Some(nth)) => *nth,
             (_, None) => {
-                self.faults
-                    .push(format!("ephemeralOwner 0x{id:x} is no session of this run"));
+                self.faults.push(format!("ephemeralOwner 0x{id:x} is no session of this run"));
                 i64::MIN
             }
         }
@@ -57,15 +50,11 @@ impl Mapping {
             return time_ms;
         }
         if time_ms < self.run_began_ms - CLOCK_SLACK_MS || time_ms > wall_ms() + CLOCK_SLACK_MS {
-            self.faults.push(format!(
-                "{what} {time_ms} of zxid 0x{zxid:x} lies outside the run"
-            ));
+            self.faults.push(format!("{what} {time_ms} of zxid 0x{zxid:x} lies outside the run"));
         }
         let known = *self.time_of_zxid.entry(zxid).or_insert(time_ms);
         if known != time_ms {
-            self.faults.push(format!(
-                "{what} of zxid 0x{zxid:x} is {time_ms}, but was {known} elsewhere"
-            ));
+            self.faults.push(format!("{what} of zxid 0x{zxid:x} is {time_ms}, but was {known} elsewhere"));
         }
         0
     }
@@ -97,32 +86,18 @@ impl Mapping {
                 clients.sort();
                 Body::Clients(clients)
             }
-            Body::Multi(results) => Body::Multi(
-                results
-                    .iter()
-                    .map(|r| MultiResult {
-                        body: self.body(&r.body),
-                        ..r.clone()
-                    })
-                    .collect(),
-            ),
+            Body::Multi(results) => {
+                Body::Multi(results.iter().map(|r| MultiResult { body: self.body(&r.body), ..r.clone() }).collect())
+            }
             Body::Empty | Body::Path(_) | Body::Int(_) | Body::Token(_) => body.clone(),
         }
     }
 
     fn frame(&mut self, frame: &Frame) -> Frame {
         match frame {
-            Frame::Reply {
-                xid,
-                zxid,
-                err,
-                body,
-            } => Frame::Reply {
-                xid: *xid,
-                zxid: *zxid,
-                err: *err,
-                body: self.body(body),
-            },
+            Frame::Reply { xid, zxid, err, body } => {
+                Frame::Reply { xid: *xid, zxid: *zxid, err: *err, body: self.body(body) }
+            }
             Frame::Event { .. } | Frame::Closed | Frame::Raw(_) => frame.clone(),
         }
     }
@@ -134,34 +109,18 @@ impl Mapping {
 }
 
 /// Compares what two servers sent on the two connections of one session. `Err` tells the first difference.
-pub fn frames(
-    maps: &mut [Mapping; 2],
-    left: &[Frame],
-    right: &[Frame],
-    events_as_set: bool,
-) -> Result<(), String> {
+pub fn frames(maps: &mut [Mapping; 2], left: &[Frame], right: &[Frame], events_as_set: bool) -> Result<(), String> {
     let mut mapped = [(0, left), (1, right)].map(|(side, frames)| {
         let map = &mut maps[side];
-        frames
-            .iter()
-            .map(|frame| map.frame(frame))
-            .collect::<Vec<_>>()
+        frames.iter().map(|frame| map.frame(frame)).collect::<Vec<_>>()
     });
     if events_as_set {
         mapped.iter_mut().for_each(|frames| sort_event_runs(frames));
     }
     for index in 0..left.len().max(right.len()) {
         if mapped[0].get(index) != mapped[1].get(index) {
-            let show = |frames: &[Frame]| {
-                frames
-                    .get(index)
-                    .map_or("nothing".to_string(), |frame| format!("{frame:?}"))
-            };
-            return Err(format!(
-                "frame {index} differs\n   left: {}\n  right: {}",
-                show(left),
-                show(right)
-            ));
+            let show = |frames: &[Frame]| frames.get(index).map_or("nothing".to_string(), |frame| format!("{frame:?}"));
+            return Err(format!("frame {index} differs\n   left: {}\n  right: {}", show(left), show(right)));
         }
     }
     for (map, side) in maps.iter_mut().zip(["left", "right"]) {
@@ -181,35 +140,18 @@ fn sort_event_runs(frames: &mut [Frame]) {
 
 /// Compares two answers to the same hello; `None` is a close without an answer.
 pub fn welcomes(left: &Option<Welcome>, right: &Option<Welcome>) -> Result<(), String> {
-    let differ = || {
-        Err(format!(
-            "the handshakes differ\n   left: {left:?}\n  right: {right:?}"
-        ))
-    };
+    let differ = || Err(format!("the handshakes differ\n   left: {left:?}\n  right: {right:?}"));
     match (left, right) {
         (None, None) => Ok(()),
         (Some(l), Some(r)) => {
-            let shape = |w: &Welcome| {
-                (
-                    w.protocol_version,
-                    w.timeout_ms,
-                    w.read_only,
-                    w.session_id == 0,
-                )
-            };
+            let shape = |w: &Welcome| (w.protocol_version, w.timeout_ms, w.read_only, w.session_id == 0);
             if shape(l) != shape(r) {
                 return differ();
             }
             for (side, welcome) in [("left", l), ("right", r)] {
-                let expected = if welcome.session_id == 0 {
-                    vec![0; 16]
-                } else {
-                    password_of(welcome.session_id)
-                };
+                let expected = if welcome.session_id == 0 { vec![0; 16] } else { password_of(welcome.session_id) };
                 if welcome.password != expected {
-                    return Err(format!(
-                        "{side}: the password does not belong to the session id: {welcome:?}"
-                    ));
+                    return Err(format!("{side}: the password does not belong to the session id: {welcome:?}"));
                 }
             }
             Ok(())
@@ -219,10 +161,7 @@ pub fn welcomes(left: &Option<Welcome>, right: &Option<Welcome>) -> Result<(), S
 }
 
 pub fn wall_ms() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .expect("the clock is after 1970")
-        .as_millis() as i64
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is after 1970").as_millis() as i64
 }
 
 #[cfg(test)]
@@ -251,12 +190,7 @@ mod tests {
     }
 
     fn reply(body: Body) -> Frame {
-        Frame::Reply {
-            xid: 1,
-            zxid: 9,
-            err: 0,
-            body,
-        }
+        Frame::Reply { xid: 1, zxid: 9, err: 0, body }
     }
 
     #[test]
@@ -265,14 +199,8 @@ mod tests {
         maps[0].session(0x111, 1);
         maps[1].session(0x222, 1);
         let now = wall_ms();
-        let left = [reply(Body::NamesStat(
-            vec!["a".into(), "b".into()],
-            stat(0x111, now),
-        ))];
-        let right = [reply(Body::NamesStat(
-            vec!["b".into(), "a".into()],
-            stat(0x222, now + 1),
-        ))];
+        let left = [reply(Body::NamesStat(vec!["a".into(), "b".into()], stat(0x111, now)))];
+        let right = [reply(Body::NamesStat(vec!["b".into(), "a".into()], stat(0x222, now + 1)))];
         frames(&mut maps, &left, &right, false).unwrap();
     }
 
@@ -291,16 +219,7 @@ mod tests {
         frame.extend_from_slice(&0x111i64.to_be_bytes());
         frame.extend([0u8, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9]);
         let good = decode_frame(&frame, Some(op::GET_DATA));
-        assert!(
-            matches!(
-                good,
-                Frame::Reply {
-                    body: Body::Data(..),
-                    ..
-                }
-            ),
-            "{good:?}"
-        );
+        assert!(matches!(good, Frame::Reply { body: Body::Data(..), .. }), "{good:?}");
         for bit in 0..frame.len() * 8 {
             if (time_at..time_at + 16).contains(&(bit / 8)) {
                 continue;
@@ -311,7 +230,7 @@ mod tests {
             maps.iter_mut().for_each(|map| map.session(0x111, 1));
             let bad = decode_frame(&mutated, Some(op::GET_DATA));
             assert!(
-                frames(&mut maps, &[good.clone()], &[bad.clone()], false).is_err(),
+                frames(&mut maps, std::slice::from_ref(&good), std::slice::from_ref(&bad), false).is_err(),
                 "bit {bit}: {bad:?}"
             );
         }
@@ -326,76 +245,29 @@ mod tests {
         let mut implausible = stat(0, now - 3_600_000);
         implausible.mtime = implausible.ctime;
         for bad in [later_mtime, implausible] {
-            assert!(
-                frames(
-                    &mut maps(),
-                    &[good.clone()],
-                    &[reply(Body::Stat(bad))],
-                    false
-                )
-                .is_err()
-            );
+            assert!(frames(&mut maps(), std::slice::from_ref(&good), &[reply(Body::Stat(bad))], false).is_err());
         }
     }
 
     #[test]
     fn missing_extra_and_reordered_frames_are_noticed() {
-        let event = |path: &str| Frame::Event {
-            zxid: 9,
-            err: 0,
-            kind: 3,
-            state: 3,
-            path: path.into(),
-        };
+        let event = |path: &str| Frame::Event { zxid: 9, err: 0, kind: 3, state: 3, path: path.into() };
         let done = reply(Body::Empty);
         let both = [event("/a"), event("/b"), done.clone()];
-        for other in [
-            &both[..2],
-            &both[1..],
-            &[event("/b"), event("/a"), done.clone()][..],
-            &[event("/a"), done, event("/b")],
-        ] {
-            assert!(
-                frames(&mut maps(), &both, other, false).is_err(),
-                "{other:?}"
-            );
+        for other in
+            [&both[..2], &both[1..], &[event("/b"), event("/a"), done.clone()][..], &[event("/a"), done, event("/b")]]
+        {
+            assert!(frames(&mut maps(), &both, other, false).is_err(), "{other:?}");
         }
-        assert!(
-            frames(
-                &mut maps(),
-                &both,
-                &[both[1].clone(), both[0].clone(), both[2].clone()],
-                true
-            )
-            .is_ok()
-        );
-        assert!(
-            frames(
-                &mut maps(),
-                &both,
-                &[both[1].clone(), both[1].clone(), both[2].clone()],
-                true
-            )
-            .is_err()
-        );
+        assert!(frames(&mut maps(), &both, &[both[1].clone(), both[0].clone(), both[2].clone()], true).is_ok());
+        assert!(frames(&mut maps(), &both, &[both[1].clone(), both[1].clone(), both[2].clone()], true).is_err());
     }
 
     #[test]
     fn the_order_of_acl_entries_and_null_against_empty_matter() {
         let acl = |list: &[Acl]| [reply(Body::Acl(Some(list.to_vec()), stat(0, wall_ms())))];
-        let (one, two) = (
-            Acl::new(31, "world", "anyone"),
-            Acl::new(1, "ip", "127.0.0.1"),
-        );
-        assert!(
-            frames(
-                &mut maps(),
-                &acl(&[one.clone(), two.clone()]),
-                &acl(&[two, one]),
-                false
-            )
-            .is_err()
-        );
+        let (one, two) = (Acl::new(31, "world", "anyone"), Acl::new(1, "ip", "127.0.0.1"));
+        assert!(frames(&mut maps(), &acl(&[one.clone(), two.clone()]), &acl(&[two, one]), false).is_err());
         let data = |bytes: Option<Vec<u8>>| [reply(Body::Data(Data(bytes), stat(0, wall_ms())))];
         assert!(frames(&mut maps(), &data(None), &data(Some(vec![])), false).is_err());
     }
@@ -411,27 +283,12 @@ mod tests {
         };
         assert!(welcomes(&Some(good.clone()), &Some(good.clone())).is_ok());
         for bad in [
-            Welcome {
-                password: password_of(8),
-                ..good.clone()
-            },
-            Welcome {
-                timeout_ms: 11,
-                ..good.clone()
-            },
-            Welcome {
-                read_only: None,
-                ..good.clone()
-            },
-            Welcome {
-                session_id: 0,
-                ..good.clone()
-            },
+            Welcome { password: password_of(8), ..good.clone() },
+            Welcome { timeout_ms: 11, ..good.clone() },
+            Welcome { read_only: None, ..good.clone() },
+            Welcome { session_id: 0, ..good.clone() },
         ] {
-            assert!(
-                welcomes(&Some(good.clone()), &Some(bad.clone())).is_err(),
-                "{bad:?}"
-            );
+            assert!(welcomes(&Some(good.clone()), &Some(bad.clone())).is_err(), "{bad:?}");
         }
         assert!(welcomes(&Some(good), &None).is_err());
     }

@@ -48,34 +48,21 @@ fn lost(side: usize) -> impl Fn(io::Error) -> String {
 impl Pair {
     pub fn new(servers: [Server; 2]) -> Pair {
         let maps = [Mapping::new(), Mapping::new()];
-        Pair {
-            servers,
-            sessions: Vec::new(),
-            maps,
-            sessions_made: 0,
-            last_zxid: 0,
-            ops_done: 0,
-            frames_compared: 0,
-        }
+        Pair { servers, sessions: Vec::new(), maps, sessions_made: 0, last_zxid: 0, ops_done: 0, frames_compared: 0 }
     }
 
     /// Opens a connection to both and says the same hello, with each server's own id and password.
-    pub fn shake_hands(
-        &mut self,
-        hellos: &[Hello; 2],
-    ) -> Result<([Connection; 2], Option<[Welcome; 2]>), String> {
+    pub fn shake_hands(&mut self, hellos: &[Hello; 2]) -> Result<([Connection; 2], Option<[Welcome; 2]>), String> {
         let mut answers = Vec::new();
         let mut connections = Vec::new();
-        for side in 0..2 {
-            let mut connection =
-                Connection::open(self.servers[side].address()).map_err(lost(side))?;
-            answers.push(connection.shake_hands(&hellos[side]).map_err(lost(side))?);
+        for (side, hello) in hellos.iter().enumerate() {
+            let mut connection = Connection::open(self.servers[side].address()).map_err(lost(side))?;
+            answers.push(connection.shake_hands(hello).map_err(lost(side))?);
             connections.push(connection);
         }
         compare::welcomes(&answers[0], &answers[1])?;
         self.ops_done += 1;
-        let connections =
-            <[Connection; 2]>::try_from(connections).unwrap_or_else(|_| unreachable!("two sides"));
+        let connections = <[Connection; 2]>::try_from(connections).unwrap_or_else(|_| unreachable!("two sides"));
         match (answers.remove(0), answers.remove(0)) {
             (Some(left), Some(right)) => Ok((connections, Some([left, right]))),
             _ => Ok((connections, None)),
@@ -85,19 +72,13 @@ impl Pair {
     /// A new session in the given slot.
     pub fn open_session(&mut self, slot: usize, hello: &Hello) -> Result<(), String> {
         let (connections, welcomes) = self.shake_hands(&[hello.clone(), hello.clone()])?;
-        let welcomes = welcomes
-            .filter(|w| w[0].session_id != 0)
-            .ok_or("a new session was refused")?;
+        let welcomes = welcomes.filter(|w| w[0].session_id != 0).ok_or("a new session was refused")?;
         self.sessions_made += 1;
         for (map, welcome) in self.maps.iter_mut().zip(&welcomes) {
             map.session(welcome.session_id, self.sessions_made);
         }
         let ids = [welcomes[0].session_id, welcomes[1].session_id];
-        let session = Session {
-            connections: Some(connections),
-            ids,
-            timeout_ms: hello.timeout_ms,
-        };
+        let session = Session { connections: Some(connections), ids, timeout_ms: hello.timeout_ms };
         if slot == self.sessions.len() {
             self.sessions.push(session);
         } else {
@@ -109,11 +90,7 @@ impl Pair {
     /// Attaches the slot's session to a new connection; the old one, if it is still there, has to be closed by the server.
     pub fn reattach(&mut self, slot: usize, hello: &Hello) -> Result<(), String> {
         let ids = self.sessions[slot].ids;
-        let hellos = ids.map(|id| Hello {
-            session_id: id,
-            password: Some(password_of(id)),
-            ..hello.clone()
-        });
+        let hellos = ids.map(|id| Hello { session_id: id, password: Some(password_of(id)), ..hello.clone() });
         let (connections, welcomes) = self.shake_hands(&hellos)?;
         let welcomes = welcomes.ok_or("a session with the right password was turned away")?;
         if (0..2).any(|side| welcomes[side].session_id != ids[side]) {
@@ -144,10 +121,7 @@ impl Pair {
 
     /// Ends both connections of a session, without closing the session, and waits until the servers know.
     pub fn hang_up(&mut self, slot: usize) -> Result<(), String> {
-        let connections = self.sessions[slot]
-            .connections
-            .take()
-            .ok_or("the session is not connected")?;
+        let connections = self.sessions[slot].connections.take().ok_or("the session is not connected")?;
         for (side, connection) in connections.into_iter().enumerate() {
             connection.hang_up().map_err(lost(side))?;
         }
@@ -163,16 +137,9 @@ impl Pair {
     }
 
     /// The bursts of several sessions at once; without a barrier, so only reads keep this deterministic.
-    pub fn bursts(
-        &mut self,
-        bursts: &[(usize, &[(i32, Op)])],
-        events: Events,
-    ) -> Result<Vec<Heard>, String> {
+    pub fn bursts(&mut self, bursts: &[(usize, &[(i32, Op)])], events: Events) -> Result<Vec<Heard>, String> {
         for (slot, requests) in bursts {
-            let connections = self.sessions[*slot]
-                .connections
-                .as_mut()
-                .ok_or("the session is not connected")?;
+            let connections = self.sessions[*slot].connections.as_mut().ok_or("the session is not connected")?;
             let bodies: Vec<Vec<u8>> = requests.iter().map(|(_, op)| op.body()).collect();
             for (side, connection) in connections.iter_mut().enumerate() {
                 for ((xid, op), body) in requests.iter().zip(&bodies) {
@@ -184,10 +151,7 @@ impl Pair {
         let mut all = Vec::new();
         for (slot, requests) in bursts {
             let opcodes: Vec<i32> = requests.iter().map(|(_, op)| op.opcode()).collect();
-            all.push(
-                self.collect(*slot, &opcodes, events)
-                    .map_err(|e| explain(e, *slot, requests))?,
-            );
+            all.push(self.collect(*slot, &opcodes, events).map_err(|e| explain(e, *slot, requests))?);
             self.ops_done += requests.len() as u64;
         }
         Ok(all)
@@ -196,15 +160,8 @@ impl Pair {
     /// Sends a frame that ends the connection; both servers have to say the same before they close.
     pub fn last_words(&mut self, slot: usize, bytes: &[u8], opcode: i32) -> Result<Heard, String> {
         // The ephemerals of a closed session go in no promised order.
-        let events = if opcode == op::CLOSE_SESSION {
-            Events::AsSet
-        } else {
-            Events::InOrder
-        };
-        let connections = self.sessions[slot]
-            .connections
-            .as_mut()
-            .ok_or("the session is not connected")?;
+        let events = if opcode == op::CLOSE_SESSION { Events::AsSet } else { Events::InOrder };
+        let connections = self.sessions[slot].connections.as_mut().ok_or("the session is not connected")?;
         for (side, connection) in connections.iter_mut().enumerate() {
             connection.push_bytes(bytes);
             connection.flush().map_err(lost(side))?;
@@ -212,9 +169,7 @@ impl Pair {
         let heard = self.collect(slot, &[opcode, opcode], events)?;
         self.ops_done += 1;
         if heard.last() != Some(&Frame::Closed) {
-            return Err(format!(
-                "the connection was to be closed, but both said {heard:?}"
-            ));
+            return Err(format!("the connection was to be closed, but both said {heard:?}"));
         }
         self.sessions[slot].connections = None;
         self.barrier(slot, events)?;
@@ -224,8 +179,8 @@ impl Pair {
     /// Pings on every other session: all events sent so far come before the reply.
     fn barrier(&mut self, except: usize, events: Events) -> Result<(), String> {
         let ping = [(-2, Op::Bare { opcode: op::PING })];
-        let others = (0..self.sessions.len())
-            .filter(|slot| *slot != except && self.sessions[*slot].connections.is_some());
+        let others =
+            (0..self.sessions.len()).filter(|slot| *slot != except && self.sessions[*slot].connections.is_some());
         let pings: Vec<_> = others.map(|slot| (slot, &ping[..])).collect();
         let ops_before = self.ops_done;
         self.bursts(&pings, events)?;
@@ -234,30 +189,15 @@ impl Pair {
     }
 
     fn collect(&mut self, slot: usize, opcodes: &[i32], events: Events) -> Result<Heard, String> {
-        let connections = self.sessions[slot]
-            .connections
-            .as_mut()
-            .ok_or("the session is not connected")?;
+        let connections = self.sessions[slot].connections.as_mut().ok_or("the session is not connected")?;
         let mut heard: [Heard; 2] = [Vec::new(), Vec::new()];
         for side in 0..2 {
-            let partial = |e, said: &Heard| {
-                format!(
-                    "{} (after {} frames, last {:?})",
-                    lost(side)(e),
-                    said.len(),
-                    said.last()
-                )
-            };
-            listen(&mut connections[side], opcodes, &mut heard[side])
-                .map_err(|e| partial(e, &heard[side]))?;
+            let partial =
+                |e, said: &Heard| format!("{} (after {} frames, last {:?})", lost(side)(e), said.len(), said.last());
+            listen(&mut connections[side], opcodes, &mut heard[side]).map_err(|e| partial(e, &heard[side]))?;
         }
         self.frames_compared += heard[0].len() as u64;
-        compare::frames(
-            &mut self.maps,
-            &heard[0],
-            &heard[1],
-            events == Events::AsSet,
-        )?;
+        compare::frames(&mut self.maps, &heard[0], &heard[1], events == Events::AsSet)?;
         let zxids = heard[0].iter().filter_map(|frame| match frame {
             Frame::Reply { zxid, .. } => Some(*zxid),
             _ => None,
@@ -268,11 +208,11 @@ impl Pair {
 }
 
 fn explain(difference: String, slot: usize, requests: &[(i32, Op)]) -> String {
-    let mut text = format!("session {slot}: {difference}\nrequests of this burst:");
+    let mut text = format!("requests of session {slot} in this burst:");
     for (nth, (xid, op)) in requests.iter().enumerate() {
         text.push_str(&format!("\n  {nth}: xid {xid} {op:?}"));
     }
-    text
+    format!("{text}\nsession {slot}: {difference}")
 }
 
 fn listen(connection: &mut Connection, opcodes: &[i32], heard: &mut Heard) -> io::Result<()> {
@@ -285,10 +225,7 @@ fn listen(connection: &mut Connection, opcodes: &[i32], heard: &mut Heard) -> io
         if !codec::is_event(&bytes) {
             replies += 1;
         }
-        heard.push(codec::decode_frame(
-            &bytes,
-            opcodes.get(replies.wrapping_sub(1)).copied(),
-        ));
+        heard.push(codec::decode_frame(&bytes, opcodes.get(replies.wrapping_sub(1)).copied()));
     }
     Ok(())
 }

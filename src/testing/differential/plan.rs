@@ -25,48 +25,26 @@ pub const DELIBERATE_DIFFERENCES: &[(&str, &str)] = &[
         "createTTL with flags 0 to 4 and a ttl below zero",
         "Java logs the transaction, dies applying it and cannot start again, ours refuses with -8",
     ),
-    (
-        "deleteContainer (opcode 20) from a client",
-        "Java deletes without any ACL check, ours refuses",
-    ),
+    ("deleteContainer (opcode 20) from a client", "Java deletes without any ACL check, ours refuses"),
     (
         "re-attach with a wrong password while the owner is connected",
         "Java closes the owner's connection, ours does not",
     ),
-    (
-        "createSession (opcode -10) from a client",
-        "Java makes a second session, ours refuses it as unknown",
-    ),
+    ("createSession (opcode -10) from a client", "Java makes a second session, ours refuses it as unknown"),
 ];
 
 /// One thing to do to both servers.
 pub enum Step {
     /// All requests of one session in one write.
-    Burst {
-        slot: usize,
-        requests: Vec<(i32, Op)>,
-    },
+    Burst { slot: usize, requests: Vec<(i32, Op)> },
     /// Reads of several sessions at once.
     Reads(Vec<(usize, Vec<(i32, Op)>)>),
     /// A whole frame that ends the connection; the session is attached again.
-    LastWords {
-        slot: usize,
-        frame: Vec<u8>,
-        opcode: i32,
-        then: Hello,
-    },
+    LastWords { slot: usize, frame: Vec<u8>, opcode: i32, then: Hello },
     /// closeSession, then a new session in its place.
-    Renew {
-        slot: usize,
-        close: Vec<u8>,
-        then: Hello,
-    },
+    Renew { slot: usize, close: Vec<u8>, then: Hello },
     /// The client goes away and comes back, perhaps after somebody tried the session with a wrong password.
-    HangUp {
-        slot: usize,
-        wrong_password: Option<Vec<u8>>,
-        then: Hello,
-    },
+    HangUp { slot: usize, wrong_password: Option<Vec<u8>>, then: Hello },
     /// A second connection takes the session over.
     Steal { slot: usize, then: Hello },
     /// A connection that never gets a session: raw bytes after connect.
@@ -121,48 +99,17 @@ pub const SUPER_SLOT: usize = 0;
 impl Plan {
     pub fn new(seed: u64, slots: usize, enforce_quota: bool, nested_quota: bool) -> Plan {
         let rng = SmallRng::seed_from_u64(seed);
-        let maker = RequestMaker {
-            enforce_quota,
-            nested_quota,
-            last_zxid: 0,
-        };
-        Plan {
-            rng,
-            maker,
-            slots,
-            next_xid: 1,
-            known: Known::default(),
-            owed: Vec::new(),
-            steps: 0,
-        }
+        let maker = RequestMaker { enforce_quota, nested_quota, last_zxid: 0 };
+        Plan { rng, maker, slots, next_xid: 1, known: Known::default(), owed: Vec::new(), steps: 0 }
     }
 
     pub fn new_session(&mut self) -> Hello {
-        let password = [
-            Some(vec![0; 16]),
-            None,
-            Some(vec![]),
-            Some(vec![7; 16]),
-            Some(vec![1; 5]),
-        ];
-        Hello {
-            password: password.choose(&mut self.rng).cloned().flatten(),
-            ..self.hello()
-        }
+        let password = [Some(vec![0; 16]), None, Some(vec![]), Some(vec![7; 16]), Some(vec![1; 5])];
+        Hello { password: password.choose(&mut self.rng).cloned().flatten(), ..self.hello() }
     }
 
     fn hello(&mut self) -> Hello {
-        let timeouts_ms = [
-            -1,
-            0,
-            1,
-            30_000,
-            7_200_000,
-            10_000_000,
-            72_000_000,
-            72_000_001,
-            i32::MAX,
-        ];
+        let timeouts_ms = [-1, 0, 1, 30_000, 7_200_000, 10_000_000, 72_000_000, 72_000_001, i32::MAX];
         Hello {
             protocol_version: *[0, 0, 0, 1, -7].choose(&mut self.rng).expect("not empty"),
             last_zxid_seen: if self.rng.random_bool(0.5) {
@@ -173,9 +120,7 @@ impl Plan {
             timeout_ms: *timeouts_ms.choose(&mut self.rng).expect("not empty"),
             session_id: 0,
             password: Some(vec![0; 16]),
-            read_only: *[None, Some(false), Some(false), Some(true)]
-                .choose(&mut self.rng)
-                .expect("not empty"),
+            read_only: *[None, Some(false), Some(false), Some(true)].choose(&mut self.rng).expect("not empty"),
         }
     }
 
@@ -186,10 +131,7 @@ impl Plan {
 
     fn one(&mut self, slot: usize, op: Op) -> Step {
         let xid = self.xid(&op);
-        Step::Burst {
-            slot,
-            requests: vec![(xid, op)],
-        }
+        Step::Burst { slot, requests: vec![(xid, op)] }
     }
 
     fn xid(&mut self, op: &Op) -> i32 {
@@ -198,9 +140,7 @@ impl Plan {
             (op::AUTH, 0..90) => -4,
             (op::SET_WATCHES | op::SET_WATCHES2, 0..90) => -8,
             (op::PING, 0..80) => -2,
-            (_, 0..2) => *[0, -3, -8, i32::MIN, i32::MAX]
-                .choose(&mut self.rng)
-                .expect("not empty"),
+            (_, 0..2) => *[0, -3, -8, i32::MIN, i32::MAX].choose(&mut self.rng).expect("not empty"),
             _ => self.next_xid & i32::MAX,
         }
     }
@@ -221,10 +161,7 @@ impl Plan {
         if self.steps.is_multiple_of(150) {
             let ops = self.maker.heal(&mut self.rng);
             let requests = self.numbered(ops);
-            return Step::Burst {
-                slot: SUPER_SLOT,
-                requests,
-            };
+            return Step::Burst { slot: SUPER_SLOT, requests };
         }
         let slot = self.rng.random_range(0..self.slots);
         match self.rng.random_range(0..1000) {
@@ -234,20 +171,12 @@ impl Plan {
                 let op = self.maker.auth(&mut self.rng);
                 self.one(slot, op)
             }
-            880..890 => self.one(
-                slot,
-                Op::Sasl {
-                    token: RequestMaker::token(),
-                },
-            ),
+            880..890 => self.one(slot, Op::Sasl { token: RequestMaker::token() }),
             890..920 => self.quota(),
             920..935 => self.last_words(slot),
             935..955 => self.renew(slot),
             955..975 => self.hang_up(slot),
-            975..985 => Step::Steal {
-                slot,
-                then: self.hello(),
-            },
+            975..985 => Step::Steal { slot, then: self.hello() },
             _ => Step::Stranger(self.maker.stranger(&mut self.rng)),
         }
     }
@@ -258,53 +187,39 @@ impl Plan {
             1..7 => self.rng.random_range(20..120),
             _ => self.rng.random_range(100..300),
         };
-        let mut ops: Vec<Op> = (0..count)
-            .map(|_| self.maker.any(&mut self.rng, &self.known))
-            .collect();
+        let mut ops: Vec<Op> = (0..count).map(|_| self.maker.any(&mut self.rng, &self.known)).collect();
         // Hard quotas are checked against applied usage: only a write sent alone has one right answer.
         if self.maker.enforce_quota && count > 1 {
             ops.retain(|op| !RequestMaker::touches_quota(op));
         }
         // Super may everything, before and after: an ACL not yet applied makes no difference to it.
-        let unsettled = |op: &Op| {
-            RequestMaker::unsettled(op) && !(slot == SUPER_SLOT && matches!(op, Op::SetAcl { .. }))
-        };
+        let unsettled =
+            |op: &Op| RequestMaker::unsettled(op) && !(slot == SUPER_SLOT && matches!(op, Op::SetAcl { .. }));
         if let Some(last) = ops.iter().position(unsettled) {
             ops.truncate(last + 1);
         } else if self.rng.random_bool(0.3) {
             ops.push(self.maker.set_acl(&mut self.rng, &self.known));
         }
-        Step::Burst {
-            slot,
-            requests: self.numbered(ops),
-        }
+        Step::Burst { slot, requests: self.numbered(ops) }
     }
 
     fn reads(&mut self) -> Step {
         let mut bursts = Vec::new();
         for slot in 0..self.slots {
             let count = self.rng.random_range(1..60);
-            let ops = (0..count)
-                .map(|_| self.maker.read(&mut self.rng, &self.known))
-                .collect();
+            let ops = (0..count).map(|_| self.maker.read(&mut self.rng, &self.known)).collect();
             bursts.push((slot, self.numbered(ops)));
         }
         Step::Reads(bursts)
     }
 
     fn quota(&mut self) -> Step {
-        let slot = if self.rng.random_bool(0.7) {
-            SUPER_SLOT
-        } else {
-            self.rng.random_range(0..self.slots)
-        };
+        let slot = if self.rng.random_bool(0.7) { SUPER_SLOT } else { self.rng.random_range(0..self.slots) };
         for op in self.maker.quota(&mut self.rng).into_iter().rev() {
             let step = self.one(slot, op);
             self.owed.push(step);
         }
-        self.owed
-            .pop()
-            .expect("a quota change has at least one request")
+        self.owed.pop().expect("a quota change has at least one request")
     }
 
     fn tidy(&mut self) -> Step {
@@ -315,21 +230,13 @@ impl Plan {
             };
             ops.push(Op::Delete { path, version: -1 });
         }
-        Step::Burst {
-            slot: SUPER_SLOT,
-            requests: self.numbered(ops),
-        }
+        Step::Burst { slot: SUPER_SLOT, requests: self.numbered(ops) }
     }
 
     fn last_words(&mut self, slot: usize) -> Step {
         let xid = self.next_xid;
         let (frame, opcode) = self.maker.last_words(&mut self.rng, xid);
-        Step::LastWords {
-            slot,
-            frame,
-            opcode,
-            then: self.hello(),
-        }
+        Step::LastWords { slot, frame, opcode, then: self.hello() }
     }
 
     fn renew(&mut self, slot: usize) -> Step {
@@ -338,27 +245,13 @@ impl Plan {
         if self.rng.random_bool(0.1) {
             close.extend(b"trailing bytes are nobody's business");
         }
-        Step::Renew {
-            slot,
-            close,
-            then: self.new_session(),
-        }
+        Step::Renew { slot, close, then: self.new_session() }
     }
 
     fn hang_up(&mut self, slot: usize) -> Step {
-        let wrong = [
-            None,
-            Some(vec![0; 16]),
-            Some(vec![9; 16]),
-            Some(vec![]),
-            Some(vec![1; 15]),
-        ];
+        let wrong = [None, Some(vec![0; 16]), Some(vec![9; 16]), Some(vec![]), Some(vec![1; 15])];
         let wrong_password = wrong.choose(&mut self.rng).cloned().flatten();
-        Step::HangUp {
-            slot,
-            wrong_password,
-            then: self.hello(),
-        }
+        Step::HangUp { slot, wrong_password, then: self.hello() }
     }
 
     /// Takes from the replies what exists and what does not any more.
@@ -369,9 +262,7 @@ impl Plan {
         });
         for ((_, op), (err, body)) in requests.iter().zip(replies) {
             match (op, body) {
-                (_, Body::Path(path)) if op.opcode() == op::CREATE => {
-                    self.known.insert(path.clone())
-                }
+                (_, Body::Path(path)) if op.opcode() == op::CREATE => self.known.insert(path.clone()),
                 (_, Body::PathStat(path, _)) => self.known.insert(path.clone()),
                 (Op::Delete { path, .. }, _) if err == 0 || err == -101 => self.known.remove(path),
                 (_, Body::Multi(results)) => {

@@ -87,14 +87,7 @@ impl RequestMaker {
     }
 
     fn quota_root(&self, rng: &mut SmallRng) -> &'static str {
-        pick(
-            rng,
-            if self.nested_quota {
-                &QUOTA_ROOTS
-            } else {
-                &QUOTA_ROOTS[..3]
-            },
-        )
+        pick(rng, if self.nested_quota { &QUOTA_ROOTS } else { &QUOTA_ROOTS[..3] })
     }
 
     fn odd_path(&self, rng: &mut SmallRng) -> Text {
@@ -103,9 +96,7 @@ impl RequestMaker {
             1 => Text(Some(b"/n0/\xff".to_vec())),
             2 => Text(Some(b"/\xc3(".to_vec())),
             3 => Text(Some(b"/n1/\xe6\x97".to_vec())),
-            4 => format!("/n0/{}", "long".repeat(rng.random_range(1..800)))
-                .as_str()
-                .into(),
+            4 => format!("/n0/{}", "long".repeat(rng.random_range(1..800))).as_str().into(),
             _ => pick(rng, ODD_PATHS).into(),
         }
     }
@@ -139,21 +130,11 @@ impl RequestMaker {
 
     fn create_path(&self, rng: &mut SmallRng, known: &Known) -> Text {
         match rng.random_range(0..100) {
-            0..15 => format!("{}/s-", self.tree_path(rng).as_str().unwrap_or("/n0"))
-                .as_str()
-                .into(),
-            15..20 => format!("{}/", self.tree_path(rng).as_str().unwrap_or("/n0"))
-                .as_str()
-                .into(),
+            0..15 => format!("{}/s-", self.tree_path(rng).as_str().unwrap_or("/n0")).as_str().into(),
+            15..20 => format!("{}/", self.tree_path(rng).as_str().unwrap_or("/n0")).as_str().into(),
             20..30 => {
                 let parent = known.any(rng).unwrap_or_else(|| "/n0".into());
-                format!(
-                    "{}/c{}",
-                    parent.as_str().unwrap_or("/n0"),
-                    rng.random_range(0..3)
-                )
-                .as_str()
-                .into()
+                format!("{}/c{}", parent.as_str().unwrap_or("/n0"), rng.random_range(0..3)).as_str().into()
             }
             30..94 => self.tree_path(rng),
             _ => self.odd_path(rng),
@@ -169,9 +150,7 @@ impl RequestMaker {
             _ => rng.random_range(10_000..80_000),
         };
         let first: u8 = rng.random();
-        Data(Some(
-            (0..length).map(|i| first.wrapping_add(i as u8)).collect(),
-        ))
+        Data(Some((0..length).map(|i| first.wrapping_add(i as u8)).collect()))
     }
 
     fn version(&self, rng: &mut SmallRng) -> i32 {
@@ -248,9 +227,7 @@ impl RequestMaker {
             70..72 => None,
             72..74 => Some(vec![]),
             _ => {
-                let mut list: Vec<Acl> = (0..rng.random_range(1..4))
-                    .map(|_| self.acl_entry(rng))
-                    .collect();
+                let mut list: Vec<Acl> = (0..rng.random_range(1..4)).map(|_| self.acl_entry(rng)).collect();
                 if rng.random_bool(0.2) {
                     list.push(list[0].clone());
                 }
@@ -268,31 +245,11 @@ impl RequestMaker {
                     _ => pick(rng, &[5, 6]),
                 };
                 let ttl = match flags {
-                    5 | 6 => pick(
-                        rng,
-                        &[
-                            1,
-                            1000,
-                            3_600_000,
-                            (1 << 40) - 1,
-                            5000,
-                            60_000,
-                            0,
-                            -1,
-                            1 << 40,
-                            i64::MIN,
-                        ],
-                    ),
+                    5 | 6 => pick(rng, &[1, 1000, 3_600_000, (1 << 40) - 1, 5000, 60_000, 0, -1, 1 << 40, i64::MIN]),
                     // Not below zero: see `DELIBERATE_DIFFERENCES`.
                     _ => pick(rng, &[0, 1, 5000, 1 << 40, i64::MAX]),
                 };
-                Op::CreateTtl {
-                    path,
-                    data,
-                    acl,
-                    flags,
-                    ttl,
-                }
+                Op::CreateTtl { path, data, acl, flags, ttl }
             }
             12..20 => Op::Create {
                 opcode: op::CREATE_CONTAINER,
@@ -307,13 +264,7 @@ impl RequestMaker {
                     50..94 => pick(rng, &[1, 2, 3, 4]),
                     _ => pick(rng, &[5, 6, 7, -1, 100, i32::MAX]),
                 };
-                Op::Create {
-                    opcode: pick(rng, &[op::CREATE, op::CREATE2]),
-                    path,
-                    data,
-                    acl,
-                    flags,
-                }
+                Op::Create { opcode: pick(rng, &[op::CREATE, op::CREATE2]), path, data, acl, flags }
             }
         }
     }
@@ -321,80 +272,34 @@ impl RequestMaker {
     /// A node that requests may change: not the ones whose junk content Java does not survive, see `DELIBERATE_DIFFERENCES`.
     fn set_data(&self, rng: &mut SmallRng, known: &Known) -> Op {
         let mut path = self.path(rng, known);
-        if path
-            .as_str()
-            .is_some_and(|path| path.starts_with("/zookeeper/"))
-        {
+        if path.as_str().is_some_and(|path| path.starts_with("/zookeeper/")) {
             path = "/n0".into();
         }
-        Op::SetData {
-            path,
-            data: self.data(rng),
-            version: self.version(rng),
-        }
+        Op::SetData { path, data: self.data(rng), version: self.version(rng) }
     }
 
     pub fn set_acl(&self, rng: &mut SmallRng, known: &Known) -> Op {
-        let path = if rng.random_bool(0.02) {
-            "/".into()
-        } else {
-            self.path(rng, known)
-        };
-        Op::SetAcl {
-            path,
-            acl: self.acl(rng),
-            version: self.version(rng),
-        }
+        let path = if rng.random_bool(0.02) { "/".into() } else { self.path(rng, known) };
+        Op::SetAcl { path, acl: self.acl(rng), version: self.version(rng) }
     }
 
     pub fn read(&self, rng: &mut SmallRng, known: &Known) -> Op {
         let path = self.read_path(rng, known);
         match rng.random_range(0..100) {
             0..65 => {
-                let opcode = pick(
-                    rng,
-                    &[
-                        op::EXISTS,
-                        op::GET_DATA,
-                        op::GET_DATA,
-                        op::GET_CHILDREN,
-                        op::GET_CHILDREN2,
-                    ],
-                );
-                Op::Read {
-                    opcode,
-                    path,
-                    watch: rng.random_bool(0.3),
-                }
+                let opcode = pick(rng, &[op::EXISTS, op::GET_DATA, op::GET_DATA, op::GET_CHILDREN, op::GET_CHILDREN2]);
+                Op::Read { opcode, path, watch: rng.random_bool(0.3) }
             }
-            65..77 => Op::Path {
-                opcode: op::GET_ACL,
-                path,
-            },
-            77..81 => Op::Path {
-                opcode: op::GET_ALL_CHILDREN_NUMBER,
-                path,
-            },
+            65..77 => Op::Path { opcode: op::GET_ACL, path },
+            77..81 => Op::Path { opcode: op::GET_ALL_CHILDREN_NUMBER, path },
             81..86 => {
                 let prefix = pick(rng, &["/", "", "/n", "/n0", "/n0/m", " ", "/nothing"]);
-                let path = if rng.random_bool(0.1) {
-                    Text(None)
-                } else {
-                    prefix.into()
-                };
-                Op::Path {
-                    opcode: op::GET_EPHEMERALS,
-                    path,
-                }
+                let path = if rng.random_bool(0.1) { Text(None) } else { prefix.into() };
+                Op::Path { opcode: op::GET_EPHEMERALS, path }
             }
-            86..90 => Op::Path {
-                opcode: op::SYNC,
-                path,
-            },
+            86..90 => Op::Path { opcode: op::SYNC, path },
             90..92 => Op::Bare { opcode: op::PING },
-            92..94 => Op::Bare {
-                opcode: op::WHO_AM_I,
-            },
+            92..94 => Op::Bare { opcode: op::WHO_AM_I },
             _ => self.multi_read(rng, known),
         }
     }
@@ -404,23 +309,14 @@ impl RequestMaker {
         for _ in 0..rng.random_range(0..6) {
             let path = self.read_path(rng, known);
             items.push(match rng.random_range(0..40) {
-                0 => Op::Read {
-                    opcode: op::EXISTS,
-                    path,
-                    watch: false,
-                },
+                0 => Op::Read { opcode: op::EXISTS, path, watch: false },
                 1 => Op::Delete { path, version: -1 },
-                _ => Op::Read {
-                    opcode: pick(rng, &[op::GET_DATA, op::GET_CHILDREN]),
-                    path,
-                    watch: rng.random_bool(0.5),
-                },
+                _ => {
+                    Op::Read { opcode: pick(rng, &[op::GET_DATA, op::GET_CHILDREN]), path, watch: rng.random_bool(0.5) }
+                }
             });
         }
-        Op::Multi {
-            opcode: op::MULTI_READ,
-            items,
-        }
+        Op::Multi { opcode: op::MULTI_READ, items }
     }
 
     fn multi(&self, rng: &mut SmallRng, known: &Known) -> Op {
@@ -428,63 +324,35 @@ impl RequestMaker {
         for _ in 0..rng.random_range(0..6) {
             items.push(match rng.random_range(0..100) {
                 0..40 => self.create(rng, known),
-                40..60 => Op::Delete {
-                    path: self.path(rng, known),
-                    version: self.version(rng),
-                },
+                40..60 => Op::Delete { path: self.path(rng, known), version: self.version(rng) },
                 60..80 => self.set_data(rng, known),
-                80..98 => Op::Check {
-                    path: self.path(rng, known),
-                    version: self.version(rng),
-                },
-                98 => Op::Read {
-                    opcode: op::GET_DATA,
-                    path: self.path(rng, known),
-                    watch: false,
-                },
+                80..98 => Op::Check { path: self.path(rng, known), version: self.version(rng) },
+                98 => Op::Read { opcode: op::GET_DATA, path: self.path(rng, known), watch: false },
                 _ => self.set_acl(rng, known),
             });
         }
-        Op::Multi {
-            opcode: op::MULTI,
-            items,
-        }
+        Op::Multi { opcode: op::MULTI, items }
     }
 
     fn watch(&self, rng: &mut SmallRng, known: &Known) -> Op {
         let path = self.watch_path(rng, known);
         match rng.random_range(0..100) {
-            0..35 => Op::Watch {
-                opcode: op::ADD_WATCH,
-                path,
-                kind: pick(rng, &[0, 0, 0, 1, 1, 1, 2, -1, 7]),
-            },
+            0..35 => Op::Watch { opcode: op::ADD_WATCH, path, kind: pick(rng, &[0, 0, 0, 1, 1, 1, 2, -1, 7]) },
             35..80 => Op::Watch {
-                opcode: pick(
-                    rng,
-                    &[op::CHECK_WATCHES, op::REMOVE_WATCHES, op::REMOVE_WATCHES],
-                ),
+                opcode: pick(rng, &[op::CHECK_WATCHES, op::REMOVE_WATCHES, op::REMOVE_WATCHES]),
                 path,
                 kind: pick(rng, &[1, 2, 3, 3, 4, 5, 1, 2, 3, 4, 5, 0, 6, -1]),
             },
             _ => {
                 let (opcode, count) = pick(rng, &[(op::SET_WATCHES, 3), (op::SET_WATCHES2, 5)]);
                 let lists = (0..count)
-                    .map(|_| {
-                        (0..rng.random_range(0..4))
-                            .map(|_| self.watch_path(rng, known))
-                            .collect()
-                    })
+                    .map(|_| (0..rng.random_range(0..4)).map(|_| self.watch_path(rng, known)).collect())
                     .collect();
                 let relative_zxid = match rng.random_range(0..10) {
                     0 => pick(rng, &[0, -1, i64::MAX]),
                     _ => self.last_zxid - rng.random_range(0..400),
                 };
-                Op::SetWatches {
-                    opcode,
-                    relative_zxid,
-                    lists,
-                }
+                Op::SetWatches { opcode, relative_zxid, lists }
             }
         }
     }
@@ -495,22 +363,14 @@ impl RequestMaker {
             1 => "".into(),
             _ => "server.2=127.0.0.1:2888:3888;2181".into(),
         };
-        Op::Reconfig {
-            joining: text(rng),
-            leaving: text(rng),
-            members: text(rng),
-            config_id: pick(rng, &[-1, 0, 5]),
-        }
+        Op::Reconfig { joining: text(rng), leaving: text(rng), members: text(rng), config_id: pick(rng, &[-1, 0, 5]) }
     }
 
     /// Any request that leaves the connection open and is answered in order.
     pub fn any(&self, rng: &mut SmallRng, known: &Known) -> Op {
         match rng.random_range(0..1000) {
             0..200 => self.create(rng, known),
-            200..330 => Op::Delete {
-                path: self.path(rng, known),
-                version: self.version(rng),
-            },
+            200..330 => Op::Delete { path: self.path(rng, known), version: self.version(rng) },
             330..450 => self.set_data(rng, known),
             450..455 => self.set_acl(rng, known),
             455..560 => self.multi(rng, known),
@@ -538,32 +398,18 @@ impl RequestMaker {
             0 => body.truncate(rng.random_range(0..=body.len())),
             1 => body.extend(b"more than was asked for"),
             2 if body.len() >= 4 => {
-                let length: i32 = pick(
-                    rng,
-                    &[-1, -2, i32::MIN, i32::MAX, 0x000f_ffff, 0x0020_0000, 3],
-                );
-                let at = if rng.random_bool(0.6) {
-                    0
-                } else {
-                    rng.random_range(0..=body.len() - 4)
-                };
+                let length: i32 = pick(rng, &[-1, -2, i32::MIN, i32::MAX, 0x000f_ffff, 0x0020_0000, 3]);
+                let at = if rng.random_bool(0.6) { 0 } else { rng.random_range(0..=body.len() - 4) };
                 body[at..at + 4].copy_from_slice(&length.to_be_bytes());
             }
             3 => body.fill_with(|| rng.random()),
             _ => {
-                if let Some(byte) = body
-                    .len()
-                    .checked_sub(1)
-                    .map(|last| rng.random_range(0..=last))
-                {
+                if let Some(byte) = body.len().checked_sub(1).map(|last| rng.random_range(0..=last)) {
                     body[byte] = rng.random();
                 }
             }
         }
-        Op::Raw {
-            opcode: good.opcode(),
-            body,
-        }
+        Op::Raw { opcode: good.opcode(), body }
     }
 
     fn has_ttl(op: &Op) -> bool {
@@ -579,23 +425,14 @@ impl RequestMaker {
     }
 
     pub fn digest_auth(text: &str) -> Op {
-        Op::Auth {
-            scheme: "digest".into(),
-            auth: Data(Some(text.as_bytes().to_vec())),
-        }
+        Op::Auth { scheme: "digest".into(), auth: Data(Some(text.as_bytes().to_vec())) }
     }
 
     /// An auth packet that is accepted.
     pub fn auth(&self, rng: &mut SmallRng) -> Op {
         match rng.random_range(0..10) {
-            0 => Op::Auth {
-                scheme: "ip".into(),
-                auth: Data(Some(b"anything".to_vec())),
-            },
-            1 => Self::digest_auth(pick(
-                rng,
-                &["no colon", "", ":", "u1:", ":u1", "u1:u1:u1", "é:ü"],
-            )),
+            0 => Op::Auth { scheme: "ip".into(), auth: Data(Some(b"anything".to_vec())) },
+            1 => Self::digest_auth(pick(rng, &["no colon", "", ":", "u1:", ":u1", "u1:u1:u1", "é:ü"])),
             2 => Self::digest_auth("super:test"),
             _ => Self::digest_auth(pick(rng, &["u1:u1", "u2:u2", "u:p"])),
         }
@@ -604,19 +441,12 @@ impl RequestMaker {
     /// Unlocks what the others may have locked.
     pub fn heal(&self, rng: &mut SmallRng) -> Vec<Op> {
         let mut ops = Vec::new();
-        let open = |path: &str| Op::SetAcl {
-            path: path.into(),
-            acl: Acl::open(),
-            version: -1,
-        };
+        let open = |path: &str| Op::SetAcl { path: path.into(), acl: Acl::open(), version: -1 };
         ops.extend(["/", "/zookeeper", "/zookeeper/quota"].map(open));
         for node in 0..7 {
             ops.push(open(&format!("/n{node}")));
             if rng.random_bool(0.3) {
-                ops.push(Op::Delete {
-                    path: format!("/n{node}").as_str().into(),
-                    version: -1,
-                });
+                ops.push(Op::Delete { path: format!("/n{node}").as_str().into(), version: -1 });
             }
         }
         ops
@@ -624,24 +454,15 @@ impl RequestMaker {
 
     /// Whether a write may change or be limited by the usage of a quota.
     pub fn touches_quota(op: &Op) -> bool {
-        let counted = |path: &Text| {
-            path.0
-                .as_deref()
-                .is_some_and(|path| path.starts_with(b"/q"))
-        };
+        let counted = |path: &Text| path.0.as_deref().is_some_and(|path| path.starts_with(b"/q"));
         match op {
             Op::Create { path, .. }
             | Op::CreateTtl { path, .. }
             | Op::Delete { path, .. }
             | Op::SetData { path, .. } => counted(path),
-            Op::Multi {
-                opcode: op::MULTI,
-                items,
-            } => items.iter().any(Self::touches_quota),
+            Op::Multi { opcode: op::MULTI, items } => items.iter().any(Self::touches_quota),
             // Broken bytes may still be a write to anywhere.
-            Op::Raw { opcode, .. } => {
-                ![op::EXISTS, op::GET_DATA, op::GET_CHILDREN, op::GET_ACL].contains(opcode)
-            }
+            Op::Raw { opcode, .. } => ![op::EXISTS, op::GET_DATA, op::GET_CHILDREN, op::GET_ACL].contains(opcode),
             _ => false,
         }
     }
@@ -652,18 +473,9 @@ impl RequestMaker {
     pub fn unsettled(op: &Op) -> bool {
         match op {
             Op::SetAcl { .. } => true,
-            Op::Create {
-                opcode: op::CREATE_CONTAINER,
-                flags,
-                ..
-            } => matches!(flags, 1 | 3),
-            Op::Multi {
-                opcode: op::MULTI,
-                items,
-            } => items.iter().any(Self::unsettled),
-            Op::Raw { opcode, .. } => {
-                [op::SET_ACL, op::CREATE_CONTAINER, op::MULTI].contains(opcode)
-            }
+            Op::Create { opcode: op::CREATE_CONTAINER, flags, .. } => matches!(flags, 1 | 3),
+            Op::Multi { opcode: op::MULTI, items } => items.iter().any(Self::unsettled),
+            Op::Raw { opcode, .. } => [op::SET_ACL, op::CREATE_CONTAINER, op::MULTI].contains(opcode),
             _ => false,
         }
     }
@@ -672,10 +484,7 @@ impl RequestMaker {
     pub fn quota(&self, rng: &mut SmallRng) -> Vec<Op> {
         let root = self.quota_root(rng);
         let node = format!("/zookeeper/quota{root}");
-        let (limits, stats) = (
-            format!("{node}/zookeeper_limits"),
-            format!("{node}/zookeeper_stats"),
-        );
+        let (limits, stats) = (format!("{node}/zookeeper_limits"), format!("{node}/zookeeper_stats"));
         let create = |path: &str, data: &str| Op::Create {
             opcode: op::CREATE,
             path: path.into(),
@@ -683,17 +492,11 @@ impl RequestMaker {
             acl: Acl::open(),
             flags: 0,
         };
-        let delete = |path: &str| Op::Delete {
-            path: path.into(),
-            version: -1,
-        };
+        let delete = |path: &str| Op::Delete { path: path.into(), version: -1 };
         let limit = self.limits(rng);
         match rng.random_range(0..10) {
             0..6 => {
-                let parents = node
-                    .match_indices('/')
-                    .skip(2)
-                    .map(|(at, _)| create(&node[..at], ""));
+                let parents = node.match_indices('/').skip(2).map(|(at, _)| create(&node[..at], ""));
                 let mut ops: Vec<Op> = parents.collect();
                 ops.extend([
                     create(root, "some"),
@@ -703,11 +506,9 @@ impl RequestMaker {
                 ]);
                 ops
             }
-            6..8 => vec![Op::SetData {
-                path: limits.as_str().into(),
-                data: Data(Some(limit.into_bytes())),
-                version: -1,
-            }],
+            6..8 => {
+                vec![Op::SetData { path: limits.as_str().into(), data: Data(Some(limit.into_bytes())), version: -1 }]
+            }
             _ => vec![delete(&limits), delete(&stats), delete(&node)],
         }
     }
@@ -730,29 +531,13 @@ impl RequestMaker {
             frame.extend_from_slice(body);
             (frame, opcode)
         };
-        let auth = |scheme: &str, auth: Data| {
-            request(
-                op::AUTH,
-                &Op::Auth {
-                    scheme: scheme.into(),
-                    auth,
-                }
-                .body(),
-            )
-        };
+        let auth = |scheme: &str, auth: Data| request(op::AUTH, &Op::Auth { scheme: scheme.into(), auth }.body());
         match rng.random_range(0..10) {
-            0..4 => request(
-                pick(rng, &[0, 10, 13, -1, 23, 99, 108, 1000, i32::MIN, i32::MAX]),
-                b"whatever",
-            ),
+            0..4 => request(pick(rng, &[0, 10, 13, -1, 23, 99, 108, 1000, i32::MIN, i32::MAX]), b"whatever"),
             4 => (vec![0; rng.random_range(0..8)], 0),
-            5 => auth(
-                pick(
-                    rng,
-                    &["auth", "world", "super", "nonsense", "sasl", "x509", ""],
-                ),
-                Data(Some(b"x".to_vec())),
-            ),
+            5 => {
+                auth(pick(rng, &["auth", "world", "super", "nonsense", "sasl", "x509", ""]), Data(Some(b"x".to_vec())))
+            }
             6 => auth("digest", Data(None)),
             7 => request(op::AUTH, b"\0\0\0\0\0\0\0\x09dig"),
             8 => request(op::AUTH, b"\0\0\0\0\0\0\0\x06digest\x7f\xff\xff\xff"),

@@ -25,10 +25,7 @@ pub type Tree = BTreeMap<String, Node>;
 /// Reads everything as super. The session made for it is closed again; neither shows in the tree.
 pub fn tree(address: SocketAddr) -> Tree {
     let mut connection = Connection::open(address).expect("cannot connect to walk the tree");
-    connection
-        .shake_hands(&Hello::new_session(i32::MAX))
-        .expect("no handshake")
-        .expect("closed at the handshake");
+    connection.shake_hands(&Hello::new_session(i32::MAX)).expect("no handshake").expect("closed at the handshake");
     connection.ask(-4, &RequestMaker::digest_auth("super:test"));
     let mut tree = Tree::new();
     let mut level = vec!["/".to_string()];
@@ -36,19 +33,14 @@ pub fn tree(address: SocketAddr) -> Tree {
         let mut below = Vec::new();
         for (path, node) in nodes(&mut connection, &level) {
             let prefix = if path == "/" { "" } else { &path };
-            below.extend(node.children.iter().map(|child| {
-                format!("{prefix}/{}", child.as_str().expect("node names are UTF-8"))
-            }));
+            below.extend(
+                node.children.iter().map(|child| format!("{prefix}/{}", child.as_str().expect("node names are UTF-8"))),
+            );
             tree.insert(path, node);
         }
         level = below;
     }
-    connection.ask(
-        1,
-        &Op::Bare {
-            opcode: op::CLOSE_SESSION,
-        },
-    );
+    connection.ask(1, &Op::Bare { opcode: op::CLOSE_SESSION });
     tree
 }
 
@@ -57,42 +49,20 @@ fn nodes(connection: &mut Connection, paths: &[String]) -> Vec<(String, Node)> {
     let questions = |path: &str| {
         let path: Text = path.into();
         [
-            Op::Read {
-                opcode: op::GET_DATA,
-                path: path.clone(),
-                watch: false,
-            },
-            Op::Path {
-                opcode: op::GET_ACL,
-                path: path.clone(),
-            },
-            Op::Read {
-                opcode: op::GET_CHILDREN2,
-                path,
-                watch: false,
-            },
+            Op::Read { opcode: op::GET_DATA, path: path.clone(), watch: false },
+            Op::Path { opcode: op::GET_ACL, path: path.clone() },
+            Op::Read { opcode: op::GET_CHILDREN2, path, watch: false },
         ]
     };
     for op in paths.iter().flat_map(|path| questions(path)) {
         connection.push(1, &op);
     }
     connection.flush().expect("cannot write");
-    paths
-        .iter()
-        .map(|path| {
-            (
-                path.clone(),
-                node(path, questions(path).map(|op| answer(connection, &op))),
-            )
-        })
-        .collect()
+    paths.iter().map(|path| (path.clone(), node(path, questions(path).map(|op| answer(connection, &op))))).collect()
 }
 
 fn answer(connection: &mut Connection, question: &Op) -> Body {
-    let frame = connection
-        .next_frame()
-        .expect("no answer")
-        .expect("closed while walking the tree");
+    let frame = connection.next_frame().expect("no answer").expect("closed while walking the tree");
     match decode_frame(&frame, Some(question.opcode())) {
         Frame::Reply { err: 0, body, .. } => body,
         other => panic!("{question:?} was answered {other:?}"),
@@ -100,11 +70,7 @@ fn answer(connection: &mut Connection, question: &Op) -> Body {
 }
 
 fn node(path: &str, answers: [Body; 3]) -> Node {
-    let [
-        Body::Data(data, stat),
-        Body::Acl(acl, acl_stat),
-        Body::NamesStat(mut children, children_stat),
-    ] = answers
+    let [Body::Data(data, stat), Body::Acl(acl, acl_stat), Body::NamesStat(mut children, children_stat)] = answers
     else {
         panic!("{path:?} was answered by something else: {answers:?}")
     };
@@ -112,34 +78,15 @@ fn node(path: &str, answers: [Body; 3]) -> Node {
         acl_stat == stat && children_stat == stat,
         "{path:?}: three Stats of one node: {stat:?} {acl_stat:?} {children_stat:?}"
     );
-    assert_eq!(
-        children.len(),
-        stat.num_children as usize,
-        "{path:?}: numChildren is not the number of children"
-    );
+    assert_eq!(children.len(), stat.num_children as usize, "{path:?}: numChildren is not the number of children");
     children.sort();
-    Node {
-        data,
-        acl,
-        children,
-        stat,
-    }
+    Node { data, acl, children, stat }
 }
 
 /// Equal up to session ids and times.
 pub fn same_meaning(maps: &mut [Mapping; 2], left: &Tree, right: &Tree) -> Result<(), String> {
     let mapped = |tree: &Tree, map: &mut Mapping| -> Tree {
-        tree.iter()
-            .map(|(path, node)| {
-                (
-                    path.clone(),
-                    Node {
-                        stat: map.stat(&node.stat),
-                        ..node.clone()
-                    },
-                )
-            })
-            .collect()
+        tree.iter().map(|(path, node)| (path.clone(), Node { stat: map.stat(&node.stat), ..node.clone() })).collect()
     };
     let (left, right) = (mapped(left, &mut maps[0]), mapped(right, &mut maps[1]));
     for map in maps {
@@ -151,16 +98,10 @@ pub fn same_meaning(maps: &mut [Mapping; 2], left: &Tree, right: &Tree) -> Resul
 }
 
 pub fn same_bits(left: &Tree, right: &Tree) -> Result<(), String> {
-    let paths = left
-        .keys()
-        .chain(right.keys().filter(|path| !left.contains_key(*path)));
+    let paths = left.keys().chain(right.keys().filter(|path| !left.contains_key(*path)));
     for path in paths {
         if left.get(path) != right.get(path) {
-            return Err(format!(
-                "{path:?} differs\n   left: {:?}\n  right: {:?}",
-                left.get(path),
-                right.get(path)
-            ));
+            return Err(format!("{path:?} differs\n   left: {:?}\n  right: {:?}", left.get(path), right.get(path)));
         }
     }
     Ok(())
@@ -197,22 +138,11 @@ mod tests {
             num_children: 0,
             pzxid: 1,
         };
-        let node = Node {
-            data: Data(None),
-            acl: Acl::open(),
-            children: vec![],
-            stat,
-        };
+        let node = Node { data: Data(None), acl: Acl::open(), children: vec![], stat };
         let one = Tree::from([("/a".to_string(), node.clone())]);
         let mut two = one.clone();
         two.insert("/b".to_string(), node.clone());
-        let changed = Tree::from([(
-            "/a".to_string(),
-            Node {
-                data: Data(Some(vec![])),
-                ..node
-            },
-        )]);
+        let changed = Tree::from([("/a".to_string(), Node { data: Data(Some(vec![])), ..node })]);
         assert!(same_bits(&one, &one).is_ok());
         for other in [&two, &changed] {
             assert!(same_bits(&one, other).is_err());

@@ -1,0 +1,244 @@
+//! Files and directories as storage needs them: exclusive names, durable directories, real zeros, locks.
+//! What the bytes mean is `storage`'s business. Everything here blocks, except that a `Synced` descriptor may be
+//! handed to the ring.
+
+use std::ffi::CString;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Zeros are written in pieces of this size: larger writes leave large folios in the page cache, and every later flush
+/// of one record would write back a whole folio.
+const ZERO_WRITE_BYTES: usize = 4 << 10;
+/// Zeros written between two syncs, so that a flush of the live log never queues behind much of it.
+const ZERO_BURST_BYTES: u64 = 1 << 20;
+
+/// An open directory, so that its entries can be made durable.
+#[derive(Debug)]
+pub struct Directory {
+    path: PathBuf,
+    handle: Arc<File>,
+}
+
+impl Directory {
+    pub fn open(path: &Path) -> io::Result<Directory> {
+        let handle = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(path)?;
+        Ok(Directory { path: path.to_owned(), handle: Arc::new(handle) })
+    }
+
+    /// For a sync that somebody else carries out.
+    pub fn file(&self) -> &Arc<File> {
+        &self.handle
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Makes creations, renames and removals in it durable.
+    pub fn sync(&self) -> io::Result<()> {
+        self.handle.sync_all()
+    }
+
+    /// Names of its entries, in no order. Names that are not UTF-8 are nobody's we know and left out.
+    pub fn names(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&self.path)? {
+            if let Ok(name) = entry?.file_name().into_string() {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    pub fn remove(&self, name: &str) -> io::Result<()> {
+        std::fs::remove_file(self.join(name))
+    }
+
+    /// Renames within the directory; an existing `target` is replaced.
+    pub fn rename(&self, source: &str, target: &str) -> io::Result<()> {
+        std::fs::rename(self.join(source), self.join(target))
+    }
+
+    /// Renames within the directory; an existing `target` is an error and stays as it is.
+    pub fn rename_exclusive(&self, source: &str, target: &str) -> io::Result<()> {
+        let (from, to) = (c_path(&self.join(source))?, c_path(&self.join(target))?);
+        // SAFETY: both are NUL-terminated strings that live through the call.
+        let outcome = unsafe {
+            libc::renameat2(libc::AT_FDCWD, from.as_ptr(), libc::AT_FDCWD, to.as_ptr(), libc::RENAME_NOREPLACE)
+        };
+        if outcome == 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        let is_unsupported = matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS));
+        if !is_unsupported {
+            return Err(error);
+        }
+        // A filesystem without the flag: the directory is ours alone (data_dir.rs locks it), so looking first will do.
+        if self.join(target).exists() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        self.rename(source, target)
+    }
+}
+
+impl AsRawFd for Directory {
+    fn as_raw_fd(&self) -> RawFd {
+        self.handle.as_raw_fd()
+    }
+}
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| io::ErrorKind::InvalidInput.into())
+}
+
+/// Creates `path`, gives it `head` and then zeros up to `bytes`, all of it on disk when this returns:
+/// later writes inside change no metadata. A full disk is met here, and nothing is left behind then.
+pub fn create_zeroed(path: &Path, head: &[u8], bytes: u64) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+    match fill_with_zeros(&file, head, bytes) {
+        Ok(()) => Ok(file),
+        Err(error) => {
+            drop(file);
+            let _ = std::fs::remove_file(path); // the error in hand is the one to tell
+            Err(error)
+        }
+    }
+}
+
+fn fill_with_zeros(file: &File, head: &[u8], bytes: u64) -> io::Result<()> {
+    reserve(file, bytes)?;
+    let zeros = [0u8; ZERO_WRITE_BYTES];
+    let mut offset = 0;
+    while offset < bytes {
+        let burst_end = (offset + ZERO_BURST_BYTES).min(bytes);
+        while offset < burst_end {
+            let piece = ZERO_WRITE_BYTES.min((burst_end - offset) as usize);
+            file.write_all_at(&zeros[..piece], offset)?;
+            offset += piece as u64;
+        }
+        file.sync_data()?;
+    }
+    file.write_all_at(head, 0)?;
+    file.sync_all()
+}
+
+/// Takes the blocks first: a full disk shows before anything is written. Filesystems that cannot are left to the writes.
+fn reserve(file: &File, bytes: u64) -> io::Result<()> {
+    let length = libc::off_t::try_from(bytes).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
+    // SAFETY: a plain system call on an open descriptor.
+    if unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, length) } == 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL) => Ok(()),
+        _ => Err(error),
+    }
+}
+
+/// Asks for write-back of a range without waiting, so that a later sync finds little left to do.
+pub fn start_write_back(file: &File, offset: u64, bytes: u64) {
+    // SAFETY: a plain system call on an open descriptor. Advice only, its outcome does not matter.
+    unsafe {
+        libc::sync_file_range(
+            file.as_raw_fd(),
+            offset as libc::off64_t,
+            bytes as libc::off64_t,
+            libc::SYNC_FILE_RANGE_WRITE,
+        )
+    };
+}
+
+/// Tells the kernel that a range will not be read again soon.
+pub fn drop_pages(file: &File, offset: u64, bytes: u64) {
+    // SAFETY: as above.
+    unsafe {
+        libc::posix_fadvise(file.as_raw_fd(), offset as libc::off_t, bytes as libc::off_t, libc::POSIX_FADV_DONTNEED)
+    };
+}
+
+/// Tells the kernel that a file is about to be read from front to back.
+pub fn read_ahead(file: &File) {
+    // SAFETY: as above.
+    unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_SEQUENTIAL) };
+}
+
+/// Held as long as the value lives; the kernel lets go of it when the process dies.
+#[derive(Debug)]
+pub struct FileLock {
+    _file: File,
+}
+
+impl FileLock {
+    /// `None` when somebody else holds it.
+    pub fn acquire(path: &Path) -> io::Result<Option<FileLock>> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        // SAFETY: a plain system call on an open descriptor.
+        if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
+            return Ok(Some(FileLock { _file: file }));
+        }
+        let error = io::Error::last_os_error();
+        match error.kind() {
+            io::ErrorKind::WouldBlock => Ok(None),
+            _ => Err(error),
+        }
+    }
+}
+
+/// May this process create and remove entries in `path`?
+pub fn is_writable(path: &Path) -> bool {
+    // SAFETY: the string is NUL-terminated and lives through the call.
+    c_path(path).is_ok_and(|path| unsafe { libc::access(path.as_ptr(), libc::W_OK) == 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_zeroed_file_has_its_head_its_size_and_all_its_blocks() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("z");
+        let file = create_zeroed(&path, b"head", 100_000).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        assert_eq!(bytes.len(), 100_000);
+        assert_eq!(&bytes[..4], b"head");
+        assert!(bytes[4..].iter().all(|b| *b == 0));
+        assert!(file.metadata().unwrap().blocks() * 512 >= 100_000);
+        assert!(create_zeroed(&path, b"", 1).is_err(), "never over an existing file");
+    }
+
+    #[test]
+    fn an_exclusive_rename_keeps_what_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = Directory::open(dir.path()).unwrap();
+        std::fs::write(directory.join("a"), "a").unwrap();
+        std::fs::write(directory.join("b"), "b").unwrap();
+        let error = directory.rename_exclusive("a", "b").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        directory.rename_exclusive("a", "c").unwrap();
+        assert_eq!(std::fs::read(directory.join("c")).unwrap(), b"a");
+    }
+
+    #[test]
+    fn a_lock_is_held_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let held = FileLock::acquire(&path).unwrap();
+        assert!(held.is_some());
+        assert!(FileLock::acquire(&path).unwrap().is_none());
+        drop(held);
+        assert!(FileLock::acquire(&path).unwrap().is_some());
+    }
+}

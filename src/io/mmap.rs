@@ -1,0 +1,86 @@
+//! A window of a file that is written through memory. At most one window is mapped at a time; it slides forward as the
+//! writer does. The file must already have all its blocks (`file::create_zeroed`): then a store never needs space, and only a
+//! failing disk can turn one into SIGBUS.
+
+use memmap2::{MmapMut, MmapOptions};
+use std::fs::File;
+use std::io;
+
+/// Windows start at multiples of this, which every page size divides.
+const WINDOW_ALIGN_BYTES: u64 = 64 << 10;
+
+/// Writes land in the page cache at once; `fdatasync` of the file makes them durable.
+#[derive(Debug)]
+pub struct MappedWindow {
+    map: Option<MmapMut>,
+    start: u64,
+    bytes_max: usize,
+}
+
+impl MappedWindow {
+    /// Maps nothing yet.
+    pub fn new(bytes_max: usize) -> MappedWindow {
+        assert!(bytes_max as u64 >= 2 * WINDOW_ALIGN_BYTES);
+        MappedWindow { map: None, start: 0, bytes_max }
+    }
+
+    /// Copies `bytes` to `offset`; the range must lie inside the first `file_bytes` of the file.
+    pub fn write(&mut self, file: &File, file_bytes: u64, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
+        assert!(offset + bytes.len() as u64 <= file_bytes);
+        while !bytes.is_empty() {
+            let room = self.window_at(file, file_bytes, offset)?;
+            let count = room.len().min(bytes.len());
+            room[..count].copy_from_slice(&bytes[..count]);
+            bytes = &bytes[count..];
+            offset += count as u64;
+        }
+        Ok(())
+    }
+
+    /// Lets go of the pages; what was written stays.
+    pub fn unmap(&mut self) {
+        self.map = None;
+    }
+
+    /// Mapped memory from `offset` to the end of the window, sliding it there first if need be.
+    fn window_at(&mut self, file: &File, file_bytes: u64, offset: u64) -> io::Result<&mut [u8]> {
+        let is_inside = |map: &MmapMut| offset >= self.start && offset < self.start + map.len() as u64;
+        if !self.map.as_ref().is_some_and(is_inside) {
+            self.map = None; // never two windows at once
+            self.start = offset - offset % WINDOW_ALIGN_BYTES;
+            let length = (file_bytes - self.start).min(self.bytes_max as u64) as usize;
+            // SAFETY: the file is ours alone (data_dir.rs locks the directory) and is not shortened while mapped:
+            // its owner unmaps before it trims.
+            let map = unsafe { MmapOptions::new().offset(self.start).len(length).map_mut(file)? };
+            // Touched ahead, so that a write never waits for a page to be read. Older kernels just fault later.
+            let _ = map.advise(memmap2::Advice::PopulateRead);
+            self.map = Some(map);
+        }
+        let within = (offset - self.start) as usize;
+        Ok(&mut self.map.as_mut().expect("mapped above")[within..])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::file::create_zeroed;
+
+    #[test]
+    fn writes_cross_windows_and_go_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m");
+        let size = 300_001;
+        let file = create_zeroed(&path, b"", size).unwrap();
+        let mut window = MappedWindow::new(128 << 10);
+        let pattern: Vec<u8> = (0..size as usize).map(|i| (i % 251) as u8).collect();
+        for (index, chunk) in pattern.chunks(70_000).enumerate() {
+            window.write(&file, size, index as u64 * 70_000, chunk).unwrap();
+        }
+        window.write(&file, size, 5, b"again").unwrap();
+        window.unmap();
+        let mut expected = pattern;
+        expected[5..10].copy_from_slice(b"again");
+        assert_eq!(std::fs::read(&path).unwrap(), expected);
+    }
+}

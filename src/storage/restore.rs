@@ -1,0 +1,327 @@
+//! A start: the newest snapshot that reads, then the log behind it (storage-format sheet §6), into a sink that keeps the tree.
+//! Where the log ends badly the table in `recovery.rs` decides; cuts are made, durably, before this returns, newest file
+//! first. After a refusal nothing on disk has changed.
+//!
+//! Beyond Java: a gap between files is refused. Java replays across it, and so turns a lost file, or an older
+//! snapshot taken in place of a damaged one, into a tree that no other server has.
+
+use super::data_dir::DataDirs;
+use super::error::{At, StorageError};
+use super::file_name;
+use super::log_reader::{LogFileReader, first_zxid};
+use super::recovery::{Beyond, Decision, Facts, Next, Row, decide, follows};
+use super::snapshot::{self, SnapshotFile};
+use super::snapshot_format::{SnapshotSink, SnapshotTrailer};
+use super::txnlog::shorten;
+use super::txnlog_format::{HEADER_BYTES, Header, Stop};
+use crate::io::file::Directory;
+use crate::message::Txn;
+use crate::types::Zxid;
+use crate::types::limits::FLUSH_BYTES_MAX;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Snapshots that are looked at, newest first.
+const SNAPSHOTS_TRIED_MAX: usize = 100;
+
+#[derive(Clone, Debug)]
+pub struct RestoreOptions {
+    /// `snapshot.trust.empty`
+    pub trust_empty_snapshot: bool,
+    /// `zookeeper.db.autocreate`
+    pub db_autocreate: bool,
+    /// As the log was written with (`LogOptions`).
+    pub flush_bytes_max: u64,
+}
+
+impl Default for RestoreOptions {
+    fn default() -> RestoreOptions {
+        RestoreOptions { trust_empty_snapshot: false, db_autocreate: true, flush_bytes_max: FLUSH_BYTES_MAX as u64 }
+    }
+}
+
+/// Takes in a snapshot, then the transactions after it.
+pub trait RestoreSink: SnapshotSink {
+    /// The snapshot is in, and verified; or there is none, and the tree is the empty one.
+    fn snapshot_done(&mut self, last: Zxid, trailer: &SnapshotTrailer);
+    /// In order, each above the snapshot's zxid. `entry` is what `txn` was decoded from.
+    fn txn(&mut self, txn: Txn, entry: &[u8]);
+}
+
+/// What the state was made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    Snapshot(SnapshotFile),
+    /// No snapshot, and the operator said that the logs are complete.
+    LogsAlone,
+    /// An empty database is intended: write its snapshot, zxid 0, before anything is logged.
+    Fresh,
+    /// An empty directory that may have been lost: do not vote with it before it has synced.
+    Unknown,
+}
+
+#[derive(Debug)]
+pub struct Restored {
+    pub origin: Origin,
+    /// zxid in the snapshot's name; what is above it was replayed.
+    pub snapshot_zxid: Zxid,
+    pub trailer: SnapshotTrailer,
+    /// Last transaction of snapshot and log; -1 for `Origin::Unknown`.
+    pub last_zxid: Zxid,
+    pub txns_replayed: u64,
+    /// Newer snapshots that could not be read, and why.
+    pub snapshots_rejected: Vec<StorageError>,
+    /// What was changed on disk; to be told to the operator.
+    pub repairs: Vec<Repair>,
+}
+
+/// A log file that was cut or removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repair {
+    pub file: PathBuf,
+    pub case: &'static str,
+    /// Zero when the file was removed.
+    pub bytes_kept: u64,
+    pub bytes_before: u64,
+    /// Last transaction that was kept in the file.
+    pub last_kept: Option<Zxid>,
+    /// Whole records in what was cut away; never acknowledged.
+    pub lost: Vec<Zxid>,
+}
+
+impl fmt::Display for Repair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Repair { file, case, .. } = self;
+        write!(f, "{}: {case}; ", file.display())?;
+        match self.bytes_kept {
+            0 => write!(f, "removed ({} bytes)", self.bytes_before)?,
+            kept => write!(f, "cut at byte {kept} of {}", self.bytes_before)?,
+        }
+        if let Some(last) = self.last_kept {
+            write!(f, ", last transaction kept {last}")?;
+        }
+        if !self.lost.is_empty() {
+            write!(f, ", never acknowledged and gone: {:?}", self.lost)?;
+        }
+        Ok(())
+    }
+}
+
+/// Brings the sink to the state on disk.
+pub fn restore(
+    dirs: &DataDirs,
+    options: &RestoreOptions,
+    sink: &mut impl RestoreSink,
+) -> Result<Restored, StorageError> {
+    let logs = Directory::open(&dirs.logs).at("cannot open", &dirs.logs)?;
+    let log_names = logs.names().at("cannot list", &dirs.logs)?;
+    let mut restored = load_newest(&dirs.snapshots, sink)?;
+    if restored.origin == Origin::Unknown {
+        restored.origin = empty_origin(dirs, options, &log_names)?;
+        sink.begin();
+    }
+    if restored.origin == Origin::Unknown {
+        restored.last_zxid = Zxid(-1);
+        return Ok(restored);
+    }
+    sink.snapshot_done(restored.snapshot_zxid, &restored.trailer);
+    let files = file_name::logs_from(&log_names, restored.snapshot_zxid.next());
+    let paths: Vec<PathBuf> = files.iter().map(|(_, name)| logs.join(name)).collect();
+    let mut replay = Replay {
+        options,
+        is_first_trusted: restored.origin == Origin::LogsAlone,
+        snapshot_zxid: restored.snapshot_zxid,
+        last_logged: None,
+        txns_replayed: 0,
+        repairs: Vec::new(),
+    };
+    for (index, path) in paths.iter().enumerate() {
+        replay.file(path, &paths[index + 1..], sink)?;
+    }
+    restored.last_zxid = replay.covered();
+    restored.txns_replayed = replay.txns_replayed;
+    restored.repairs = replay.repairs;
+    let snapshots = Directory::open(&dirs.snapshots).at("cannot open", &dirs.snapshots)?;
+    snapshot::remove_unfinished(&snapshots)?;
+    for repair in restored.repairs.iter().rev() {
+        carry_out(&logs, repair)?;
+    }
+    Ok(restored)
+}
+
+/// `Origin::Unknown` when there is none that looks valid.
+fn load_newest(directory: &Path, sink: &mut impl SnapshotSink) -> Result<Restored, StorageError> {
+    let mut restored = Restored {
+        origin: Origin::Unknown,
+        snapshot_zxid: Zxid::ZERO,
+        trailer: SnapshotTrailer::default(),
+        last_zxid: Zxid::ZERO,
+        txns_replayed: 0,
+        snapshots_rejected: Vec::new(),
+        repairs: Vec::new(),
+    };
+    let mut tried = 0;
+    for file in snapshot::list_snapshots(directory)? {
+        if tried == SNAPSHOTS_TRIED_MAX {
+            break;
+        }
+        if !file.looks_valid().at("cannot look at", &file.path)? {
+            continue;
+        }
+        tried += 1;
+        match snapshot::load_snapshot(&file, sink) {
+            Ok(trailer) => {
+                restored.snapshot_zxid = file.zxid;
+                restored.trailer = trailer;
+                restored.origin = Origin::Snapshot(file);
+                return Ok(restored);
+            }
+            Err(error) => restored.snapshots_rejected.push(error),
+        }
+    }
+    if tried == 0 {
+        return Ok(restored);
+    }
+    Err(StorageError::NoReadableSnapshot {
+        directory: directory.to_owned(),
+        tried,
+        newest: Box::new(restored.snapshots_rejected.swap_remove(0)),
+    })
+}
+
+/// No snapshot: is that all right?
+fn empty_origin(dirs: &DataDirs, options: &RestoreOptions, log_names: &[String]) -> Result<Origin, StorageError> {
+    let has_logs = !file_name::all_logs(log_names).is_empty();
+    match (has_logs, options.trust_empty_snapshot) {
+        (true, true) => Ok(Origin::LogsAlone),
+        (true, false) => {
+            Err(StorageError::LogsWithoutSnapshot { snapshots: dirs.snapshots.clone(), logs: dirs.logs.clone() })
+        }
+        (false, _) if dirs.empty_intended || options.db_autocreate => Ok(Origin::Fresh),
+        (false, _) => Ok(Origin::Unknown),
+    }
+}
+
+/// The log files one after the other.
+struct Replay<'a> {
+    options: &'a RestoreOptions,
+    /// The first record may have any zxid.
+    is_first_trusted: bool,
+    snapshot_zxid: Zxid,
+    last_logged: Option<Zxid>,
+    txns_replayed: u64,
+    repairs: Vec<Repair>,
+}
+
+impl Replay<'_> {
+    /// Last transaction of snapshot and log so far.
+    fn covered(&self) -> Zxid {
+        self.last_logged.map_or(self.snapshot_zxid, |last| last.max(self.snapshot_zxid))
+    }
+
+    fn file(&mut self, path: &Path, later: &[PathBuf], sink: &mut impl RestoreSink) -> Result<(), StorageError> {
+        let mut reader = LogFileReader::open(path)?;
+        let mut is_first_in_file = true;
+        while let Some(txn) = reader.advance()? {
+            let zxid = txn.header.zxid;
+            if is_first_in_file {
+                self.check_start(path, zxid)?;
+                is_first_in_file = false;
+            }
+            self.last_logged = Some(zxid);
+            if zxid > self.snapshot_zxid {
+                self.txns_replayed += 1;
+                sink.txn(txn, reader.entry());
+            }
+        }
+        let facts = self.facts(&reader, later)?;
+        let row = decide(&facts);
+        self.note(row, &reader)
+    }
+
+    /// The first record of a file carries on where snapshot and log are.
+    fn check_start(&mut self, path: &Path, first: Zxid) -> Result<(), StorageError> {
+        let is_trusted = self.is_first_trusted && self.last_logged.is_none();
+        if is_trusted || self.relation(first) == Next::Follows {
+            return Ok(());
+        }
+        Err(StorageError::CorruptLog {
+            file: path.to_owned(),
+            offset: HEADER_BYTES as u64,
+            case: "transactions are missing before this file",
+            detail: format!(": it starts with {first}, what is known ends with {}", self.covered()),
+            advice: "Nothing was changed. Restore the missing files from a backup; in an ensemble, move this server's \
+                version-2 directories away and let it fetch the data from the others",
+        })
+    }
+
+    fn relation(&self, first: Zxid) -> Next {
+        let covered = self.covered();
+        let is_in_order = self.last_logged.is_none_or(|last| first > last);
+        if is_in_order && (first <= covered || follows(covered, first)) { Next::Follows } else { Next::Gap }
+    }
+
+    fn facts(&self, reader: &LogFileReader, later: &[PathBuf]) -> Result<Facts, StorageError> {
+        let stop = reader.stop().expect("read to its stop");
+        let beyond = match (reader.header(), stop) {
+            (Header::Good, Stop::EndOfFile) => Beyond::Nothing,
+            (Header::Good | Header::Zero, _) => reader.beyond(self.options.flush_bytes_max)?,
+            _ => Beyond::Nothing,
+        };
+        let mut next = Next::None;
+        for path in later {
+            if let Some(first) = first_zxid(path)? {
+                next = self.relation(first);
+                break;
+            }
+        }
+        Ok(Facts { header: reader.header(), stop, beyond, next, has_records: reader.last().is_some() })
+    }
+
+    fn note(&mut self, row: &'static Row, reader: &LogFileReader) -> Result<(), StorageError> {
+        let case = row.case;
+        match row.decision {
+            Decision::Keep => {}
+            Decision::Cut | Decision::Remove => {
+                let bytes_kept = match reader.last() {
+                    Some(_) => reader.offset(),
+                    None => 0,
+                };
+                self.repairs.push(Repair {
+                    file: reader.path().to_owned(),
+                    case,
+                    bytes_kept,
+                    bytes_before: reader.file_bytes(),
+                    last_kept: reader.last(),
+                    lost: reader.records_beyond(self.options.flush_bytes_max)?,
+                });
+            }
+            Decision::Refuse(advice) => {
+                let detail = match reader.last() {
+                    Some(last) => format!("; the last good transaction before it is {last}"),
+                    None => String::new(),
+                };
+                return Err(StorageError::CorruptLog {
+                    file: reader.path().to_owned(),
+                    offset: reader.offset(),
+                    case,
+                    detail,
+                    advice,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn carry_out(logs: &Directory, repair: &Repair) -> Result<(), StorageError> {
+    if repair.bytes_kept > 0 {
+        return shorten(logs, &repair.file, repair.bytes_kept);
+    }
+    std::fs::remove_file(&repair.file).at("cannot remove", &repair.file)?;
+    logs.sync().at("cannot sync", logs.path())
+}
+
+#[cfg(test)]
+#[path = "restore_tests.rs"]
+mod tests;
