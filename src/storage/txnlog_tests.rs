@@ -28,7 +28,7 @@ fn logs(directory: &Path) -> Vec<String> {
 fn read_all(directory: &Path, from: i64) -> Vec<(i64, Vec<u8>)> {
     let mut reader = LogReader::open(directory, Zxid(from)).unwrap();
     let mut all = Vec::new();
-    while let Some(record) = reader.next().unwrap() {
+    while let Some(record) = reader.read_next().unwrap() {
         all.push((record.txn.header.zxid.0, record.entry.to_vec()));
     }
     all
