@@ -1,1 +1,18 @@
-//! (being built)
+//! The configuration: what was typed (`args`), what was written (`zoo_cfg`), what is used (`settings`), and how the
+//! one becomes the other (`load`). Reads no file and no clock itself: `load` is handed a way to read files.
+
+mod args;
+mod error;
+pub mod known_keys;
+mod load;
+mod membership;
+mod settings;
+mod sources;
+mod zoo_cfg;
+
+pub use args::{BadCommandLine, Command, CommandLine, Given, USAGE, parse_args};
+pub use error::{ConfigError, EXIT_CODE_BAD_CONFIG, Source, Warning};
+pub use load::{Loaded, load};
+pub use membership::{ClientAddress, Member, Membership, QuorumAddress, Role};
+pub use settings::{Cores, DigestAlgorithm, FourLetterWhitelist, PinCores, Settings, SnapshotCompression};
+pub use zoo_cfg::{BadLine, Entry, parse_zoo_cfg};

@@ -1,4 +1,7 @@
-//! Devices: the thin layer over files, mappings and the ring. No format and no meaning of bytes here.
+//! Devices: with `runtime` the only folder that touches the kernel. No format and no meaning of bytes here.
 
+pub mod clock;
 pub mod file;
 pub mod mmap;
+pub mod process;
+pub mod signals;

@@ -1,7 +1,7 @@
 //! What threads say to each other: `Submit` from a worker to the ensemble thread, `Deliver` back.
 
 use super::{ConnectResponse, Effect, Outcome, WriteOp};
-use crate::types::{ConnId, Id, SessionId, WorkerIndex, Xid, Zxid};
+use crate::types::{ConnId, Id, Instant, SessionId, WorkerIndex, Xid, Zxid};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -16,38 +16,39 @@ pub struct ConnRef {
     pub conn: ConnId,
 }
 
+/// Takes the ensemble thread's answer to where it is wanted.
+pub struct Tell(pub Box<dyn FnOnce(EnsembleStatus) + Send>);
+
+impl std::fmt::Debug for Tell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tell")
+    }
+}
+
+/// What only the ensemble thread knows.
+#[derive(Clone, Debug, Default)]
+pub struct EnsembleStatus {
+    /// Live sessions, and when the bucket of each ends.
+    pub sessions: Vec<(SessionId, Instant)>,
+    /// Digests of the tree at every zxid divisible by 128, oldest first.
+    pub digests: Vec<(Zxid, u64)>,
+}
+
 /// From a worker to the ensemble thread.
 #[derive(Debug)]
 pub enum Submit {
     /// A write of an established session.
-    Write {
-        from: ConnRef,
-        session: SessionId,
-        xid: Xid,
-        op: WriteOp,
-        ids: Arc<[Id]>,
-    },
+    Write { from: ConnRef, session: SessionId, xid: Xid, op: WriteOp, ids: Arc<[Id]> },
     /// closeSession asked by the client.
-    CloseSession {
-        from: ConnRef,
-        session: SessionId,
-        xid: Xid,
-    },
+    CloseSession { from: ConnRef, session: SessionId, xid: Xid },
     /// A new session; `timeout_ms` is already clamped.
-    CreateSession {
-        from: ConnRef,
-        timeout_ms: i32,
-        read_only: Option<bool>,
-    },
+    CreateSession { from: ConnRef, timeout_ms: i32, read_only: Option<bool> },
     /// A known session on a new connection; the password was checked.
-    Reattach {
-        from: ConnRef,
-        session: SessionId,
-        timeout_ms: i32,
-        read_only: Option<bool>,
-    },
+    Reattach { from: ConnRef, session: SessionId, timeout_ms: i32, read_only: Option<bool> },
     /// The connection is gone; its session lives on until it expires.
     Disconnected { from: ConnRef, session: SessionId },
+    /// An operator wants to know what only the ensemble thread knows.
+    Describe { tell: Tell },
 }
 
 /// From the ensemble thread to one worker: answers, in the order of their transactions.
@@ -59,7 +60,11 @@ pub enum Reply {
         outcome: Outcome,
     },
     /// Reply to closeSession; the connection is closed behind it.
-    SessionClosed { conn: ConnId, xid: Xid, zxid: Zxid },
+    SessionClosed {
+        conn: ConnId,
+        xid: Xid,
+        zxid: Zxid,
+    },
     /// A session was created or taken over; `last_heard` is to be updated whenever the client is heard from.
     Connected {
         conn: ConnId,
@@ -71,14 +76,26 @@ pub enum Reply {
         response: ConnectResponse,
     },
     /// Close without a packet: expired, or taken over by another connection.
-    Close { conn: ConnId },
+    Close {
+        conn: ConnId,
+    },
 }
 
-/// Everything one batch of transactions means to the workers, built once and shared: `replies[w]` are worker w's.
+/// Everything one batch of transactions means to one worker; it takes one slot on the ring.
 /// It is put on every lane before the version it is tagged with is published.
 #[derive(Debug)]
 pub struct Deliver {
     /// The version that a worker must have pinned, or a later one, before it delivers this.
     pub version: u64,
-    pub effects: Vec<Effect>,
+    /// In the order of their transactions; the same for every worker.
+    pub effects: Arc<Vec<Effect>>,
+    /// This worker's own, in the order of their transactions.
+    pub replies: Vec<Reply>,
+}
+
+impl Deliver {
+    /// Memory this holds while it waits, bytes, roughly.
+    pub fn bytes(&self) -> usize {
+        size_of::<Deliver>() + self.replies.len() * size_of::<Reply>() + self.effects.len() * size_of::<Effect>()
+    }
 }

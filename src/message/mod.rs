@@ -10,8 +10,8 @@ mod txn;
 
 pub use effect::{Effect, EffectKind, WatchEvent, WatchEventKind};
 pub use request::{
-    AddWatchMode, AuthPacket, ConnectRequest, CreateOp, MultiOp, MultiReadOp, ReadOp,
-    WatchRemovalKind, WatchesToSet, WriteOp,
+    AddWatchMode, AuthPacket, ConnectRequest, CreateOp, MultiOp, MultiReadOp, ReadOp, WatchRemovalKind, WatchesToSet,
+    WriteOp,
 };
 pub use response::{ConnectResponse, MultiReadResult, MultiResult, Outcome, WriteResult};
 pub use snapshot_node::SnapshotNode;

@@ -156,19 +156,9 @@ pub struct CreateOp {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MultiOp {
     Create(CreateOp),
-    Delete {
-        path: Option<String>,
-        version: i32,
-    },
-    SetData {
-        path: Option<String>,
-        data: Option<Vec<u8>>,
-        version: i32,
-    },
-    Check {
-        path: Option<String>,
-        version: i32,
-    },
+    Delete { path: Option<String>, version: i32 },
+    SetData { path: Option<String>, data: Option<Vec<u8>>, version: i32 },
+    Check { path: Option<String>, version: i32 },
 }
 
 /// opcode 100; handled at the connection.
@@ -177,4 +167,52 @@ pub struct AuthPacket<'a> {
     pub kind: i32,
     pub scheme: Option<&'a str>,
     pub auth: Option<&'a [u8]>,
+}
+
+impl WriteOp {
+    /// Most bytes that this request's log entry can take, without header and digest.
+    pub fn entry_bytes_max(&self) -> usize {
+        match self {
+            WriteOp::Create(op) => op.entry_bytes_max(),
+            WriteOp::Delete { path, .. } => text_bytes(path),
+            WriteOp::DeleteContainer { path } => path.len() + FIXED_BYTES,
+            WriteOp::SetData { path, data, .. } => text_bytes(path) + data_bytes(data),
+            WriteOp::SetAcl { path, acl, .. } => text_bytes(path) + acl_bytes(acl),
+            WriteOp::Multi(ops) => ops.iter().map(MultiOp::entry_bytes_max).sum(),
+            WriteOp::BadMulti | WriteOp::Reconfig { .. } => FIXED_BYTES,
+        }
+    }
+}
+
+impl CreateOp {
+    fn entry_bytes_max(&self) -> usize {
+        text_bytes(&self.path) + data_bytes(&self.data) + acl_bytes(&self.acl)
+    }
+}
+
+impl MultiOp {
+    fn entry_bytes_max(&self) -> usize {
+        match self {
+            MultiOp::Create(op) => op.entry_bytes_max(),
+            MultiOp::Delete { path, .. } | MultiOp::Check { path, .. } => text_bytes(path),
+            MultiOp::SetData { path, data, .. } => text_bytes(path) + data_bytes(data),
+        }
+    }
+}
+
+/// Numbers and lengths of one operation, and a sequence suffix.
+const FIXED_BYTES: usize = 64;
+
+fn text_bytes(text: &Option<String>) -> usize {
+    text.as_ref().map_or(0, String::len) + FIXED_BYTES
+}
+
+fn data_bytes(data: &Option<Vec<u8>>) -> usize {
+    data.as_ref().map_or(0, Vec::len)
+}
+
+/// Scheme `auth` grows into ids of the connection: `AUTH_ID_BYTES_MAX` covers those of a digest user.
+fn acl_bytes(acl: &Option<Vec<Acl>>) -> usize {
+    const AUTH_ID_BYTES_MAX: usize = 512;
+    acl.as_ref().map_or(0, |acl| acl.iter().map(|a| a.id.scheme.len() + a.id.id.len() + AUTH_ID_BYTES_MAX).sum())
 }

@@ -104,9 +104,7 @@ impl TxnBody {
     /// The type number written into the header, or into the multi's entry.
     pub fn op_code(&self) -> OpCode {
         match self {
-            TxnBody::Create { op, .. }
-            | TxnBody::Delete { op, .. }
-            | TxnBody::SetData { op, .. } => *op,
+            TxnBody::Create { op, .. } | TxnBody::Delete { op, .. } | TxnBody::SetData { op, .. } => *op,
             TxnBody::CreateContainer { .. } => OpCode::CreateContainer,
             TxnBody::CreateTtl { .. } => OpCode::CreateTtl,
             TxnBody::SetAcl { .. } => OpCode::SetAcl,

@@ -1,1 +1,16 @@
-//! Typed events, metrics and their names. No output here.
+//! Metrics, their names and numbers, and how often a log line is worth repeating. No output here.
+
+mod cell;
+mod event;
+mod metric;
+mod namespace;
+mod number;
+mod readout;
+mod registry;
+
+pub use event::Repeats;
+pub use metric::{Counter, Namespaced, Summary};
+pub use namespace::namespace_of;
+pub use number::{Number, average, java_double};
+pub use readout::{Metrics, ResponseSizes, SummaryReadout};
+pub use registry::{MetricsRegistry, MetricsWriter};

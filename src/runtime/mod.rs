@@ -1,1 +1,11 @@
-//! (being built)
+//! Cores and what runs on them: the only folder with futures. Above it everything is a synchronous turn,
+//! `turn(now, events) -> actions`; here tokio-uring is asked what happened and told what to do.
+
+pub mod alarm;
+pub mod background;
+pub mod core;
+pub mod lanes;
+pub mod placement;
+mod ready;
+pub mod sockets;
+pub mod stall;

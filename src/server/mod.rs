@@ -1,1 +1,25 @@
-//! (being built)
+//! Client connections: bytes in, bytes out. One `Worker` per core owns its connections and their watches, answers
+//! reads from a pinned version and hands writes to the ensemble thread.
+//!
+//! Reading order: `worker.rs` (the turn), `connection.rs` (what is known of a client), `handshake.rs`, `pipeline.rs` (in
+//! which order requests are carried out), `reads.rs`, `deliver.rs` (events and replies of transactions),
+//! `admission.rs` (who may connect), `idle.rs` (who is silent), `ask.rs` (what operators ask).
+
+mod admission;
+mod ask;
+mod auth;
+mod connection;
+mod deliver;
+mod handshake;
+mod idle;
+mod listen;
+mod pipeline;
+mod reads;
+mod rules;
+mod worker;
+
+pub use admission::Admission;
+pub use ask::{Desk, StatusSource};
+pub use listen::bind;
+pub use rules::{ConnectionThrottle, ServerRules};
+pub use worker::{Worker, WorkerParts};

@@ -3,9 +3,7 @@
 use super::super::recovery::TABLE;
 use super::super::testing::{Database, entry, refusal};
 use super::super::txnlog_format::{FileHeader, push_record};
-use super::super::{
-    Compression, DataDirOptions, DataDirs, LogOptions, SnapshotOptions, TxnLog, write_snapshot,
-};
+use super::super::{Compression, DataDirOptions, DataDirs, LogOptions, SnapshotOptions, TxnLog, write_snapshot};
 use super::*;
 use std::collections::HashSet;
 use std::fs;
@@ -64,10 +62,7 @@ impl Disk {
     }
 
     fn restore(&self) -> Result<(Restored, Database), StorageError> {
-        self.restore_with(RestoreOptions {
-            flush_bytes_max: FLUSH_BYTES,
-            ..RestoreOptions::default()
-        })
+        self.restore_with(RestoreOptions { flush_bytes_max: FLUSH_BYTES, ..RestoreOptions::default() })
     }
 
     /// Every file but the lock, with its bytes.
@@ -116,20 +111,11 @@ fn a_fresh_directory_is_said_to_be_fresh() {
     let disk = Disk::bare();
     let (restored, database) = disk.restore().unwrap();
     assert_eq!(restored.origin, Origin::Fresh);
-    assert_eq!(
-        (restored.last_zxid, database.snapshot_zxid),
-        (Zxid(0), Some(Zxid(0)))
-    );
+    assert_eq!((restored.last_zxid, database.snapshot_zxid), (Zxid(0), Some(Zxid(0))));
 
-    let no_autocreate = RestoreOptions {
-        db_autocreate: false,
-        ..RestoreOptions::default()
-    };
+    let no_autocreate = RestoreOptions { db_autocreate: false, ..RestoreOptions::default() };
     let (restored, _) = disk.restore_with(no_autocreate.clone()).unwrap();
-    assert_eq!(
-        (restored.origin, restored.last_zxid),
-        (Origin::Unknown, Zxid(-1))
-    );
+    assert_eq!((restored.origin, restored.last_zxid), (Origin::Unknown, Zxid(-1)));
     fs::write(disk.root.path().join("initialize"), "").unwrap();
     let (restored, _) = disk.restore_with(no_autocreate).unwrap();
     assert_eq!(restored.origin, Origin::Fresh);
@@ -140,20 +126,11 @@ fn logs_without_a_snapshot_need_the_operators_word() {
     let disk = Disk::bare();
     disk.lay("log.1", &log_of(1..=3));
     let error = disk.restore().unwrap_err();
-    assert!(
-        matches!(error, StorageError::LogsWithoutSnapshot { .. }),
-        "{error}"
-    );
-    let trusting = RestoreOptions {
-        trust_empty_snapshot: true,
-        ..RestoreOptions::default()
-    };
+    assert!(matches!(error, StorageError::LogsWithoutSnapshot { .. }), "{error}");
+    let trusting = RestoreOptions { trust_empty_snapshot: true, ..RestoreOptions::default() };
     let (restored, database) = disk.restore_with(trusting).unwrap();
     assert_eq!(restored.origin, Origin::LogsAlone);
-    assert_eq!(
-        (restored.last_zxid, database.zxids()),
-        (Zxid(3), zxids(1..=3))
-    );
+    assert_eq!((restored.last_zxid, database.zxids()), (Zxid(3), zxids(1..=3)));
 }
 
 #[test]
@@ -163,14 +140,8 @@ fn replay_starts_behind_the_newest_snapshot_that_reads() {
     disk.lay("log.1", &log_of(1..=4));
     disk.lay("log.5", &log_of(5..=6));
     let (restored, database) = disk.restore().unwrap();
-    assert_eq!(
-        (restored.snapshot_zxid, restored.txns_replayed),
-        (Zxid(3), 3)
-    );
-    assert_eq!(
-        (restored.last_zxid, database.zxids()),
-        (Zxid(6), zxids(4..=6))
-    );
+    assert_eq!((restored.snapshot_zxid, restored.txns_replayed), (Zxid(3), 3));
+    assert_eq!((restored.last_zxid, database.zxids()), (Zxid(6), zxids(4..=6)));
     assert_eq!(database.snapshot_zxid, Some(Zxid(3)));
 
     let path = disk.path("snapshot.3");
@@ -178,31 +149,20 @@ fn replay_starts_behind_the_newest_snapshot_that_reads() {
     bytes[30] ^= 1;
     fs::write(&path, bytes).unwrap();
     let (restored, database) = disk.restore().unwrap();
-    assert_eq!(
-        (restored.snapshot_zxid, restored.snapshots_rejected.len()),
-        (Zxid(0), 1)
-    );
+    assert_eq!((restored.snapshot_zxid, restored.snapshots_rejected.len()), (Zxid(0), 1));
     assert_eq!(database.zxids(), zxids(1..=6));
 
     fs::remove_file(disk.path("snapshot.0")).unwrap();
     let error = disk.restore().unwrap_err();
-    assert!(
-        matches!(error, StorageError::NoReadableSnapshot { tried: 1, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, StorageError::NoReadableSnapshot { tried: 1, .. }), "{error}");
 }
 
 #[test]
 fn snapshots_of_every_compression_are_restored() {
     for compression in Compression::ALL {
         let disk = Disk::bare();
-        let written = write_snapshot(
-            &disk.path(""),
-            Zxid(9),
-            SnapshotOptions { compression },
-            &Database::empty(),
-        )
-        .unwrap();
+        let written =
+            write_snapshot(&disk.path(""), Zxid(9), SnapshotOptions { compression }, &Database::empty()).unwrap();
         assert!(written.looks_valid().unwrap());
         let (restored, database) = disk.restore().unwrap();
         assert_eq!(restored.origin, Origin::Snapshot(written.clone()));
@@ -215,11 +175,7 @@ fn snapshots_of_every_compression_are_restored() {
                 && let Ok(trailer) = super::super::load_snapshot(&written, &mut database)
             {
                 // Cut where an older release would have ended, or inside gzip's own trailer.
-                assert_eq!(
-                    database.nodes,
-                    Database::empty().nodes,
-                    "{compression:?} cut at {cut}"
-                );
+                assert_eq!(database.nodes, Database::empty().nodes, "{compression:?} cut at {cut}");
                 assert_eq!(trailer, SnapshotTrailer::default());
             }
         }
@@ -252,18 +208,9 @@ fn stories() -> Vec<Story> {
     use Outcome::*;
     let one_to_three = || log_of(1..=3);
     let whole = one_to_three().len();
-    let story = |case, files, outcome| Story {
-        case,
-        files,
-        outcome,
-    };
+    let story = |case, files, outcome| Story { case, files, outcome };
     // In the next epoch, so that the file in between is the only thing wrong.
-    let epoch_two = || {
-        (
-            "log.200000001",
-            log_of(Zxid::new(2, 1).0..=Zxid::new(2, 2).0),
-        )
-    };
+    let epoch_two = || ("log.200000001", log_of(Zxid::new(2, 1).0..=Zxid::new(2, 2).0));
     let kept = |zxids: Vec<i64>| Starts(zxids, vec![("log.1", whole)]);
     let near_zero_header = || {
         let mut bytes = log_of(4..=5);
@@ -288,43 +235,25 @@ fn stories() -> Vec<Story> {
         bytes
     };
     vec![
-        story(
-            "an empty last file",
-            vec![("log.1", one_to_three()), ("log.4", vec![])],
-            kept(zxids(1..=3)),
-        ),
+        story("an empty last file", vec![("log.1", one_to_three()), ("log.4", vec![])], kept(zxids(1..=3))),
         story(
             "an empty file before others",
-            vec![
-                ("log.1", one_to_three()),
-                ("log.100000001", vec![]),
-                epoch_two(),
-            ],
+            vec![("log.1", one_to_three()), ("log.100000001", vec![]), epoch_two()],
             Refused,
         ),
         story(
             "a last file that ends inside its header",
-            vec![
-                ("log.1", one_to_three()),
-                ("log.4", log_of([])[..9].to_vec()),
-            ],
+            vec![("log.1", one_to_three()), ("log.4", log_of([])[..9].to_vec())],
             kept(zxids(1..=3)),
         ),
         story(
             "a file before others that ends inside its header",
-            vec![
-                ("log.1", one_to_three()),
-                ("log.100000001", log_of([])[..9].to_vec()),
-                epoch_two(),
-            ],
+            vec![("log.1", one_to_three()), ("log.100000001", log_of([])[..9].to_vec()), epoch_two()],
             Refused,
         ),
         story(
             "no transaction log: its first bytes are not ZKLG",
-            vec![
-                ("log.1", one_to_three()),
-                ("log.4", b"dear diary, today ...".to_vec()),
-            ],
+            vec![("log.1", one_to_three()), ("log.4", b"dear diary, today ...".to_vec())],
             Refused,
         ),
         story(
@@ -339,28 +268,12 @@ fn stories() -> Vec<Story> {
         ),
         story(
             "a file without header, with records far behind or files after it",
-            vec![
-                ("log.1", one_to_three()),
-                ("log.100000001", near_zero_header()),
-                epoch_two(),
-            ],
+            vec![("log.1", one_to_three()), ("log.100000001", near_zero_header()), epoch_two()],
             Refused,
         ),
-        story(
-            "an entry that no known server writes",
-            vec![("log.1", undecodable())],
-            Refused,
-        ),
-        story(
-            "a transaction id that is not above the one before it",
-            vec![("log.1", out_of_order())],
-            Refused,
-        ),
-        story(
-            "the end of the log, without padding",
-            vec![("log.1", one_to_three())],
-            kept(zxids(1..=3)),
-        ),
+        story("an entry that no known server writes", vec![("log.1", undecodable())], Refused),
+        story("a transaction id that is not above the one before it", vec![("log.1", out_of_order())], Refused),
+        story("the end of the log, without padding", vec![("log.1", one_to_three())], kept(zxids(1..=3))),
         story(
             "the end of the log, then zeros",
             vec![("log.1", padded(one_to_three(), 70_000))],
@@ -368,48 +281,25 @@ fn stories() -> Vec<Story> {
         ),
         story(
             "a last file with a header and no records",
-            vec![
-                ("log.1", one_to_three()),
-                ("log.4", padded(log_of([]), 70_000)),
-            ],
+            vec![("log.1", one_to_three()), ("log.4", padded(log_of([]), 70_000))],
             kept(zxids(1..=3)),
         ),
         story(
             "a whole file that the next one carries on",
-            vec![
-                ("log.1", padded(one_to_three(), 9000)),
-                ("log.4", log_of(4..=5)),
-            ],
-            Starts(
-                zxids(1..=5),
-                vec![("log.1", 9000), ("log.4", log_of(4..=5).len())],
-            ),
+            vec![("log.1", padded(one_to_three(), 9000)), ("log.4", log_of(4..=5))],
+            Starts(zxids(1..=5), vec![("log.1", 9000), ("log.4", log_of(4..=5).len())]),
         ),
         story(
             "transactions are missing between this file and the next",
             vec![("log.1", one_to_three()), ("log.5", log_of(5..=6))],
             Refused,
         ),
-        story(
-            "a torn end of the log",
-            vec![("log.1", padded(damaged(log_of(1..=4)), 70_000))],
-            kept(zxids(1..=3)),
-        ),
-        story(
-            "a bad record, and bytes farther behind it than one flush reaches",
-            vec![("log.1", far())],
-            Refused,
-        ),
+        story("a torn end of the log", vec![("log.1", padded(damaged(log_of(1..=4)), 70_000))], kept(zxids(1..=3))),
+        story("a bad record, and bytes farther behind it than one flush reaches", vec![("log.1", far())], Refused),
         story(
             "a torn end that the next file carries on",
-            vec![
-                ("log.1", padded(damaged(log_of(1..=4)), 9000)),
-                ("log.4", log_of(4..=5)),
-            ],
-            Starts(
-                zxids(1..=5),
-                vec![("log.1", whole), ("log.4", log_of(4..=5).len())],
-            ),
+            vec![("log.1", padded(damaged(log_of(1..=4)), 9000)), ("log.4", log_of(4..=5))],
+            Starts(zxids(1..=5), vec![("log.1", whole), ("log.4", log_of(4..=5).len())]),
         ),
         story(
             "a bad record in the middle of the log",
@@ -435,16 +325,8 @@ fn every_row_of_the_table_has_a_story_and_its_story_ends_as_told() {
             (Err(error), Outcome::Refused) => {
                 let text = error.to_string();
                 assert_eq!(refusal(error), story.case);
-                assert!(
-                    text.contains("log.") && text.contains("Nothing was changed"),
-                    "{text}"
-                );
-                assert_eq!(
-                    disk.image(),
-                    before,
-                    "{}: a refusal changes nothing",
-                    story.case
-                );
+                assert!(text.contains("log.") && text.contains("Nothing was changed"), "{text}");
+                assert_eq!(disk.image(), before, "{}: a refusal changes nothing", story.case);
             }
             (Ok((restored, database)), Outcome::Starts(expected, files)) => {
                 assert_eq!(database.zxids(), expected, "{}", story.case);
@@ -454,27 +336,15 @@ fn every_row_of_the_table_has_a_story_and_its_story_ends_as_told() {
                     .filter(|(name, _)| name.starts_with("log."))
                     .map(|(name, bytes)| (name, bytes.len()))
                     .collect();
-                let files: Vec<(String, usize)> = files
-                    .into_iter()
-                    .map(|(name, length)| (name.to_owned(), length))
-                    .collect();
+                let files: Vec<(String, usize)> =
+                    files.into_iter().map(|(name, length)| (name.to_owned(), length)).collect();
                 assert_eq!(left, files, "{}", story.case);
                 let is_changed = disk.image() != before;
                 assert_eq!(!restored.repairs.is_empty(), is_changed, "{}", story.case);
-                assert!(
-                    restored
-                        .repairs
-                        .iter()
-                        .all(|repair| repair.case == story.case)
-                );
+                assert!(restored.repairs.iter().all(|repair| repair.case == story.case));
                 // A second start finds nothing to do.
                 let (again, database) = disk.restore().unwrap();
-                assert_eq!(
-                    (again.repairs, database.zxids()),
-                    (vec![], expected),
-                    "{}",
-                    story.case
-                );
+                assert_eq!((again.repairs, database.zxids()), (vec![], expected), "{}", story.case);
             }
             (Ok(_), Outcome::Refused) => panic!("{} was not refused", story.case),
             (Err(error), Outcome::Starts(..)) => panic!("{}: {error}", story.case),
@@ -496,20 +366,14 @@ fn a_repair_names_what_it_took() {
     assert_eq!((repair.bytes_kept, repair.last_kept), (good, Some(Zxid(3))));
     assert_eq!(repair.lost, [Zxid(5), Zxid(7)]);
     let text = repair.to_string();
-    assert!(
-        text.contains("log.1: a torn end of the log; cut at byte") && text.contains("[0x5, 0x7]"),
-        "{text}"
-    );
+    assert!(text.contains("log.1: a torn end of the log; cut at byte") && text.contains("[0x5, 0x7]"), "{text}");
 }
 
 #[test]
 fn a_gap_behind_the_snapshot_is_refused() {
     let disk = Disk::new();
     disk.lay("log.5", &log_of(5..=6));
-    assert_eq!(
-        refusal(disk.restore().unwrap_err()),
-        "transactions are missing before this file"
-    );
+    assert_eq!(refusal(disk.restore().unwrap_err()), "transactions are missing before this file");
     // A newer snapshot covers it.
     disk.snapshot(4);
     assert_eq!(disk.restore().unwrap().1.zxids(), zxids(5..=6));
@@ -520,10 +384,7 @@ fn a_new_epoch_is_no_gap() {
     let disk = Disk::new();
     let epoch_two = Zxid::new(2, 1).0;
     disk.lay("log.1", &log_of(1..=3));
-    disk.lay(
-        &file_name::log(Zxid(epoch_two)),
-        &log_of(epoch_two..=epoch_two + 1),
-    );
+    disk.lay(&file_name::log(Zxid(epoch_two)), &log_of(epoch_two..=epoch_two + 1));
     assert_eq!(disk.restore().unwrap().0.last_zxid, Zxid(epoch_two + 1));
 }
 
@@ -549,10 +410,7 @@ struct CrashedLog {
 
 fn crashed_log() -> CrashedLog {
     let dir = tempfile::tempdir().unwrap();
-    let options = LogOptions {
-        segment_bytes: 64 << 10,
-        ..LogOptions::default()
-    };
+    let options = LogOptions { segment_bytes: 64 << 10, ..LogOptions::default() };
     let mut log = TxnLog::open(dir.path(), None, options, Arc::new(|job| job())).unwrap();
     let (flushed, appended) = (6, 16);
     for zxid in 1..=flushed {
@@ -565,33 +423,20 @@ fn crashed_log() -> CrashedLog {
     }
     let _in_flight = log.start_flush().unwrap().unwrap();
     let after_flush = fs::read(dir.path().join("log.1")).unwrap();
-    CrashedLog {
-        before_flush,
-        after_flush,
-        flushed,
-        appended,
-    }
+    CrashedLog { before_flush, after_flush, flushed, appended }
 }
 
 /// Starts on an image of `log.1`: everything acknowledged is there, in order and unchanged, and nothing behind a hole.
 fn check_image(disk: &Disk, bytes: &[u8], crash: &CrashedLog, what: &str) -> i64 {
     disk.lay("log.1", bytes);
-    let (restored, database) = disk
-        .restore()
-        .unwrap_or_else(|error| panic!("{what}: {error}"));
+    let (restored, database) = disk.restore().unwrap_or_else(|error| panic!("{what}: {error}"));
     let last = restored.last_zxid.0;
-    assert!(
-        last >= crash.flushed && last <= crash.appended,
-        "{what}: {last}"
-    );
+    assert!(last >= crash.flushed && last <= crash.appended, "{what}: {last}");
     assert_eq!(database.zxids(), zxids(1..=last), "{what}");
     let whole = log_of_150(last);
     let on_disk = fs::read(disk.path("log.1")).unwrap();
     assert_eq!(&on_disk[..whole.len()], &whole[..], "{what}");
-    assert!(
-        on_disk[whole.len()..].iter().all(|byte| *byte == 0),
-        "{what}: nothing may rise again"
-    );
+    assert!(on_disk[whole.len()..].iter().all(|byte| *byte == 0), "{what}: nothing may rise again");
     last
 }
 
@@ -612,10 +457,7 @@ fn a_log_cut_at_any_byte_of_its_last_records_keeps_what_is_whole() {
     for cut in start..=end {
         let image = &crash.after_flush[..cut];
         let last = check_image(&disk, image, &crash, &format!("cut at {cut}"));
-        assert!(
-            log_of_150(last).len() <= cut
-                && (last == crash.appended || cut < log_of_150(last + 1).len())
-        );
+        assert!(log_of_150(last).len() <= cut && (last == crash.appended || cut < log_of_150(last + 1).len()));
     }
 }
 
@@ -659,19 +501,11 @@ fn a_flipped_bit_never_changes_what_is_read() {
                 assert_eq!(database.zxids(), zxids(1..=last), "bit flipped at {at}");
                 for txn in &database.txns {
                     let mut bytes = Vec::new();
-                    crate::wire::txn::encode(
-                        &txn.header,
-                        &txn.body,
-                        txn.digest.as_ref(),
-                        &mut bytes,
-                    );
+                    crate::wire::txn::encode(&txn.header, &txn.body, txn.digest.as_ref(), &mut bytes);
                     assert_eq!(bytes, entry(txn.header.zxid.0, 150), "bit flipped at {at}");
                 }
                 let is_unread_header = (4..16).contains(&at);
-                assert!(
-                    is_unread_header || last < crash.appended,
-                    "bit flipped at {at} went unnoticed"
-                );
+                assert!(is_unread_header || last < crash.appended, "bit flipped at {at} went unnoticed");
             }
         }
     }
@@ -685,17 +519,8 @@ fn a_writer_goes_on_behind_every_crash_image() {
     for cut in (start..crash.after_flush.len().min(start + 700)).step_by(37) {
         let disk = Disk::new();
         let last = check_image(&disk, &crash.after_flush[..cut], &crash, "crash");
-        let options = LogOptions {
-            segment_bytes: 64 << 10,
-            ..LogOptions::default()
-        };
-        let mut log = TxnLog::open(
-            &disk.path(""),
-            Some(Zxid(last)),
-            options,
-            Arc::new(|job| job()),
-        )
-        .unwrap();
+        let options = LogOptions { segment_bytes: 64 << 10, ..LogOptions::default() };
+        let mut log = TxnLog::open(&disk.path(""), Some(Zxid(last)), options, Arc::new(|job| job())).unwrap();
         log.append(Zxid(last + 1), &entry(last + 1, 77)).unwrap();
         log.flush_blocking().unwrap();
         drop(log); // killed

@@ -11,18 +11,12 @@ fn inline() -> Background {
 }
 
 fn small() -> LogOptions {
-    LogOptions {
-        segment_bytes: 64 << 10,
-        ..LogOptions::default()
-    }
+    LogOptions { segment_bytes: 64 << 10, ..LogOptions::default() }
 }
 
 fn logs(directory: &Path) -> Vec<String> {
     let names = Directory::open(directory).unwrap().names().unwrap();
-    file_name::all_logs(&names)
-        .into_iter()
-        .map(|(_, name)| name)
-        .collect()
+    file_name::all_logs(&names).into_iter().map(|(_, name)| name).collect()
 }
 
 fn read_all(directory: &Path, from: i64) -> Vec<(i64, Vec<u8>)> {
@@ -83,10 +77,7 @@ fn nothing_is_copied_while_a_flush_is_in_flight() {
 #[test]
 fn one_flush_never_exceeds_its_bound_nor_spans_two_files() {
     let dir = tempfile::tempdir().unwrap();
-    let options = LogOptions {
-        flush_bytes_max: 5000,
-        ..small()
-    };
+    let options = LogOptions { flush_bytes_max: 5000, ..small() };
     let mut log = TxnLog::open(dir.path(), None, options, inline()).unwrap();
     append_all(&mut log, 1..=150, 1000);
     let mut covered = 0;
@@ -105,10 +96,7 @@ fn one_flush_never_exceeds_its_bound_nor_spans_two_files() {
 #[test]
 fn a_record_larger_than_a_file_or_a_flush_gets_a_file_of_its_size() {
     let dir = tempfile::tempdir().unwrap();
-    let options = LogOptions {
-        flush_bytes_max: 5000,
-        ..small()
-    };
+    let options = LogOptions { flush_bytes_max: 5000, ..small() };
     let mut log = TxnLog::open(dir.path(), None, options, inline()).unwrap();
     append_all(&mut log, 1..=1, 10);
     log.has_room_for(1, 3_000_100).unwrap();
@@ -116,10 +104,7 @@ fn a_record_larger_than_a_file_or_a_flush_gets_a_file_of_its_size() {
     append_all(&mut log, 3..=3, 10);
     log.close().unwrap();
     let all = read_all(dir.path(), 1);
-    assert_eq!(
-        all.iter().map(|(_, bytes)| bytes.len()).collect::<Vec<_>>()[1],
-        entry(2, 3_000_000).len()
-    );
+    assert_eq!(all.iter().map(|(_, bytes)| bytes.len()).collect::<Vec<_>>()[1], entry(2, 3_000_000).len());
     assert_eq!(all.len(), 3);
 }
 
@@ -141,10 +126,7 @@ fn rolling_opens_a_file_named_by_its_first_transaction() {
 #[test]
 fn a_file_at_its_limit_is_left() {
     let dir = tempfile::tempdir().unwrap();
-    let options = LogOptions {
-        file_bytes_limit: Some(3000),
-        ..small()
-    };
+    let options = LogOptions { file_bytes_limit: Some(3000), ..small() };
     let mut log = TxnLog::open(dir.path(), None, options, inline()).unwrap();
     append_all(&mut log, 1..=9, 1000);
     log.close().unwrap();
@@ -164,10 +146,7 @@ fn a_clean_stop_leaves_whole_files_and_nothing_else() {
         let bytes = std::fs::read(dir.path().join(name)).unwrap();
         assert_eq!(bytes.last(), Some(&super::super::txnlog_format::RECORD_END));
     }
-    TxnLog::open(dir.path(), None, small(), inline())
-        .unwrap()
-        .close()
-        .unwrap();
+    TxnLog::open(dir.path(), None, small(), inline()).unwrap().close().unwrap();
     assert_eq!(logs(dir.path()).len(), 2, "no file before the first append");
 }
 
@@ -188,10 +167,7 @@ fn an_existing_log_of_that_name_is_never_written_over() {
     let mut log = TxnLog::open(dir.path(), None, small(), inline()).unwrap();
     append_all(&mut log, 1..=1, 10);
     assert!(log.start_flush().is_err());
-    assert_eq!(
-        std::fs::read(dir.path().join("log.1")).unwrap(),
-        b"precious"
-    );
+    assert_eq!(std::fs::read(dir.path().join("log.1")).unwrap(), b"precious");
 }
 
 #[test]
@@ -221,8 +197,7 @@ fn without_room_for_the_next_file_it_says_so_before_anything_is_taken() {
         match log.has_room_for(1, entry_bytes) {
             Ok(()) => {
                 zxid += 1;
-                log.append(Zxid(zxid), &entry(zxid, 1000))
-                    .expect("there was room");
+                log.append(Zxid(zxid), &entry(zxid, 1000)).expect("there was room");
             }
             Err(refused) => break refused,
         }
@@ -235,10 +210,7 @@ fn without_room_for_the_next_file_it_says_so_before_anything_is_taken() {
     log.has_room_for(1, entry_bytes).unwrap();
     append_all(&mut log, zxid + 1..=zxid + 50, 1000);
     log.close().unwrap();
-    let zxids: Vec<i64> = read_all(&directory, 1)
-        .into_iter()
-        .map(|(zxid, _)| zxid)
-        .collect();
+    let zxids: Vec<i64> = read_all(&directory, 1).into_iter().map(|(zxid, _)| zxid).collect();
     assert_eq!(zxids, (1..=zxid + 50).collect::<Vec<_>>());
 }
 
@@ -272,10 +244,7 @@ fn a_late_background_is_waited_for_and_a_lost_one_is_done_without() {
 #[test]
 fn without_force_sync_no_sync_is_asked_for() {
     let dir = tempfile::tempdir().unwrap();
-    let options = LogOptions {
-        force_sync: false,
-        ..small()
-    };
+    let options = LogOptions { force_sync: false, ..small() };
     let mut log = TxnLog::open(dir.path(), None, options, inline()).unwrap();
     append_all(&mut log, 1..=1, 10);
     let ticket = log.start_flush().unwrap().unwrap();
@@ -296,10 +265,7 @@ fn truncating_cuts_behind_the_target_and_removes_what_is_later() {
         append_all(&mut log, 6..=7, 10);
         log.close().unwrap();
         truncate(dir.path(), Zxid(target)).unwrap();
-        let left: Vec<i64> = read_all(dir.path(), 1)
-            .into_iter()
-            .map(|(zxid, _)| zxid)
-            .collect();
+        let left: Vec<i64> = read_all(dir.path(), 1).into_iter().map(|(zxid, _)| zxid).collect();
         assert_eq!(left, (1..=target).collect::<Vec<_>>());
         // The next one goes on behind it, in a file of its own.
         let mut log = TxnLog::open(dir.path(), Some(Zxid(target)), small(), inline()).unwrap();
@@ -317,10 +283,7 @@ fn truncating_to_what_is_not_there_changes_nothing() {
     append_all(&mut log, 5..=6, 10);
     log.close().unwrap();
     for target in [4, 9] {
-        assert!(matches!(
-            truncate(dir.path(), Zxid(target)),
-            Err(StorageError::NotInLog(_))
-        ));
+        assert!(matches!(truncate(dir.path(), Zxid(target)), Err(StorageError::NotInLog(_))));
     }
     assert_eq!(read_all(dir.path(), 1).len(), 5);
 }

@@ -5,9 +5,8 @@ use base64::Engine;
 use ringkeeper::message::{SnapshotNode, Txn, TxnBody};
 use ringkeeper::storage::txnlog_format::{FileHeader, push_record};
 use ringkeeper::storage::{
-    DataDirOptions, DataDirs, LogReader, RestoreOptions, RestoreSink, SnapshotOptions,
-    SnapshotSink, SnapshotSource, SnapshotTrailer, list_snapshots, load_snapshot, restore,
-    write_snapshot,
+    DataDirOptions, DataDirs, LogReader, RestoreOptions, RestoreSink, SnapshotOptions, SnapshotSink, SnapshotSource,
+    SnapshotTrailer, list_snapshots, load_snapshot, restore, write_snapshot,
 };
 use ringkeeper::types::{Acl, AclList, OpCode, SessionId, StatPersisted, Zxid};
 use ringkeeper::wire::txn;
@@ -20,9 +19,7 @@ use zerocopy::IntoBytes;
 const VERSIONS: [&str; 2] = ["3.9.5", "3.8.5"];
 
 fn golden(version: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("src/testing/golden")
-        .join(version)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/testing/golden").join(version)
 }
 
 /// Files of a kind and what Java's tool printed for each.
@@ -73,17 +70,10 @@ fn every_entry_of_a_java_log_is_read_as_java_reads_it() {
             let txns = read_log(&path);
             for (txn, _) in &txns {
                 let line = expected.next().expect("Java printed another entry");
-                let line = line
-                    .split("\nEOF reached")
-                    .next()
-                    .expect("a split has a first part");
+                let line = line.split("\nEOF reached").next().expect("a split has a first part");
                 // What is left behind the last newline is the date of the next entry.
                 let is_last = expected.clone().next().is_none();
-                let line = if is_last {
-                    line
-                } else {
-                    line.rsplit_once('\n').unwrap().0
-                };
+                let line = if is_last { line } else { line.rsplit_once('\n').unwrap().0 };
                 assert_same_line(txn, line);
             }
             assert_eq!(expected.next(), None, "{}", path.display());
@@ -99,10 +89,7 @@ fn assert_same_line(txn: &Txn, line: &str) {
         // Java prints the entries' raw bytes; their names must do.
         let (head, rest) = line.split_once("multi ").unwrap();
         assert_eq!(format!("{head}multi "), ours);
-        let names: Vec<&str> = rest
-            .split(';')
-            .filter_map(|part| part.split_once(':').map(|(name, _)| name))
-            .collect();
+        let names: Vec<&str> = rest.split(';').filter_map(|part| part.split_once(':').map(|(name, _)| name)).collect();
         let our_names: Vec<&str> = entries.iter().map(|entry| java_name(&entry.body)).collect();
         assert_eq!(names, our_names);
         return;
@@ -115,48 +102,17 @@ fn printed(txn: &Txn) -> String {
     let header = &txn.header;
     let name = java_name(&txn.body);
     let body = match &txn.body {
-        TxnBody::Create {
-            path,
-            data,
-            acl,
-            ephemeral,
-            parent_cversion,
-            ..
-        } => {
-            format!(
-                "{path},{},{},{ephemeral},{parent_cversion}",
-                text(data),
-                acl_lines(acl)
-            )
+        TxnBody::Create { path, data, acl, ephemeral, parent_cversion, .. } => {
+            format!("{path},{},{},{ephemeral},{parent_cversion}", text(data), acl_lines(acl))
         }
-        TxnBody::CreateContainer {
-            path,
-            data,
-            acl,
-            parent_cversion,
-        } => {
+        TxnBody::CreateContainer { path, data, acl, parent_cversion } => {
             format!("{path},{},{},{parent_cversion}", text(data), acl_lines(acl))
         }
-        TxnBody::CreateTtl {
-            path,
-            data,
-            acl,
-            parent_cversion,
-            ttl_ms,
-        } => {
-            format!(
-                "{path},{},{},{parent_cversion},{ttl_ms}",
-                text(data),
-                acl_lines(acl)
-            )
+        TxnBody::CreateTtl { path, data, acl, parent_cversion, ttl_ms } => {
+            format!("{path},{},{},{parent_cversion},{ttl_ms}", text(data), acl_lines(acl))
         }
         TxnBody::Delete { path, .. } => format!("'{path}"),
-        TxnBody::SetData {
-            path,
-            data,
-            version,
-            ..
-        } => format!("{path},{},{version}", text(data)),
+        TxnBody::SetData { path, data, version, .. } => format!("{path},{},{version}", text(data)),
         TxnBody::SetAcl { path, acl, version } => {
             let entries: Vec<String> = acl
                 .iter()
@@ -175,10 +131,7 @@ fn printed(txn: &Txn) -> String {
         TxnBody::Multi(_) => String::new(),
         TxnBody::Check { .. } => panic!("only inside a multi"),
     };
-    format!(
-        "{:#x} cxid {:#x} zxid {:#x} {name} {body}",
-        header.session.0, header.cxid, header.zxid.0
-    )
+    format!("{:#x} cxid {:#x} zxid {:#x} {name} {body}", header.session.0, header.cxid, header.zxid.0)
 }
 
 fn java_name(body: &TxnBody) -> &'static str {
@@ -205,11 +158,8 @@ fn text(data: &Option<Vec<u8>>) -> String {
 }
 
 fn acl_lines(acl: &Option<Vec<Acl>>) -> String {
-    let entries: Vec<String> = acl
-        .iter()
-        .flatten()
-        .map(|acl| format!("{},s{{'{},'{}}}\n", acl.perms, acl.id.scheme, acl.id.id))
-        .collect();
+    let entries: Vec<String> =
+        acl.iter().flatten().map(|acl| format!("{},s{{'{},'{}}}\n", acl.perms, acl.id.scheme, acl.id.id)).collect();
     format!("[{}]", entries.join(", "))
 }
 
@@ -241,10 +191,7 @@ fn every_java_log_is_written_again_byte_for_byte() {
         ("error", false, false),
         ("multi", false, true),
     ] {
-        assert!(
-            kinds.contains(&kind),
-            "the golden files hold no {kind:?}: {kinds:?}"
-        );
+        assert!(kinds.contains(&kind), "the golden files hold no {kind:?}: {kinds:?}");
     }
 }
 
@@ -300,26 +247,17 @@ impl SnapshotSource for Content {
         self.sessions.len()
     }
     fn sessions(&self, each: &mut dyn FnMut(SessionId, i32) -> io::Result<()>) -> io::Result<()> {
-        self.sessions
-            .iter()
-            .try_for_each(|(session, timeout_ms)| each(*session, *timeout_ms))
+        self.sessions.iter().try_for_each(|(session, timeout_ms)| each(*session, *timeout_ms))
     }
     fn acl_count(&self) -> usize {
         self.acls.len()
     }
     fn acls(&self, each: &mut dyn FnMut(i64, &[Acl]) -> io::Result<()>) -> io::Result<()> {
-        self.acls
-            .iter()
-            .try_for_each(|(key, list)| each(*key, list))
+        self.acls.iter().try_for_each(|(key, list)| each(*key, list))
     }
     fn nodes(&self, each: &mut dyn FnMut(&SnapshotNode<'_>) -> io::Result<()>) -> io::Result<()> {
         self.nodes.iter().try_for_each(|node| {
-            each(&SnapshotNode {
-                path: &node.path,
-                data: node.data.as_deref(),
-                acl_key: node.acl_key,
-                stat: node.stat,
-            })
+            each(&SnapshotNode { path: &node.path, data: node.data.as_deref(), acl_key: node.acl_key, stat: node.stat })
         })
     }
     fn trailer(&self) -> SnapshotTrailer {
@@ -328,11 +266,7 @@ impl SnapshotSource for Content {
 }
 
 fn load(directory: &Path, name: &str) -> Content {
-    let file = list_snapshots(directory)
-        .unwrap()
-        .into_iter()
-        .find(|file| file.path.ends_with(name))
-        .unwrap();
+    let file = list_snapshots(directory).unwrap().into_iter().find(|file| file.path.ends_with(name)).unwrap();
     assert!(file.looks_valid().unwrap());
     let mut content = Content::default();
     content.trailer = load_snapshot(&file, &mut content).unwrap();
@@ -349,31 +283,19 @@ fn every_java_snapshot_holds_what_java_prints_of_it() {
             let (nodes, rest) = printed.split_once("----\nSession Details").unwrap();
             let mut blocks = nodes.split("----\n");
             // Java counts the root under both of its names.
-            assert_eq!(
-                blocks.next().unwrap(),
-                format!("ZNode Details (count={}):\n", content.nodes.len() + 1)
-            );
-            let ours: BTreeMap<&str, String> = content
-                .nodes
-                .iter()
-                .map(|node| (node.path.as_str(), printed_node(node)))
-                .collect();
+            assert_eq!(blocks.next().unwrap(), format!("ZNode Details (count={}):\n", content.nodes.len() + 1));
+            let ours: BTreeMap<&str, String> =
+                content.nodes.iter().map(|node| (node.path.as_str(), printed_node(node))).collect();
             let blocks: Vec<&str> = blocks.collect();
             assert_eq!(blocks.len(), ours.len());
             for block in blocks {
-                let without_times: String = block
-                    .lines()
-                    .filter(|line| !line.contains("time = "))
-                    .map(|line| format!("{line}\n"))
-                    .collect();
+                let without_times: String =
+                    block.lines().filter(|line| !line.contains("time = ")).map(|line| format!("{line}\n")).collect();
                 let path = block.lines().next().unwrap();
                 assert_eq!(without_times, ours[if path == "/" { "" } else { path }]);
             }
             for (session, timeout_ms) in &content.sessions {
-                assert!(
-                    rest.contains(&format!("{:#x}, {timeout_ms}, ", session.0)),
-                    "{rest}"
-                );
+                assert!(rest.contains(&format!("{:#x}, {timeout_ms}, ", session.0)), "{rest}");
             }
             assert_eq!(rest.matches(", ").count() - 2, 2 * content.sessions.len());
         }
@@ -382,24 +304,13 @@ fn every_java_snapshot_holds_what_java_prints_of_it() {
 
 fn printed_node(node: &Node) -> String {
     let stat = &node.stat;
-    let path = if node.path.is_empty() {
-        "/"
-    } else {
-        &node.path
-    };
-    let data =
-        base64::engine::general_purpose::STANDARD.encode(node.data.as_deref().unwrap_or_default());
+    let path = if node.path.is_empty() { "/" } else { &node.path };
+    let data = base64::engine::general_purpose::STANDARD.encode(node.data.as_deref().unwrap_or_default());
     // Java pads zxids to 14 digits and does not cut longer ones.
     format!(
         "{path}\n  cZxid = {:#016x}\n  mZxid = {:#016x}\n  pZxid = {:#016x}\n  cversion = {}\n  dataVersion = {}\n  \
          aclVersion = {}\n  ephemeralOwner = {:#016x}\n  data = {data}\n",
-        stat.czxid.0,
-        stat.mzxid.0,
-        stat.pzxid.0,
-        stat.cversion,
-        stat.version,
-        stat.aversion,
-        stat.ephemeral_owner
+        stat.czxid.0, stat.mzxid.0, stat.pzxid.0, stat.cversion, stat.version, stat.aversion, stat.ephemeral_owner
     )
 }
 
@@ -411,22 +322,14 @@ fn every_java_snapshot_is_written_again_with_the_same_content() {
             let root = data_dir(std::slice::from_ref(&path));
             let content = load(&root.path().join("version-2"), name);
             let target = tempfile::tempdir().unwrap();
-            let read_from = list_snapshots(&root.path().join("version-2"))
-                .unwrap()
-                .remove(0);
-            let options = SnapshotOptions {
-                compression: read_from.compression,
-            };
+            let read_from = list_snapshots(&root.path().join("version-2")).unwrap().remove(0);
+            let options = SnapshotOptions { compression: read_from.compression };
             let written = write_snapshot(target.path(), read_from.zxid, options, &content).unwrap();
             assert!(written.path.ends_with(name));
             assert_eq!(load(target.path(), name), content);
             let is_plain = !name.contains(".gz") && !name.contains(".snappy");
             if is_plain {
-                assert!(
-                    fs::read(&written.path).unwrap() == fs::read(&path).unwrap(),
-                    "{}",
-                    path.display()
-                );
+                assert!(fs::read(&written.path).unwrap() == fs::read(&path).unwrap(), "{}", path.display());
             }
         }
     }
@@ -438,18 +341,10 @@ fn trailers_are_those_of_the_release_and_its_options() {
     for version in VERSIONS {
         let digest = trailer(version, "snapshot.1b").digest.unwrap();
         assert_eq!((digest.zxid, digest.version), (Zxid(0x1b), 2));
-        assert_eq!(
-            trailer(version, "snapshot.25"),
-            SnapshotTrailer::default(),
-            "both switched off"
-        );
+        assert_eq!(trailer(version, "snapshot.25"), SnapshotTrailer::default(), "both switched off");
     }
     assert_eq!(trailer("3.9.5", "snapshot.1b").last_zxid, Some(Zxid(0x1b)));
-    assert_eq!(
-        trailer("3.8.5", "snapshot.1b").last_zxid,
-        None,
-        "3.8 does not write it"
-    );
+    assert_eq!(trailer("3.8.5", "snapshot.1b").last_zxid, None, "3.8 does not write it");
 }
 
 #[test]
@@ -457,11 +352,7 @@ fn a_java_directory_is_restored_from_any_of_its_snapshots() {
     for version in VERSIONS {
         let logs = files(version, "log.");
         for (snapshot, _) in files(version, "snapshot.") {
-            let chosen: Vec<PathBuf> = logs
-                .iter()
-                .map(|(path, _)| path.clone())
-                .chain([snapshot.clone()])
-                .collect();
+            let chosen: Vec<PathBuf> = logs.iter().map(|(path, _)| path.clone()).chain([snapshot.clone()]).collect();
             let root = data_dir(&chosen);
             let dirs = DataDirs::open(&DataDirOptions {
                 data_dir: root.path().to_owned(),

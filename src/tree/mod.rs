@@ -1,1 +1,33 @@
-//! (being built)
+//! The replicated state: znodes, ACL table, sessions, ephemerals. One writer, any number of readers that never
+//! lock, never retry and never wait.
+//!
+//! A *version* is everything as of one zxid. It is a persistent tree: the writer copies what it changes (once per
+//! version, then edits its own copy) and publishes a new root with one atomic store.
+//!
+//! ```text
+//! head (the writer's, growing) --seal--> sealed versions, waiting for their flush --publish--> what readers pin
+//! ```
+//!
+//! Transactions are applied to the head as soon as they are prepared, so preparing the next one sees them;
+//! nobody else does before `publish_through`. Memory: `reclaim`.
+
+mod change;
+mod digest;
+mod entry;
+mod node;
+mod reader;
+mod reclaim;
+mod tables;
+mod trie;
+mod view;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use change::{InsertError, ParentChange};
+pub use reader::{Held, Pinned, TreeReader};
+pub use reclaim::VersionNumber;
+pub use tables::AclKey;
+pub use view::{NodeRef, View};
+pub use writer::{Savepoint, TreeWriter};

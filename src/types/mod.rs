@@ -15,5 +15,5 @@ pub use error_code::ErrorCode;
 pub use ids::{ConnId, ServerId, SessionId, WorkerIndex, Xid};
 pub use op_code::{CreateMode, OpCode};
 pub use stat::{EphemeralOwner, OwnerRules, Stat, StatPersisted};
-pub use time::{Instant, WallMillis};
+pub use time::{Instant, Now, WallMillis};
 pub use zxid::Zxid;

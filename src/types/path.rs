@@ -49,11 +49,7 @@ pub fn validate(path: &str) -> Result<(), PathError> {
     if path.bytes().all(|b| (0x20..0x7f).contains(&b)) {
         return Ok(());
     }
-    if path.chars().all(is_allowed) {
-        Ok(())
-    } else {
-        Err(PathError::BadCharacter)
-    }
+    if path.chars().all(is_allowed) { Ok(()) } else { Err(PathError::BadCharacter) }
 }
 
 /// The ranges `PathUtils` refuses; characters outside the BMP are surrogates to Java, hence refused too.
@@ -90,15 +86,7 @@ mod tests {
         assert_eq!(validate("//a"), Err(PathError::EmptyComponent));
         assert_eq!(validate("/a/../b"), Err(PathError::RelativeComponent));
         assert_eq!(validate("/a/."), Err(PathError::RelativeComponent));
-        for bad in [
-            "/\u{1}",
-            "/\u{7f}",
-            "/\u{9f}",
-            "/\u{f8ff}",
-            "/\u{fff0}",
-            "/\u{10000}",
-            "/\0",
-        ] {
+        for bad in ["/\u{1}", "/\u{7f}", "/\u{9f}", "/\u{f8ff}", "/\u{fff0}", "/\u{10000}", "/\0"] {
             assert_eq!(validate(bad), Err(PathError::BadCharacter), "{bad:?}");
         }
         for good in ["/ ", "/\u{a0}", "/\u{d7ff}", "/\u{f900}", "/\u{ffef}"] {

@@ -68,19 +68,13 @@ impl EphemeralOwner {
                 && raw != Self::CONTAINER_RAW
                 && raw as u64 & Self::TTL_MARK != Self::TTL_MARK
             {
-                return EphemeralOwner::Ttl {
-                    ttl_ms: (raw as u64 & !Self::TTL_353_MARK) as i64,
-                };
+                return EphemeralOwner::Ttl { ttl_ms: (raw as u64 & !Self::TTL_353_MARK) as i64 };
             }
             if raw as u64 & Self::TTL_MARK == Self::TTL_MARK {
-                return EphemeralOwner::Ttl {
-                    ttl_ms: raw & Self::TTL_MS_MAX,
-                };
+                return EphemeralOwner::Ttl { ttl_ms: raw & Self::TTL_MS_MAX };
             }
         } else if rules.emulate_353_ttl && raw < 0 && raw != Self::CONTAINER_RAW {
-            return EphemeralOwner::Ttl {
-                ttl_ms: (raw as u64 & !Self::TTL_353_MARK) as i64,
-            };
+            return EphemeralOwner::Ttl { ttl_ms: (raw as u64 & !Self::TTL_353_MARK) as i64 };
         }
         match raw {
             Self::CONTAINER_RAW => EphemeralOwner::Container,

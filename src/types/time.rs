@@ -8,9 +8,7 @@ pub struct Instant {
 
 impl Instant {
     pub fn from_millis(millis: u64) -> Instant {
-        Instant {
-            micros: millis * 1000,
-        }
+        Instant { micros: millis * 1000 }
     }
 
     pub fn millis(self) -> u64 {
@@ -18,9 +16,7 @@ impl Instant {
     }
 
     pub fn plus_millis(self, millis: u64) -> Instant {
-        Instant {
-            micros: self.micros + millis * 1000,
-        }
+        Instant { micros: self.micros + millis * 1000 }
     }
 
     /// Microseconds since `earlier`, 0 if that lies ahead.
@@ -32,3 +28,10 @@ impl Instant {
 /// Wall clock, milliseconds since 1970, as stored in ctime and mtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct WallMillis(pub i64);
+
+/// Both clocks, read once at the beginning of a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Now {
+    pub mono: Instant,
+    pub wall: WallMillis,
+}

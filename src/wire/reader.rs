@@ -52,23 +52,13 @@ impl<'a> Reader<'a> {
     }
 
     pub fn error(&self, what: &'static str, found: Found) -> BadBytes {
-        BadBytes {
-            what,
-            offset: self.offset,
-            found,
-        }
+        BadBytes { what, offset: self.offset, found }
     }
 
     pub fn take(&mut self, what: &'static str, count: usize) -> Result<&'a [u8], BadBytes> {
         let left = self.bytes.len() - self.offset;
         if count > left {
-            return Err(self.error(
-                what,
-                Found::Short {
-                    needed: count,
-                    left,
-                },
-            ));
+            return Err(self.error(what, Found::Short { needed: count, left }));
         }
         let taken = &self.bytes[self.offset..self.offset + count];
         self.offset += count;
@@ -76,10 +66,7 @@ impl<'a> Reader<'a> {
     }
 
     fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], BadBytes> {
-        Ok(self
-            .take(what, N)?
-            .try_into()
-            .expect("take returns what was asked"))
+        Ok(self.take(what, N)?.try_into().expect("take returns what was asked"))
     }
 
     pub fn bool(&mut self, what: &'static str) -> Result<bool, BadBytes> {
@@ -111,11 +98,7 @@ impl<'a> Reader<'a> {
             None => Ok(None),
             Some(bytes) => match std::str::from_utf8(bytes) {
                 Ok(text) => Ok(Some(text)),
-                Err(_) => Err(BadBytes {
-                    what,
-                    offset: start,
-                    found: Found::NotUtf8,
-                }),
+                Err(_) => Err(BadBytes { what, offset: start, found: Found::NotUtf8 }),
             },
         }
     }
@@ -164,10 +147,7 @@ impl<'a> Reader<'a> {
             let perms = r.int(what)?;
             let scheme = r.string_present(what)?.to_owned();
             let id = r.string(what)?.unwrap_or_default().to_owned();
-            Ok(Acl {
-                perms,
-                id: Id { scheme, id },
-            })
+            Ok(Acl { perms, id: Id { scheme, id } })
         })
     }
 }

@@ -1,0 +1,216 @@
+//! The lines that make an ensemble: `server.N`, `group.N`, `weight.N`. Read and checked as ZooKeeper's
+//! `QuorumPeerConfig` does; resolving host names is left to whoever connects.
+
+use super::error::ConfigError;
+use super::sources::Item;
+use crate::types::ServerId;
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Participant,
+    Observer,
+}
+
+/// Where a member's quorum and election ports are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuorumAddress {
+    pub host: String,
+    pub quorum_port: u16,
+    pub election_port: u16,
+}
+
+/// A client port as a member line writes it; without host: every address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientAddress {
+    pub host: Option<String>,
+    pub port: u16,
+}
+
+/// One `server.N` line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    pub id: ServerId,
+    /// At least one; several only with `multiAddress.enabled`.
+    pub addresses: Vec<QuorumAddress>,
+    pub role: Role,
+    pub client: Option<ClientAddress>,
+}
+
+/// All members, by id.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Membership {
+    pub members: BTreeMap<ServerId, Member>,
+    pub groups: BTreeMap<i64, Vec<ServerId>>,
+    pub weights: BTreeMap<ServerId, i64>,
+}
+
+impl Membership {
+    pub fn voters(&self) -> usize {
+        self.with_role(Role::Participant)
+    }
+
+    pub fn observers(&self) -> usize {
+        self.with_role(Role::Observer)
+    }
+
+    fn with_role(&self, role: Role) -> usize {
+        self.members.values().filter(|m| m.role == role).count()
+    }
+
+    /// Whether `key` is a line of membership.
+    pub(super) fn owns(key: &str) -> bool {
+        key.starts_with("server.") || key.starts_with("group") || key.starts_with("weight")
+    }
+
+    pub(super) fn add(&mut self, key: &str, item: &Item) -> Result<(), ConfigError> {
+        let wrong = |why: String| ConfigError::new(&item.source, format!("{key}: {why}"));
+        let (kind, number) = key.split_once('.').ok_or_else(|| wrong("a number must follow after a dot".to_owned()))?;
+        let number = whole(number).map_err(wrong)?;
+        match kind {
+            "server" => {
+                let member = member(ServerId(number), &item.text).map_err(wrong)?;
+                self.members.insert(member.id, member);
+            }
+            "group" => {
+                let ids: Result<Vec<i64>, String> = item.text.split(':').map(whole).collect();
+                let ids = ids.map_err(wrong)?.into_iter().map(ServerId).collect();
+                self.groups.insert(number, ids);
+            }
+            "weight" => {
+                let weight = whole(&item.text).map_err(wrong)?;
+                self.weights.insert(ServerId(number), weight);
+            }
+            _ => {
+                return Err(wrong("only server.N, group.N and weight.N exist".to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every voter stands in exactly one group, if there are groups at all.
+    pub(super) fn check_groups(&self) -> Result<(), String> {
+        if self.groups.is_empty() && self.weights.is_empty() {
+            return Ok(());
+        }
+        let mut seen = BTreeSet::new();
+        for id in self.groups.values().flatten() {
+            if !seen.insert(*id) {
+                return Err(format!("server {} is in more than one group", id.0));
+            }
+        }
+        let voters = self.members.values().filter(|m| m.role == Role::Participant);
+        for voter in voters {
+            if !seen.contains(&voter.id) {
+                return Err(format!("server {} is in no group", voter.id.0));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn whole(text: &str) -> Result<i64, String> {
+    let text = text.trim();
+    text.parse().map_err(|_| format!("a whole number expected, found `{text}`"))
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| format!("a port from 0 to 65535 expected, found `{text}`"))
+}
+
+/// `host:quorumPort:electionPort[:role][;[clientHost:]clientPort]`, several addresses joined by `|`.
+fn member(id: ServerId, text: &str) -> Result<Member, String> {
+    const FORM: &str = "host:quorumPort:electionPort[:participant|observer][;[clientHost:]clientPort] expected";
+    let (servers, client) = match text.split_once(';') {
+        Some((_, client)) if client.contains(';') => return Err(FORM.to_owned()),
+        Some((servers, client)) => (servers, Some(client)),
+        None => (text, None),
+    };
+    let mut addresses = Vec::new();
+    let mut role = None;
+    for address in servers.split('|') {
+        let parts = host_and_ports(address.trim())?;
+        let (host, quorum, election, word) = match parts.as_slice() {
+            [host, quorum, election] => (host, quorum, election, None),
+            [host, quorum, election, word] => (host, quorum, election, Some(word)),
+            _ => return Err(FORM.to_owned()),
+        };
+        let address = QuorumAddress { host: host.clone(), quorum_port: port(quorum)?, election_port: port(election)? };
+        if address.quorum_port == address.election_port {
+            return Err("quorum port and election port must differ".to_owned());
+        }
+        let named = match word.map(|word| word.to_ascii_lowercase()).as_deref() {
+            None => None,
+            Some("participant") => Some(Role::Participant),
+            Some("observer") => Some(Role::Observer),
+            Some(other) => {
+                return Err(format!("participant or observer expected, found `{other}`"));
+            }
+        };
+        if role.is_some() && named.is_some() && role != named {
+            return Err("the addresses name different roles".to_owned());
+        }
+        role = role.or(named);
+        addresses.push(address);
+    }
+    Ok(Member {
+        id,
+        addresses,
+        role: role.unwrap_or(Role::Participant),
+        client: client.map(client_address).transpose()?,
+    })
+}
+
+fn client_address(text: &str) -> Result<ClientAddress, String> {
+    match host_and_ports(text.trim())?.as_slice() {
+        [only] => Ok(ClientAddress { host: None, port: port(only)? }),
+        [host, number] => Ok(ClientAddress { host: Some(host.clone()), port: port(number)? }),
+        _ => Err(format!("[clientHost:]clientPort expected, found `{text}`")),
+    }
+}
+
+/// Splits at colons; a host in brackets may hold colons of its own.
+fn host_and_ports(text: &str) -> Result<Vec<String>, String> {
+    let Some(inner) = text.strip_prefix('[') else {
+        return Ok(text.split(':').map(str::to_owned).collect());
+    };
+    let (host, rest) =
+        inner.split_once(']').ok_or_else(|| format!("`{text}` opens a bracket and does not close it"))?;
+    let ports = rest.strip_prefix(':').ok_or_else(|| format!("a port must follow `[{host}]`"))?;
+    let mut parts = vec![host.to_owned()];
+    parts.extend(ports.split(':').map(str::to_owned));
+    Ok(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn member_lines() {
+        let parsed = member(ServerId(1), "zoo1:2888:3888").unwrap();
+        assert_eq!(parsed.addresses[0].host, "zoo1");
+        assert_eq!(parsed.addresses[0].election_port, 3888);
+        assert_eq!((parsed.role, parsed.client), (Role::Participant, None));
+        let parsed = member(ServerId(2), "[2001:db8::1]:1:2:observer;[::1]:2181").unwrap();
+        assert_eq!(parsed.addresses[0].host, "2001:db8::1");
+        assert_eq!(parsed.role, Role::Observer);
+        let client = parsed.client.unwrap();
+        assert_eq!((client.host.as_deref(), client.port), (Some("::1"), 2181));
+        let parsed = member(ServerId(3), "a:1:2|b:3:4;2181").unwrap();
+        assert_eq!(parsed.addresses.len(), 2);
+        for wrong in [
+            "zoo1",
+            "zoo1:2888",
+            "zoo1:2888:2888",
+            "zoo1:x:1",
+            "a:1:2:king",
+            "a:1:2;b:c:1",
+            "a:1:2;1;2",
+            "[::1:1:2",
+            "a:1:99999",
+        ] {
+            assert!(member(ServerId(1), wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What the transactions between two flushes mean to the workers: effects for everybody's watches, replies for whom
+//! they concern. Nothing of it is said before the flush that covers it.
+
+use crate::message::Effect;
+use crate::message::lane::{ConnRef, Deliver, Reply};
+use crate::runtime::lanes::EnsembleLanes;
+use crate::tree::VersionNumber;
+use crate::types::{WorkerIndex, Zxid};
+use std::sync::Arc;
+
+/// A batch that grows.
+pub(super) struct Batch {
+    pub effects: Vec<Effect>,
+    replies: Vec<Vec<Reply>>,
+    /// zxid of the last transaction in it; `None` if it holds answers only.
+    pub last_zxid: Option<Zxid>,
+}
+
+/// A batch whose version is sealed and whose transactions wait for the disk.
+pub(super) struct SealedBatch {
+    pub version: VersionNumber,
+    batch: Batch,
+}
+
+impl Batch {
+    pub fn new(workers: usize) -> Batch {
+        Batch { effects: Vec::new(), replies: (0..workers).map(|_| Vec::new()).collect(), last_zxid: None }
+    }
+
+    pub fn reply(&mut self, worker: WorkerIndex, reply: Reply) {
+        self.replies[usize::from(worker.0)].push(reply);
+    }
+
+    pub fn close(&mut self, conn: ConnRef) {
+        self.reply(conn.worker, Reply::Close { conn: conn.conn });
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.last_zxid.is_none() && self.replies.iter().all(Vec::is_empty)
+    }
+
+    pub fn seal(self, version: VersionNumber) -> SealedBatch {
+        SealedBatch { version, batch: self }
+    }
+}
+
+impl SealedBatch {
+    pub fn last_zxid(&self) -> Option<Zxid> {
+        self.batch.last_zxid
+    }
+
+    /// Puts everything on the workers' lanes. The version must be published afterwards, not before: a worker that
+    /// pins it finds what it has to tell first.
+    pub fn post(self, lanes: &mut EnsembleLanes) -> Posted {
+        let effects = Arc::new(self.batch.effects);
+        let mut replied = Vec::with_capacity(self.batch.replies.len());
+        for (index, replies) in self.batch.replies.into_iter().enumerate() {
+            replied.push(!replies.is_empty());
+            if !replies.is_empty() || !effects.is_empty() {
+                let deliver = Deliver { version: self.version, effects: effects.clone(), replies };
+                lanes.deliver(WorkerIndex(index as u16), deliver);
+            }
+        }
+        Posted { replied }
+    }
+}
+
+/// A batch on the lanes, whose workers are to be woken once its version is published.
+#[must_use]
+pub(super) struct Posted {
+    replied: Vec<bool>,
+}
+
+impl Posted {
+    pub fn announce(self, lanes: &EnsembleLanes) {
+        for (index, replied) in self.replied.into_iter().enumerate() {
+            lanes.announce(WorkerIndex(index as u16), replied);
+        }
+    }
+}

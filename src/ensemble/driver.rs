@@ -1,0 +1,388 @@
+//! The turns of the ensemble thread.
+//!
+//! ```text
+//! submissions -> checked and applied to the head -> log (staged)      one flush in flight, all that comes
+//!                                                   flush on the ring  meanwhile shares the next
+//! flushed -> effects and replies on the lanes -> version published -> workers woken
+//! ```
+//!
+//! Invariants: nothing is said before the flush that covers it; effects are on the lanes before the version they are
+//! tagged with is published; a zxid is taken only when the log has room for its transaction.
+
+use super::batch::{Batch, SealedBatch};
+use super::chores::{Every, Sweeper};
+use super::snapshots::Snapshots;
+use crate::message::lane::{ConnRef, EnsembleStatus, Reply, Submit};
+use crate::message::{ConnectResponse, Effect, Outcome, TxnHeader, WriteOp};
+use crate::request::{self, Executed, RequestRules, Requester};
+use crate::runtime::alarm::Alarm;
+use crate::runtime::core::{EnsembleTurn, FlushRequest};
+use crate::runtime::lanes::EnsembleLanes;
+use crate::session::{SessionIds, SessionTable, password};
+use crate::storage::{FlushTicket, TxnLog};
+use crate::tree::TreeWriter;
+use crate::types::{ErrorCode, Id, Instant, Now, SessionId, Xid, Zxid};
+use crate::wire::txn;
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+/// Submissions taken from one worker per turn, so that a flush is never kept waiting by a flood.
+const SUBMITS_PER_TURN_MAX: usize = 4096;
+/// Longest entry that one request can cause beyond its own bytes: header, digest, and what an error adds.
+const ENTRY_BYTES_EXTRA: usize = 1024;
+/// The history of digests that `hash` shows: every 128th transaction, 1024 of them (`DataTree.digestLog`).
+const DIGEST_EVERY: i64 = 128;
+const DIGESTS_MAX: usize = 1024;
+/// How long a failing disk is left alone before a request tries it again, milliseconds.
+const DISK_RETRY_MS: u64 = 100;
+
+/// Settings of the ensemble thread, fixed for the life of the process.
+#[derive(Clone, Debug)]
+pub struct EnsembleRules {
+    pub request: RequestRules,
+    pub tick_ms: u64,
+}
+
+/// Everything the ensemble thread owns.
+pub struct Ensemble {
+    pub(super) rules: EnsembleRules,
+    pub(super) tree: TreeWriter,
+    pub(super) log: TxnLog,
+    pub(super) lanes: EnsembleLanes,
+    pub(super) sessions: SessionTable,
+    pub(super) session_ids: SessionIds,
+    pub(super) batch: Batch,
+    pub(super) sealed: VecDeque<SealedBatch>,
+    pub(super) in_flight: Option<FlushTicket>,
+    pub(super) flushed_through: Zxid,
+    pub(super) snapshots: Snapshots,
+    pub(super) sweeper: Sweeper,
+    pub(super) purge: Every,
+    pub(super) digests: VecDeque<(Zxid, u64)>,
+    /// Scratch for encoding one log entry.
+    pub(super) entry: Vec<u8>,
+    pub(super) disk: Disk,
+    /// No session expires before this: after a pause of our own every socket is read first.
+    pub(super) expiry_resumes: Instant,
+    pub(super) deadline: Option<Instant>,
+}
+
+/// Whether the log can be appended to.
+pub(super) enum Disk {
+    HasRoom,
+    /// Writes are answered -1 and sessions do not expire until the disk takes data again.
+    Full {
+        retry_at: Instant,
+    },
+}
+
+impl EnsembleTurn for Ensemble {
+    fn turn(&mut self, now: Now, flushed: Option<io::Result<()>>) -> Option<FlushRequest> {
+        self.mind_pauses(now.mono);
+        if let Some(result) = flushed {
+            self.flush_ended(result);
+        }
+        self.lanes.flush();
+        self.take_submits(now);
+        self.expire_sessions(now);
+        self.sweep(now);
+        self.snapshots.turn(&mut self.tree, &mut self.log);
+        if self.purge.is_due(now.mono) {
+            self.snapshots.purge();
+        }
+        let request = self.flush();
+        self.deadline = self.find_deadline();
+        request
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    fn has_work(&self) -> bool {
+        self.lanes.has_submits()
+    }
+
+    fn alarm(&self) -> Option<&Arc<Alarm>> {
+        self.lanes.alarm()
+    }
+}
+
+impl Ensemble {
+    fn find_deadline(&self) -> Option<Instant> {
+        let backlog = self.lanes.has_backlog().then(|| Instant { micros: 0 });
+        let due =
+            [self.sessions.next_deadline(), Some(self.sweeper.next_deadline()), self.purge.next_deadline(), backlog];
+        due.into_iter().flatten().min()
+    }
+
+    /// A turn that comes more than a tick after its deadline means that this thread, and perhaps the whole process, did
+    /// not run. What clients sent meanwhile is still in the sockets: it counts before anybody expires.
+    fn mind_pauses(&mut self, now: Instant) {
+        let tick_ms = self.rules.tick_ms;
+        if self.deadline.is_some_and(|deadline| deadline.plus_millis(tick_ms) < now) {
+            self.expiry_resumes = now.plus_millis(tick_ms);
+        }
+    }
+
+    // What workers ask for.
+
+    fn take_submits(&mut self, now: Now) {
+        for worker in 0..self.lanes.workers() {
+            for _ in 0..SUBMITS_PER_TURN_MAX {
+                let Some(submit) = self.lanes.next_submit(worker) else { break };
+                self.take(submit, now);
+            }
+        }
+    }
+
+    fn take(&mut self, submit: Submit, now: Now) {
+        match submit {
+            Submit::Write { from, session, xid, op, ids } => self.write(from, session, xid, op, &ids, now),
+            Submit::CreateSession { from, timeout_ms, read_only } => {
+                self.create_session(from, timeout_ms, read_only, now);
+            }
+            Submit::Reattach { from, session, timeout_ms, read_only } => {
+                self.reattach(from, session, timeout_ms, read_only, now.mono);
+            }
+            Submit::CloseSession { from, session, xid } => self.close_by_client(from, session, xid, now),
+            Submit::Disconnected { from, session } => self.sessions.disconnected(session, from),
+            Submit::Describe { tell } => (tell.0)(self.describe()),
+        }
+    }
+
+    fn write(&mut self, from: ConnRef, session: SessionId, xid: Xid, op: WriteOp, ids: &[Id], now: Now) {
+        // A request that overtook the end of its session, or that came over a connection it has left, is dropped: the
+        // connection is being closed.
+        if self.sessions.get(session).is_none_or(|live| live.owner != Some(from)) {
+            return;
+        }
+        if !self.has_room(op.entry_bytes_max(), now.mono) {
+            let zxid = self.tree.view().last_zxid();
+            let outcome = Outcome { zxid, result: Err(ErrorCode::SystemError) };
+            return self.batch.reply(from.worker, Reply::Write { conn: from.conn, xid, outcome });
+        }
+        let by = Requester { ids, refusal: None };
+        let executed = self.execute(session, xid, now, |tree, header, rules, effects| {
+            request::execute(tree, header, op, by, rules, effects)
+        });
+        self.batch.reply(from.worker, Reply::Write { conn: from.conn, xid, outcome: executed.outcome });
+    }
+
+    fn create_session(&mut self, from: ConnRef, timeout_ms: i32, read_only: Option<bool>, now: Now) {
+        if !self.has_room(0, now.mono) {
+            return self.batch.close(from);
+        }
+        let session = self.session_ids.allocate();
+        self.execute(session, Xid(0), now, |tree, header, rules, _| {
+            request::create_session(tree, header, timeout_ms, rules)
+        });
+        let last_heard = self.sessions.add(session, timeout_ms, Some(from), now.mono);
+        let response =
+            ConnectResponse { timeout_ms, session, password: password(session), read_only: read_only.map(|_| false) };
+        self.batch.reply(from.worker, Reply::Connected { conn: from.conn, response, last_heard });
+    }
+
+    fn reattach(&mut self, from: ConnRef, session: SessionId, timeout_ms: i32, read_only: Option<bool>, now: Instant) {
+        let Some(before) = self.sessions.take_over(session, timeout_ms, from, now) else {
+            let response = ConnectResponse::refused(read_only);
+            return self.batch.reply(from.worker, Reply::Refused { conn: from.conn, response });
+        };
+        if let Some(old) = before
+            && old != from
+        {
+            self.batch.close(old);
+        }
+        let last_heard = self.sessions.get(session).expect("just taken over").last_heard.clone();
+        let response =
+            ConnectResponse { timeout_ms, session, password: password(session), read_only: read_only.map(|_| false) };
+        self.batch.reply(from.worker, Reply::Connected { conn: from.conn, response, last_heard });
+    }
+
+    fn close_by_client(&mut self, from: ConnRef, session: SessionId, xid: Xid, now: Now) {
+        if self.sessions.get(session).is_none_or(|live| live.owner != Some(from)) {
+            return self.batch.close(from);
+        }
+        if !self.has_room(self.ephemerals_bytes(session), now.mono) {
+            return self.batch.close(from);
+        }
+        let zxid = self.close_session(session, xid, now);
+        self.batch.reply(from.worker, Reply::SessionClosed { conn: from.conn, xid, zxid });
+    }
+
+    /// Ends a session: one transaction deletes its ephemerals.
+    fn close_session(&mut self, session: SessionId, xid: Xid, now: Now) -> Zxid {
+        self.sessions.remove(session);
+        self.execute(session, xid, now, request::close_session).outcome.zxid
+    }
+
+    fn describe(&self) -> EnsembleStatus {
+        let expiry = |live| self.sessions.expires_with_bucket(live);
+        EnsembleStatus {
+            sessions: self.sessions.iter().map(|(id, live)| (id, expiry(live))).collect(),
+            digests: self.digests.iter().copied().collect(),
+        }
+    }
+
+    // What is due.
+
+    fn expire_sessions(&mut self, now: Now) {
+        if now.mono < self.expiry_resumes || !self.has_room(0, now.mono) {
+            return;
+        }
+        for session in self.sessions.expired(now.mono) {
+            let Some(live) = self.sessions.get(session) else { continue };
+            let (owner, timeout_ms) = (live.owner, live.timeout_ms);
+            if !self.has_room(self.ephemerals_bytes(session), now.mono) {
+                self.sessions.requeue(session, now.mono);
+                continue;
+            }
+            tracing::info!("session {session} expired: nothing heard for {timeout_ms} ms");
+            self.close_session(session, Xid(0), now);
+            if let Some(owner) = owner {
+                self.batch.close(owner);
+            }
+        }
+    }
+
+    fn sweep(&mut self, now: Now) {
+        for path in self.sweeper.take_due(&self.tree, now) {
+            let op = WriteOp::DeleteContainer { path };
+            if !self.has_room(op.entry_bytes_max(), now.mono) {
+                return;
+            }
+            let by = Requester { ids: &[], refusal: None };
+            self.execute(SessionId::NONE, Xid(0), now, |tree, header, rules, effects| {
+                request::execute(tree, header, op, by, rules, effects)
+            });
+        }
+    }
+
+    // From transaction to disk to workers.
+
+    /// Takes the next zxid, applies, and stages the transaction for the log. There must be room.
+    fn execute(
+        &mut self,
+        session: SessionId,
+        xid: Xid,
+        now: Now,
+        apply: impl FnOnce(&mut TreeWriter, TxnHeader, &RequestRules, Option<&mut Vec<Effect>>) -> Executed,
+    ) -> Executed {
+        let zxid = self.tree.view().last_zxid().next();
+        let header = TxnHeader { session, cxid: xid.0, zxid, time: now.wall };
+        let executed = apply(&mut self.tree, header, &self.rules.request, Some(&mut self.batch.effects));
+        self.entry.clear();
+        txn::encode(&executed.txn.header, &executed.txn.body, executed.txn.digest.as_ref(), &mut self.entry);
+        if let Err(error) = self.log.append(zxid, &self.entry) {
+            stop(&format!("the log had room for transaction {zxid} and then had not: {error}"));
+        }
+        self.snapshots.logged(self.entry.len());
+        self.batch.last_zxid = Some(zxid);
+        self.keep_digest(zxid);
+        executed
+    }
+
+    fn keep_digest(&mut self, zxid: Zxid) {
+        if self.rules.request.digest && zxid.0 % DIGEST_EVERY == 0 {
+            if self.digests.len() == DIGESTS_MAX {
+                self.digests.pop_front();
+            }
+            self.digests.push_back((zxid, self.tree.view().digest()));
+        }
+    }
+
+    fn has_room(&mut self, entry_bytes: usize, now: Instant) -> bool {
+        if let Disk::Full { retry_at } = self.disk
+            && now < retry_at
+        {
+            return false;
+        }
+        match self.log.has_room_for(1, entry_bytes + ENTRY_BYTES_EXTRA) {
+            Ok(()) => {
+                if matches!(self.disk, Disk::Full { .. }) {
+                    tracing::info!("the transaction log takes data again: writes are served, sessions expire");
+                    self.disk = Disk::HasRoom;
+                    // Clients were told of nothing meanwhile; they get a tick to be heard.
+                    self.expiry_resumes = now.plus_millis(self.rules.tick_ms);
+                }
+                true
+            }
+            Err(error) => {
+                if matches!(self.disk, Disk::HasRoom) {
+                    tracing::error!(
+                        "no room in the transaction log: {error}. Writes are answered with error -1 and no session \
+                         expires until there is; reads go on. Free space on the log's disk."
+                    );
+                }
+                self.disk = Disk::Full { retry_at: now.plus_millis(DISK_RETRY_MS) };
+                false
+            }
+        }
+    }
+
+    /// Bytes that a closeSession's list of ephemerals takes.
+    fn ephemerals_bytes(&self, session: SessionId) -> usize {
+        self.tree.view().ephemerals(session).map(|path| path.len() + 4).sum()
+    }
+
+    /// Starts the next flush if none is in flight, and says what needs none.
+    fn flush(&mut self) -> Option<FlushRequest> {
+        while self.in_flight.is_none() {
+            if !self.batch.is_empty() {
+                let workers = self.lanes.workers();
+                let batch = std::mem::replace(&mut self.batch, Batch::new(workers));
+                self.sealed.push_back(batch.seal(self.tree.seal()));
+            }
+            self.say_what_is_flushed();
+            let ticket = match self.log.start_flush() {
+                Ok(ticket) => ticket?,
+                Err(error) => stop(&format!("the transaction log cannot be written: {error}")),
+            };
+            if ticket.sync_needed() {
+                let request = FlushRequest { files: ticket.files() };
+                self.in_flight = Some(ticket);
+                return Some(request);
+            }
+            self.flushed_through = self.log.flush_done(ticket).zxid();
+            self.say_what_is_flushed();
+        }
+        None
+    }
+
+    fn flush_ended(&mut self, result: io::Result<()>) {
+        let ticket = self.in_flight.take().expect("a flush was in flight");
+        if let Err(error) = result {
+            stop(&format!(
+                "flushing the transaction log failed: {error}. Nothing further is acknowledged; what was \
+                 acknowledged is on the disk. Check the disk, then start the server again"
+            ));
+        }
+        self.flushed_through = self.log.flush_done(ticket).zxid();
+        self.say_what_is_flushed();
+    }
+
+    /// The order that watches rely on: lanes first, then the version, then the wake-up.
+    fn say_what_is_flushed(&mut self) {
+        let mut posted = Vec::new();
+        let mut version = None;
+        while self.sealed.front().is_some_and(|batch| batch.last_zxid().is_none_or(|zxid| zxid <= self.flushed_through))
+        {
+            let batch = self.sealed.pop_front().expect("just seen");
+            version = Some(batch.version);
+            posted.push(batch.post(&mut self.lanes));
+        }
+        if let Some(version) = version {
+            self.tree.publish_through(version);
+            for batch in posted {
+                batch.announce(&self.lanes);
+            }
+        }
+    }
+}
+
+/// A server that cannot keep its promises says so and ends; whoever supervises it starts it again.
+fn stop(message: &str) -> ! {
+    tracing::error!("{message}. The server stops.");
+    std::process::exit(1)
+}

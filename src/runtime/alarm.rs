@@ -1,0 +1,43 @@
+//! Wakes a core that sleeps, and costs one relaxed load when it does not.
+//!
+//! Invariant (Dekker): the sleeper stores `asleep`, then looks at its rings; the other side fills a ring, then
+//! looks at `asleep`. Both with sequentially consistent fences, so one of the two sees the other.
+
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::task::Waker;
+
+#[derive(Default)]
+pub struct Alarm {
+    asleep: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Alarm {
+    /// Called by others after they have put something where the core will find it.
+    pub fn ring(&self) {
+        fence(Ordering::SeqCst);
+        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::AcqRel) {
+            let waker = self.waker.lock().clone();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Called by the core before it looks at its rings for the last time.
+    pub fn fall_asleep(&self, waker: &Waker) {
+        let mut known = self.waker.lock();
+        if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            *known = Some(waker.clone());
+        }
+        drop(known);
+        self.asleep.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Called by the core when it has found work after all, or was woken by something else.
+    pub fn stay_awake(&self) {
+        self.asleep.store(false, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,205 @@
+//! The rings between the ensemble thread and the workers: bounded, one producer and one consumer each. Where one
+//! thread is both, they are plain queues and nobody is woken.
+//!
+//! The ensemble never blocks on a worker: a batch takes one slot, and what does not fit waits here in order, up to
+//! `WORKER_BACKLOG_BYTES_MAX`. A worker whose submissions do not fit stops reading its sockets.
+
+use super::alarm::Alarm;
+use crate::message::lane::{Deliver, Submit};
+use crate::types::WorkerIndex;
+use crate::types::limits::WORKER_BACKLOG_BYTES_MAX;
+use crossbeam::queue::ArrayQueue;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+
+/// Submissions one worker may have on its ring.
+const SUBMITS_MAX: usize = 4096;
+/// Batches one worker may have on its ring.
+const DELIVERS_MAX: usize = 1024;
+
+struct Lane {
+    submits: ArrayQueue<Submit>,
+    delivers: ArrayQueue<Deliver>,
+    worker_alarm: Alarm,
+    ensemble_alarm: Arc<Alarm>,
+    /// The worker has watches, so effects concern it even when no reply does.
+    watching: AtomicBool,
+}
+
+/// A worker's end.
+pub struct WorkerLane {
+    lane: Arc<Lane>,
+    backlog: VecDeque<Submit>,
+    submitted: bool,
+}
+
+/// The ensemble thread's ends, one per worker.
+pub struct EnsembleLanes {
+    lanes: Vec<Arc<Lane>>,
+    backlog: Vec<VecDeque<Deliver>>,
+    backlog_bytes: usize,
+}
+
+/// Both ends of the lanes of `workers` workers.
+pub fn lanes(workers: u16) -> (EnsembleLanes, Vec<WorkerLane>) {
+    let ensemble_alarm = Arc::new(Alarm::default());
+    let lanes: Vec<Arc<Lane>> = (0..workers)
+        .map(|_| {
+            Arc::new(Lane {
+                submits: ArrayQueue::new(SUBMITS_MAX),
+                delivers: ArrayQueue::new(DELIVERS_MAX),
+                worker_alarm: Alarm::default(),
+                ensemble_alarm: ensemble_alarm.clone(),
+                watching: AtomicBool::new(false),
+            })
+        })
+        .collect();
+    let worker_lanes = lanes
+        .iter()
+        .map(|lane| WorkerLane { lane: lane.clone(), backlog: VecDeque::new(), submitted: false })
+        .collect();
+    let backlog = lanes.iter().map(|_| VecDeque::new()).collect();
+    (EnsembleLanes { lanes, backlog, backlog_bytes: 0 }, worker_lanes)
+}
+
+impl WorkerLane {
+    /// Hands a request to the ensemble thread; in order, at the latest when there is room again.
+    pub fn submit(&mut self, submit: Submit) {
+        self.backlog.push_back(submit);
+        self.flush();
+    }
+
+    /// Moves what waited onto the ring.
+    pub fn flush(&mut self) {
+        while let Some(submit) = self.backlog.pop_front() {
+            if let Err(submit) = self.lane.submits.push(submit) {
+                self.backlog.push_front(submit);
+                break;
+            }
+            self.submitted = true;
+        }
+    }
+
+    /// Wakes the ensemble thread if anything was submitted since the last call.
+    pub fn announce(&mut self) {
+        if std::mem::take(&mut self.submitted) {
+            self.lane.ensemble_alarm.ring();
+        }
+    }
+
+    /// No more requests should be read before this is false.
+    pub fn is_full(&self) -> bool {
+        !self.backlog.is_empty()
+    }
+
+    /// The oldest batch, if the version it is tagged with is pinned.
+    pub fn next_deliver(&mut self, pinned: u64, waiting: &mut Option<Deliver>) -> Option<Deliver> {
+        let deliver = waiting.take().or_else(|| self.lane.delivers.pop())?;
+        if deliver.version <= pinned {
+            return Some(deliver);
+        }
+        *waiting = Some(deliver);
+        None
+    }
+
+    pub fn has_delivers(&self) -> bool {
+        !self.lane.delivers.is_empty()
+    }
+
+    /// Set before the version is pinned at which the first watch is registered: then either the ensemble thread sees
+    /// it and wakes this worker, or the pinned version contains the change already.
+    pub fn set_watching(&self, watching: bool) {
+        if self.lane.watching.load(Ordering::Relaxed) != watching {
+            self.lane.watching.store(watching, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    pub fn alarm(&self) -> &Alarm {
+        &self.lane.worker_alarm
+    }
+
+    /// Lets other threads wake this worker.
+    pub fn doorbell(&self) -> Doorbell {
+        Doorbell { lane: self.lane.clone() }
+    }
+}
+
+/// Wakes a worker, from any thread.
+#[derive(Clone)]
+pub struct Doorbell {
+    lane: Arc<Lane>,
+}
+
+impl Doorbell {
+    pub fn ring(&self) {
+        self.lane.worker_alarm.ring();
+    }
+}
+
+impl EnsembleLanes {
+    pub fn workers(&self) -> usize {
+        self.lanes.len()
+    }
+
+    pub fn next_submit(&mut self, worker: usize) -> Option<Submit> {
+        self.lanes[worker].submits.pop()
+    }
+
+    pub fn has_submits(&self) -> bool {
+        self.lanes.iter().any(|lane| !lane.submits.is_empty())
+    }
+
+    /// Puts a batch on a worker's ring. The version it is tagged with must not be published yet, unless it is an
+    /// answer that belongs to no transaction.
+    pub fn deliver(&mut self, worker: WorkerIndex, deliver: Deliver) {
+        let index = usize::from(worker.0);
+        let backlog = &mut self.backlog[index];
+        if backlog.is_empty() {
+            if let Err(deliver) = self.lanes[index].delivers.push(deliver) {
+                self.backlog_bytes += deliver.bytes();
+                backlog.push_back(deliver);
+            }
+        } else {
+            self.backlog_bytes += deliver.bytes();
+            backlog.push_back(deliver);
+        }
+        assert!(
+            self.backlog_bytes <= WORKER_BACKLOG_BYTES_MAX,
+            "worker {index} has not turned while {WORKER_BACKLOG_BYTES_MAX} bytes of changes waited for it; \
+             the server stops rather than lose watch events. Look for a stalled core in the log."
+        );
+    }
+
+    /// Moves what waited onto the rings that have room again.
+    pub fn flush(&mut self) {
+        for (lane, backlog) in self.lanes.iter().zip(&mut self.backlog) {
+            while let Some(deliver) = backlog.pop_front() {
+                let bytes = deliver.bytes();
+                if let Err(deliver) = lane.delivers.push(deliver) {
+                    backlog.push_front(deliver);
+                    break;
+                }
+                self.backlog_bytes -= bytes;
+            }
+        }
+    }
+
+    pub fn has_backlog(&self) -> bool {
+        self.backlog_bytes > 0
+    }
+
+    /// Wakes the worker: because replies wait for it (`must`), or because it has watches.
+    pub fn announce(&self, worker: WorkerIndex, must: bool) {
+        let lane = &self.lanes[usize::from(worker.0)];
+        fence(Ordering::SeqCst);
+        if must || lane.watching.load(Ordering::Relaxed) {
+            lane.worker_alarm.ring();
+        }
+    }
+
+    pub fn alarm(&self) -> Option<&Arc<Alarm>> {
+        self.lanes.first().map(|lane| &lane.ensemble_alarm)
+    }
+}

@@ -1,0 +1,331 @@
+//! The client sockets of one worker, over tokio-uring. One read is in flight per connection, and at most one
+//! write; both are loops that live as long as the connection, so that an operation allocates nothing.
+//!
+//! A read buffer is small while its connection is idle and grows when a read fills it.
+
+use super::ready::{ReadyList, waker};
+use crate::types::ConnId;
+use crate::types::limits::{READ_BUFFER_BYTES_BUSY, READ_BUFFER_BYTES_IDLE};
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use tokio_uring::net::TcpStream;
+
+/// After this many reads that a small buffer could have held, a connection gets a small one again.
+const SMALL_READS_TO_SHRINK: u8 = 16;
+/// Tokens of listeners; connections count up from 0.
+const LISTENER_TOKEN: u64 = 1 << 63;
+
+/// What happened on a socket.
+#[derive(Debug)]
+pub enum SocketEvent {
+    Accepted {
+        conn: ConnId,
+        peer: SocketAddr,
+    },
+    /// `bytes` came; they are given back with `read_on`.
+    Received {
+        conn: ConnId,
+        bytes: Vec<u8>,
+    },
+    /// The write is done; the buffer comes back for reuse.
+    Sent {
+        conn: ConnId,
+        buffer: Vec<u8>,
+    },
+    /// The other side is gone, or the socket failed. Nothing more comes for it.
+    Closed {
+        conn: ConnId,
+    },
+}
+
+type Loop = Pin<Box<dyn Future<Output = ()>>>;
+type Listening = Rc<Cell<Option<io::Result<(TcpStream, SocketAddr)>>>>;
+
+struct Socket {
+    generation: u32,
+    stream: Rc<TcpStream>,
+    waker: Waker,
+    read_loop: Loop,
+    write_loop: Loop,
+    read: Rc<Transfer>,
+    write: Rc<Transfer>,
+    small_reads: u8,
+    closing: bool,
+}
+
+/// How a loop and its owner hand a buffer to and fro.
+#[derive(Default)]
+struct Transfer {
+    todo: Cell<Option<Vec<u8>>>,
+    done: Cell<Option<(io::Result<usize>, Vec<u8>)>>,
+    busy: Cell<bool>,
+}
+
+impl Transfer {
+    fn start(&self, buffer: Vec<u8>) {
+        debug_assert!(!self.busy.get(), "one operation at a time");
+        self.busy.set(true);
+        self.todo.set(Some(buffer));
+    }
+
+    async fn next(&self) -> Vec<u8> {
+        poll_fn(|_| self.todo.take().map_or(Poll::Pending, Poll::Ready)).await
+    }
+
+    fn finish(&self, result: io::Result<usize>, buffer: Vec<u8>) {
+        self.done.set(Some((result, buffer)));
+        self.busy.set(false);
+    }
+}
+
+/// All sockets of a worker.
+pub struct Sockets {
+    slots: Vec<Option<Socket>>,
+    free: Vec<u32>,
+    generation: u32,
+    ready: Arc<ReadyList>,
+    listeners: Vec<(Loop, Listening, Waker)>,
+    open: usize,
+}
+
+impl Default for Sockets {
+    fn default() -> Self {
+        Sockets::new()
+    }
+}
+
+impl Sockets {
+    pub fn new() -> Sockets {
+        Sockets {
+            slots: Vec::new(),
+            free: Vec::new(),
+            generation: 0,
+            ready: Arc::default(),
+            listeners: Vec::new(),
+            open: 0,
+        }
+    }
+
+    /// Accepts from `listener` from now on.
+    pub fn listen(&mut self, listener: TcpListener) {
+        let accepted: Listening = Rc::default();
+        let slot = accepted.clone();
+        let accept_loop = async move {
+            let listener = tokio_uring::net::TcpListener::from_std(listener);
+            loop {
+                slot.set(Some(listener.accept().await));
+                // Waits until the owner has taken it.
+                poll_fn(|_| {
+                    let taken = slot.take();
+                    let free = taken.is_none();
+                    slot.set(taken);
+                    if free { Poll::Ready(()) } else { Poll::Pending }
+                })
+                .await;
+            }
+        };
+        let token = LISTENER_TOKEN | self.listeners.len() as u64;
+        let waker = waker(&self.ready, token);
+        waker.wake_by_ref();
+        self.listeners.push((Box::pin(accept_loop), accepted, waker));
+    }
+
+    /// Collects what happened since the last call. `cx` is woken when there is more.
+    pub fn poll(&mut self, cx: &mut Context<'_>, events: &mut Vec<SocketEvent>) {
+        self.ready.attend(cx.waker());
+        while let Some(token) = self.ready.pop() {
+            if token & LISTENER_TOKEN != 0 {
+                self.accept((token & !LISTENER_TOKEN) as usize, events);
+            } else {
+                self.poll_socket(ConnId(token), events);
+            }
+        }
+    }
+
+    fn accept(&mut self, index: usize, events: &mut Vec<SocketEvent>) {
+        loop {
+            let (accept_loop, accepted, waker) = &mut self.listeners[index];
+            let _ = accept_loop.as_mut().poll(&mut Context::from_waker(waker));
+            match accepted.take() {
+                None => return,
+                Some(Ok((stream, peer))) => {
+                    // Replies are whole frames; waiting for more would only delay them.
+                    let _ = stream.set_nodelay(true);
+                    let conn = self.add(stream);
+                    events.push(SocketEvent::Accepted { conn, peer });
+                }
+                Some(Err(error)) => tracing::warn!("cannot accept a connection: {error}"),
+            }
+        }
+    }
+
+    fn add(&mut self, stream: TcpStream) -> ConnId {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() as u32 - 1
+        });
+        // Wraps within 31 bits, since the highest bit of a token tells listeners.
+        self.generation = (self.generation + 1) & (u32::MAX >> 1);
+        let conn = ConnId(u64::from(self.generation) << 32 | u64::from(index));
+        let stream = Rc::new(stream);
+        let (read, write) = (Rc::<Transfer>::default(), Rc::<Transfer>::default());
+        self.slots[index as usize] = Some(Socket {
+            generation: self.generation,
+            waker: waker(&self.ready, conn.0),
+            read_loop: Box::pin(read_loop(stream.clone(), read.clone())),
+            write_loop: Box::pin(write_loop(stream.clone(), write.clone())),
+            stream,
+            read,
+            write,
+            small_reads: 0,
+            closing: false,
+        });
+        self.open += 1;
+        self.read_on(conn, Vec::new());
+        conn
+    }
+
+    fn get(&mut self, conn: ConnId) -> Option<&mut Socket> {
+        let slot = self.slots.get_mut((conn.0 & u64::from(u32::MAX)) as usize)?.as_mut()?;
+        (u64::from(slot.generation) == conn.0 >> 32).then_some(slot)
+    }
+
+    fn poll_socket(&mut self, conn: ConnId, events: &mut Vec<SocketEvent>) {
+        let Some(socket) = self.get(conn) else { return };
+        socket.poll();
+        if let Some((result, buffer)) = socket.write.done.take() {
+            match result {
+                Ok(_) => events.push(SocketEvent::Sent { conn, buffer }),
+                Err(_) => return self.lost(conn, events),
+            }
+        }
+        let Some(socket) = self.get(conn) else { return };
+        if let Some((result, bytes)) = socket.read.done.take() {
+            match result {
+                Ok(1..) if !socket.closing => events.push(SocketEvent::Received { conn, bytes }),
+                _ => self.lost(conn, events),
+            }
+        }
+    }
+
+    fn lost(&mut self, conn: ConnId, events: &mut Vec<SocketEvent>) {
+        self.remove(conn);
+        events.push(SocketEvent::Closed { conn });
+    }
+
+    fn remove(&mut self, conn: ConnId) {
+        if self.get(conn).is_some() {
+            let index = (conn.0 & u64::from(u32::MAX)) as u32;
+            let socket = self.slots[index as usize].take().expect("just seen");
+            // Ends the operations that the kernel still has; their buffers live until then.
+            let _ = socket.stream.shutdown(Shutdown::Both);
+            self.free.push(index);
+            self.open -= 1;
+        }
+    }
+
+    /// Reads on, into `buffer` if its size still fits what this connection sends.
+    pub fn read_on(&mut self, conn: ConnId, mut buffer: Vec<u8>) {
+        let Some(socket) = self.get(conn) else { return };
+        if socket.read.busy.get() {
+            return;
+        }
+        let (filled, capacity) = (buffer.len(), buffer.capacity());
+        socket.small_reads = if filled <= READ_BUFFER_BYTES_IDLE { socket.small_reads.saturating_add(1) } else { 0 };
+        let wanted = if capacity > 0 && filled == capacity {
+            READ_BUFFER_BYTES_BUSY
+        } else if capacity == 0 || socket.small_reads >= SMALL_READS_TO_SHRINK {
+            READ_BUFFER_BYTES_IDLE
+        } else {
+            capacity
+        };
+        if wanted != capacity {
+            buffer = Vec::with_capacity(wanted);
+        }
+        buffer.clear();
+        socket.read.start(buffer);
+        socket.poll();
+        if let Some(done) = socket.read.done.take() {
+            socket.read.done.set(Some(done));
+            socket.waker.wake_by_ref();
+        }
+    }
+
+    /// Sends `bytes`; the last write of this connection must have been reported as sent.
+    pub fn send(&mut self, conn: ConnId, bytes: Vec<u8>) {
+        let Some(socket) = self.get(conn) else { return };
+        socket.write.start(bytes);
+        socket.poll();
+        if let Some(done) = socket.write.done.take() {
+            socket.write.done.set(Some(done));
+            socket.waker.wake_by_ref();
+        }
+    }
+
+    /// Closes at once; what the kernel has taken is still delivered.
+    pub fn close(&mut self, conn: ConnId) {
+        self.remove(conn);
+    }
+
+    /// Resets at once: the client sees a refused connection rather than an orderly end.
+    pub fn reset(&mut self, conn: ConnId) {
+        if let Some(socket) = self.get(conn) {
+            linger_zero(&socket.stream);
+        }
+        self.remove(conn);
+    }
+
+    pub fn open(&self) -> usize {
+        self.open
+    }
+}
+
+impl Socket {
+    fn poll(&mut self) {
+        let mut cx = Context::from_waker(&self.waker);
+        if self.write.busy.get() {
+            let _ = self.write_loop.as_mut().poll(&mut cx);
+        }
+        if self.read.busy.get() {
+            let _ = self.read_loop.as_mut().poll(&mut cx);
+        }
+    }
+}
+
+async fn read_loop(stream: Rc<TcpStream>, transfer: Rc<Transfer>) {
+    loop {
+        let buffer = transfer.next().await;
+        let (result, buffer) = stream.read(buffer).await;
+        transfer.finish(result, buffer);
+    }
+}
+
+async fn write_loop(stream: Rc<TcpStream>, transfer: Rc<Transfer>) {
+    loop {
+        let buffer = transfer.next().await;
+        let (result, mut buffer) = stream.write_all(buffer).await;
+        buffer.clear();
+        transfer.finish(result.map(|()| 0), buffer);
+    }
+}
+
+fn linger_zero(stream: &TcpStream) {
+    use std::os::fd::AsRawFd;
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    // SAFETY: the option's value is a `linger`.
+    unsafe {
+        libc::setsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&raw const linger).cast(),
+            size_of::<libc::linger>() as libc::socklen_t,
+        );
+    }
+}

@@ -1,0 +1,152 @@
+//! What a worker knows of one client connection.
+
+use crate::message::lane::LastHeard;
+use crate::types::{ConnId, Id, Instant, Now, OpCode, SessionId, WallMillis, Xid, Zxid};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Where a connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Nothing but a four-letter word or a ConnectRequest is expected.
+    Greeting,
+    /// The ConnectRequest is being answered; nothing is read meanwhile.
+    Connecting,
+    Established,
+    /// An operator's question is being answered.
+    Asking,
+    /// What is in `out` goes out, then the connection is closed; whatever comes in is ignored.
+    Ending,
+}
+
+/// A write on its way.
+pub(super) struct Submitted {
+    pub op: OpCode,
+    pub since: Instant,
+}
+
+pub(super) struct Connection {
+    pub id: ConnId,
+    pub peer: SocketAddr,
+    pub phase: Phase,
+    /// Set once a session was asked for; 0 before.
+    pub session: SessionId,
+    pub timeout_ms: i32,
+    pub ids: Arc<[Id]>,
+    pub last_heard: Option<LastHeard>,
+    pub active_at: Instant,
+    pub established: WallMillis,
+    /// Bytes that came and were not looked at: the start of a frame, or more than may be carried out now.
+    pub input: Vec<u8>,
+    /// The socket's read buffer while nothing is to be read.
+    pub held_buffer: Option<Vec<u8>>,
+    /// Writes handed to the ensemble thread, oldest first.
+    pub in_flight: VecDeque<Submitted>,
+    /// Requests that wait for writes of the same session before them: whole payloads.
+    pub waiting: VecDeque<Box<[u8]>>,
+    pub waiting_bytes: usize,
+    /// Replies and events not handed to the socket yet.
+    pub out: Vec<u8>,
+    /// A write of the socket is in flight.
+    pub sending: bool,
+    /// Buffer of the last write, for the next output.
+    pub spare: Vec<u8>,
+    /// On the list of connections with output.
+    pub dirty: bool,
+    /// Bytes of large requests it has in flight; see `ServerRules::large_request_threshold`.
+    pub large_bytes: usize,
+    pub traffic: Traffic,
+}
+
+/// What `cons` shows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Traffic {
+    pub packets_received: u64,
+    pub packets_sent: u64,
+    pub last_op: Option<OpCode>,
+    /// Last xid that was not negative; -1 = none.
+    pub last_cxid: i64,
+    pub last_zxid: Zxid,
+    pub last_response: Instant,
+    pub last_latency_ms: u64,
+    pub latency_ms_min: u64,
+    pub latency_ms_max: u64,
+    pub latency_ms_sum: u64,
+    pub latency_count: u64,
+}
+
+impl Traffic {
+    pub fn new() -> Traffic {
+        Traffic {
+            packets_received: 0,
+            packets_sent: 0,
+            last_op: None,
+            last_cxid: -1,
+            last_zxid: Zxid(-1),
+            last_response: Instant::default(),
+            last_latency_ms: 0,
+            latency_ms_min: u64::MAX,
+            latency_ms_max: 0,
+            latency_ms_sum: 0,
+            latency_count: 0,
+        }
+    }
+
+    /// A request was answered.
+    pub fn answered(&mut self, op: OpCode, xid: Xid, zxid: Zxid, since: Instant, now: Instant) -> u64 {
+        let latency_ms = now.micros_since(since) / 1000;
+        self.last_op = Some(op);
+        if xid.0 >= 0 {
+            self.last_cxid = i64::from(xid.0);
+        }
+        self.last_zxid = zxid;
+        self.last_response = now;
+        self.last_latency_ms = latency_ms;
+        self.latency_ms_min = self.latency_ms_min.min(latency_ms);
+        self.latency_ms_max = self.latency_ms_max.max(latency_ms);
+        self.latency_ms_sum += latency_ms;
+        self.latency_count += 1;
+        latency_ms
+    }
+}
+
+impl Connection {
+    pub fn new(id: ConnId, peer: SocketAddr, ids: Arc<[Id]>, now: Now) -> Connection {
+        Connection {
+            id,
+            peer,
+            phase: Phase::Greeting,
+            session: SessionId::NONE,
+            timeout_ms: 0,
+            ids,
+            last_heard: None,
+            active_at: now.mono,
+            established: now.wall,
+            input: Vec::new(),
+            held_buffer: None,
+            in_flight: VecDeque::new(),
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            out: Vec::new(),
+            sending: false,
+            spare: Vec::new(),
+            dirty: false,
+            large_bytes: 0,
+            traffic: Traffic::new(),
+        }
+    }
+
+    /// Requests taken and not answered.
+    pub fn outstanding(&self) -> usize {
+        self.in_flight.len() + self.waiting.len()
+    }
+
+    /// The client was heard from.
+    pub fn heard(&mut self, now: Instant) {
+        self.active_at = now;
+        if let Some(last_heard) = &self.last_heard {
+            last_heard.store(now.millis(), std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What transactions mean to this worker's clients.
+//!
+//! **The order rule.** A client sees the watch event of a change before any reply that reflects it, and after the
+//! event its reads do reflect it. The ensemble thread puts a batch on every lane before it publishes the version the
+//! batch is tagged with. A worker reaps what its sockets got, *then* pins the published version (so nobody reads a state
+//! older than one that another client was told of), delivers everything tagged up to that version and nothing beyond,
+//! and only then answers requests, from that version.
+
+use super::connection::{Connection, Phase};
+use super::worker::{Worker, find};
+use crate::message::lane::{Deliver, Reply};
+use crate::message::{Effect, Outcome, WatchEventKind};
+use crate::observe::Summary;
+use crate::tree::View;
+use crate::types::{AclList, ConnId, Xid, Zxid, perms};
+use crate::wire::client::response;
+
+impl Worker {
+    /// A batch whose version is pinned: transaction by transaction, events before the reply.
+    pub(super) fn deliver(&mut self, deliver: Deliver, view: View<'_>) {
+        let mut effects = deliver.effects.iter().peekable();
+        for reply in deliver.replies {
+            while let Some(effect) =
+                effects.next_if(|effect| reply_zxid(&reply).is_some_and(|zxid| effect.zxid <= zxid))
+            {
+                self.tell_watchers(effect, view);
+            }
+            self.reply(reply, view);
+        }
+        for effect in effects {
+            self.tell_watchers(effect, view);
+        }
+    }
+
+    fn tell_watchers(&mut self, effect: &Effect, view: View<'_>) {
+        assert!(effect.zxid <= view.last_zxid(), "an event is never ahead of what its client can read");
+        let (conns, access) = (&self.conns, &self.rules.access);
+        let can_read = |id: ConnId, acl: &AclList| {
+            find(conns, id).is_some_and(|conn| access.check(acl, perms::READ, &conn.ids).is_ok())
+        };
+        self.events.clear();
+        self.watches.trigger(effect, can_read, &mut self.events);
+        if self.events.is_empty() {
+            return;
+        }
+        let events = std::mem::take(&mut self.events);
+        let mut frame = Vec::new();
+        for (event, conns) in events.groups() {
+            frame.clear();
+            response::notification(&mut frame, event);
+            self.metrics.record(summary_of(event.kind), conns.len() as u64);
+            self.metrics.packets_sent(conns.len() as u64);
+            for id in conns {
+                let Some(conn) = self.get_mut(*id) else { continue };
+                conn.out.extend_from_slice(&frame);
+                conn.traffic.packets_sent += 1;
+                self.mark_dirty(*id);
+            }
+        }
+        self.events = events;
+    }
+
+    fn reply(&mut self, reply: Reply, view: View<'_>) {
+        let Some(mut conn) = self.take(conn_of(&reply)) else { return };
+        match reply {
+            Reply::Write { xid, outcome, .. } => self.write_ended(&mut conn, xid, &outcome),
+            Reply::SessionClosed { xid, zxid, .. } => {
+                self.answered(&mut conn, xid, zxid);
+                response::header_only(&mut conn.out, xid, zxid, 0);
+                // The ensemble thread has forgotten the session already.
+                conn.session = crate::types::SessionId::NONE;
+                self.end(&mut conn);
+            }
+            Reply::Connected { response, last_heard, .. } => self.connected(&mut conn, &response, last_heard),
+            Reply::Refused { response, .. } => self.refuse(&mut conn, &response),
+            Reply::Close { .. } => self.end(&mut conn),
+        }
+        if conn.phase == Phase::Established && !conn.waiting.is_empty() {
+            self.carry_out_waiting(&mut conn, view);
+        }
+        self.put(conn);
+    }
+
+    fn write_ended(&mut self, conn: &mut Connection, xid: Xid, outcome: &Outcome) {
+        if conn.phase == Phase::Established {
+            self.answered(conn, xid, outcome.zxid);
+            response::outcome(&mut conn.out, xid, outcome);
+        }
+    }
+
+    /// Books the oldest write as answered.
+    fn answered(&mut self, conn: &mut Connection, xid: Xid, zxid: Zxid) {
+        let Some(submitted) = conn.in_flight.pop_front() else { return };
+        self.outstanding -= 1;
+        if conn.in_flight.is_empty() {
+            conn.large_bytes = 0;
+        }
+        let latency_ms = self.now.mono.micros_since(submitted.since) / 1000;
+        self.metrics.record(Summary::Updatelatency, latency_ms);
+        self.replied(conn, submitted.op, xid, zxid, submitted.since);
+    }
+}
+
+fn reply_zxid(reply: &Reply) -> Option<Zxid> {
+    match reply {
+        Reply::Write { outcome, .. } => Some(outcome.zxid),
+        Reply::SessionClosed { zxid, .. } => Some(*zxid),
+        Reply::Connected { .. } | Reply::Refused { .. } | Reply::Close { .. } => None,
+    }
+}
+
+fn conn_of(reply: &Reply) -> ConnId {
+    match reply {
+        Reply::Write { conn, .. }
+        | Reply::SessionClosed { conn, .. }
+        | Reply::Connected { conn, .. }
+        | Reply::Refused { conn, .. }
+        | Reply::Close { conn } => *conn,
+    }
+}
+
+fn summary_of(kind: WatchEventKind) -> Summary {
+    match kind {
+        WatchEventKind::NodeCreated => Summary::NodeCreatedWatchCount,
+        WatchEventKind::NodeDeleted => Summary::NodeDeletedWatchCount,
+        WatchEventKind::NodeDataChanged => Summary::NodeChangedWatchCount,
+        WatchEventKind::NodeChildrenChanged => Summary::NodeChildrenWatchCount,
+    }
+}

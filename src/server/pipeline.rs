@@ -1,0 +1,178 @@
+//! In which order the requests of one connection are carried out: as they came. A write is handed to the ensemble
+//! thread at once; a read behind it waits until the write is answered, and everything behind a waiting request waits too.
+//! (Were a later write handed over first, the read would see it.)
+
+use super::connection::{Connection, Phase, Submitted};
+use super::worker::Worker;
+use crate::message::WriteOp;
+use crate::message::lane::Submit;
+use crate::observe::Counter;
+use crate::tree::View;
+use crate::types::{ErrorCode, Instant, OpCode, Xid, Zxid};
+use crate::wire::client::response;
+use crate::wire::client::{Header, Refusal, Request, decode, decode_header};
+use crate::wire::frame::{self, FirstFrame, Frame};
+
+impl Worker {
+    /// Carries out the whole frames at the start of `bytes`, as far as the connection takes them; says how many bytes are
+    /// done with.
+    pub(super) fn consume(&mut self, conn: &mut Connection, bytes: &[u8], view: View<'_>) -> usize {
+        let mut used = 0;
+        while self.takes_input(conn) {
+            let rest = &bytes[used..];
+            let frame = match conn.phase {
+                Phase::Greeting => match frame::first_frame(rest, self.rules.frame_bytes_max) {
+                    Ok(FirstFrame::Word(word)) => {
+                        self.ask(conn, word, &rest[word.len()..]);
+                        return bytes.len();
+                    }
+                    Ok(FirstFrame::Frame(frame)) => Ok(frame),
+                    Err(error) => Err(error),
+                },
+                _ => frame::next_frame(rest, self.rules.frame_bytes_max),
+            };
+            match frame {
+                Ok(Frame::Whole(payload)) => {
+                    used += payload.end;
+                    self.take_frame(conn, &rest[payload], view);
+                }
+                Ok(Frame::Short { .. }) => break,
+                Err(error) => {
+                    tracing::warn!("closing {}: {error}", conn.peer);
+                    self.end(conn);
+                }
+            }
+        }
+        if conn.phase == Phase::Ending { bytes.len() } else { used }
+    }
+
+    fn take_frame(&mut self, conn: &mut Connection, payload: &[u8], view: View<'_>) {
+        if conn.phase == Phase::Greeting {
+            return self.greet(conn, payload, view);
+        }
+        conn.traffic.packets_received += 1;
+        self.metrics.packets_received(1);
+        if !self.admits_large(conn, payload.len()) {
+            return self.end(conn);
+        }
+        let Ok(header) = decode_header(payload) else { return self.end(conn) };
+        let at_once = matches!(OpCode::from_code(header.op), Some(OpCode::Auth | OpCode::Sasl));
+        if !at_once && (!conn.waiting.is_empty() || (!conn.in_flight.is_empty() && !is_write(header.op))) {
+            conn.waiting_bytes += payload.len();
+            conn.waiting.push_back(payload.into());
+            return;
+        }
+        self.carry_out(conn, header, view);
+    }
+
+    /// `largeRequestThreshold`: frames beyond it share a budget.
+    fn admits_large(&mut self, conn: &mut Connection, bytes: usize) -> bool {
+        let Some(threshold) = self.rules.large_request_threshold else { return true };
+        if bytes <= threshold {
+            return true;
+        }
+        if conn.large_bytes + bytes > self.rules.large_request_bytes_max {
+            self.metrics.count(Counter::LargeRequestsRejected);
+            tracing::warn!("closing {}: its large requests exceed largeRequestMaxBytes", conn.peer);
+            return false;
+        }
+        conn.large_bytes += bytes;
+        true
+    }
+
+    /// Goes on with what waited, now that the writes before it are answered.
+    pub(super) fn carry_out_waiting(&mut self, conn: &mut Connection, view: View<'_>) {
+        while conn.phase == Phase::Established
+            && let Some(payload) = conn.waiting.front()
+        {
+            let op = decode_header(payload).map_or(0, |header| header.op);
+            if !conn.in_flight.is_empty() && !is_write(op) {
+                return;
+            }
+            let payload = conn.waiting.pop_front().expect("just seen");
+            conn.waiting_bytes -= payload.len();
+            if let Ok(header) = decode_header(&payload) {
+                self.carry_out(conn, header, view);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, conn: &mut Connection, header: Header<'_>, view: View<'_>) {
+        let (xid, now) = (header.xid, self.now.mono);
+        let decoded = decode(header.op, header.body);
+        let exempt = matches!(decoded, Ok(Request::Auth(_) | Request::Sasl { .. }));
+        if !exempt && !self.rules.auth.is_satisfied_by(&conn.ids) {
+            response::error(&mut conn.out, xid, Zxid::ZERO, ErrorCode::SessionClosedRequireSaslAuth);
+            return self.end(conn);
+        }
+        match decoded {
+            Ok(Request::Read(op)) => self.read(conn, xid, &op, view),
+            Ok(Request::Write(op)) => self.write(conn, xid, op_code(header.op), op),
+            Ok(Request::Auth(packet)) => self.auth(conn, xid, &packet),
+            Ok(Request::Sasl { .. }) => self.sasl(conn, xid),
+            Ok(Request::CloseSession) => {
+                let from = self.conn_ref(conn.id);
+                self.lane.submit(Submit::CloseSession { from, session: conn.session, xid });
+                self.submitted(conn, OpCode::CloseSession);
+            }
+            Err(Refusal::Undecodable(error)) => {
+                tracing::debug!("{}: {error}", conn.peer);
+                let zxid = view.last_zxid();
+                response::error(&mut conn.out, xid, zxid, ErrorCode::MarshallingError);
+                self.replied(conn, op_code(header.op), xid, zxid, now);
+            }
+            Err(Refusal::UnknownOp(_)) => {
+                response::unknown_op(&mut conn.out, xid);
+                self.end(conn);
+            }
+            Err(Refusal::HangUp(error)) => {
+                tracing::warn!("closing {}: {error}", conn.peer);
+                self.end(conn);
+            }
+        }
+    }
+
+    fn write(&mut self, conn: &mut Connection, xid: Xid, op: OpCode, write: WriteOp) {
+        let from = self.conn_ref(conn.id);
+        self.lane.submit(Submit::Write { from, session: conn.session, xid, op: write, ids: conn.ids.clone() });
+        self.submitted(conn, op);
+    }
+
+    fn submitted(&mut self, conn: &mut Connection, op: OpCode) {
+        conn.in_flight.push_back(Submitted { op, since: self.now.mono });
+        self.outstanding += 1;
+    }
+
+    /// Books a reply that is in `out`.
+    pub(super) fn replied(&mut self, conn: &mut Connection, op: OpCode, xid: Xid, zxid: Zxid, since: Instant) {
+        conn.traffic.packets_sent += 1;
+        self.metrics.packets_sent(1);
+        let latency_ms = conn.traffic.answered(op, xid, zxid, since, self.now.mono);
+        if op != OpCode::Ping {
+            self.metrics.request_latency(latency_ms);
+        }
+    }
+}
+
+/// Requests that are handed over without waiting for the writes before them.
+fn is_write(op: i32) -> bool {
+    matches!(
+        OpCode::from_code(op),
+        Some(
+            OpCode::Create
+                | OpCode::Create2
+                | OpCode::CreateContainer
+                | OpCode::CreateTtl
+                | OpCode::Delete
+                | OpCode::SetData
+                | OpCode::SetAcl
+                | OpCode::Multi
+                | OpCode::Reconfig
+                | OpCode::CloseSession
+        )
+    )
+}
+
+fn op_code(op: i32) -> OpCode {
+    OpCode::from_code(op).unwrap_or(OpCode::Error)
+}

@@ -1,0 +1,136 @@
+//! Reads and the operations on watches, answered on the spot from the pinned version. A watch is registered at the very
+//! version that its read is answered from.
+
+use super::connection::Connection;
+use super::worker::Worker;
+use crate::message::ReadOp;
+use crate::observe::{Namespaced, Summary};
+use crate::request::{self, ReadAnswer, user_name};
+use crate::tree::View;
+use crate::types::{ErrorCode, OpCode, Xid, Zxid};
+use crate::watch::{LastChange, WatchKind};
+use crate::wire::client::response;
+
+impl Worker {
+    pub(super) fn read(&mut self, conn: &mut Connection, xid: Xid, op: &ReadOp<'_>, view: View<'_>) {
+        let zxid = view.last_zxid();
+        let bytes_before = conn.out.len();
+        let answer = request::read(view, op, conn.session, &conn.ids, &self.rules.access);
+        match answer {
+            Some(Ok(answer)) => {
+                self.watch_what_was_read(conn, op, None);
+                append(&mut conn.out, xid, zxid, answer);
+            }
+            Some(Err(error)) => {
+                self.watch_what_was_read(conn, op, Some(error));
+                match op {
+                    ReadOp::MultiRead { .. } => response::multi_read(&mut conn.out, xid, zxid, error.code(), []),
+                    _ => response::error(&mut conn.out, xid, zxid, error),
+                }
+            }
+            None => self.read_without_tree(conn, xid, zxid, op, view),
+        }
+        let now = self.now.mono;
+        self.replied(conn, code_of(op), xid, zxid, now);
+        let bytes = conn.out.len() - bytes_before;
+        self.metrics.response(bytes as u64, now.micros);
+        if !matches!(op, ReadOp::Ping) {
+            self.metrics.record(Summary::Readlatency, 0);
+            if let ReadOp::GetData { path, .. } | ReadOp::Exists { path, .. } | ReadOp::GetChildren2 { path, .. } = op {
+                self.metrics.record_for_path(Namespaced::Read, path, bytes as u64);
+            }
+        }
+    }
+
+    /// The watch that a read asks for, if it succeeded; `exists` watches a missing znode too.
+    fn watch_what_was_read(&mut self, conn: &Connection, op: &ReadOp<'_>, error: Option<ErrorCode>) {
+        let (path, kind) = match (op, error) {
+            (ReadOp::Exists { path, watch: true }, None | Some(ErrorCode::NoNode)) => (path, WatchKind::Data),
+            (ReadOp::GetData { path, watch: true }, None) => (path, WatchKind::Data),
+            (ReadOp::GetChildren { path, watch: true } | ReadOp::GetChildren2 { path, watch: true }, None) => {
+                (path, WatchKind::Child)
+            }
+            _ => return,
+        };
+        self.watches.add(conn.id, path, kind);
+    }
+
+    fn read_without_tree(&mut self, conn: &mut Connection, xid: Xid, zxid: Zxid, op: &ReadOp<'_>, view: View<'_>) {
+        match op {
+            ReadOp::Ping => response::ping(&mut conn.out, zxid),
+            ReadOp::Sync { path } => response::path(&mut conn.out, xid, zxid, *path),
+            ReadOp::WhoAmI => {
+                let ids = conn.ids.clone();
+                let shown = ids.iter().map(|id| (id.scheme.as_str(), user_name(id)));
+                response::who_am_i(&mut conn.out, xid, zxid, shown);
+            }
+            ReadOp::AddWatch { path, mode } => {
+                self.watches.add(conn.id, path, (*mode).into());
+                response::int(&mut conn.out, xid, zxid, 0);
+            }
+            ReadOp::CheckWatches { path, kind } => {
+                let found = self.watches.check(conn.id, path, *kind);
+                found_or_not(&mut conn.out, xid, zxid, found);
+            }
+            ReadOp::RemoveWatches { path, kind } => {
+                let found = self.watches.remove(conn.id, path, *kind);
+                found_or_not(&mut conn.out, xid, zxid, found);
+            }
+            ReadOp::SetWatches(watches) => {
+                let last_change = |path: &str| {
+                    let stat = view.lookup(path)?.stat_persisted();
+                    Some(LastChange { mzxid: stat.mzxid, pzxid: stat.pzxid })
+                };
+                self.events.clear();
+                self.watches.set_watches(conn.id, watches, last_change, &mut self.events);
+                for (_, event) in self.events.iter() {
+                    response::notification(&mut conn.out, event);
+                }
+                response::header_only(&mut conn.out, xid, zxid, 0);
+            }
+            _ => unreachable!("answered from the tree"),
+        }
+    }
+}
+
+fn append(out: &mut Vec<u8>, xid: Xid, zxid: Zxid, answer: ReadAnswer<'_>) {
+    match answer {
+        ReadAnswer::Stat(stat) => response::stat(out, xid, zxid, &stat),
+        ReadAnswer::Data(data, stat) => response::data(out, xid, zxid, data, &stat),
+        ReadAnswer::Acl(acl, stat) => response::acl(out, xid, zxid, &acl, &stat),
+        ReadAnswer::Children(node) => response::names(out, xid, zxid, node.children().map(|child| child.name())),
+        ReadAnswer::ChildrenAndStat(node) => {
+            response::names_and_stat(out, xid, zxid, node.children().map(|child| child.name()), &node.stat());
+        }
+        ReadAnswer::Number(number) => response::int(out, xid, zxid, number),
+        ReadAnswer::Paths(paths) => response::names(out, xid, zxid, paths),
+        ReadAnswer::MultiRead(entries) => response::multi_read(out, xid, zxid, 0, entries),
+    }
+}
+
+fn found_or_not(out: &mut Vec<u8>, xid: Xid, zxid: Zxid, found: bool) {
+    match found {
+        true => response::header_only(out, xid, zxid, 0),
+        false => response::error(out, xid, zxid, ErrorCode::NoWatcher),
+    }
+}
+
+fn code_of(op: &ReadOp<'_>) -> OpCode {
+    match op {
+        ReadOp::Exists { .. } => OpCode::Exists,
+        ReadOp::GetData { .. } => OpCode::GetData,
+        ReadOp::GetAcl { .. } => OpCode::GetAcl,
+        ReadOp::GetChildren { .. } => OpCode::GetChildren,
+        ReadOp::GetChildren2 { .. } => OpCode::GetChildren2,
+        ReadOp::GetAllChildrenNumber { .. } => OpCode::GetAllChildrenNumber,
+        ReadOp::GetEphemerals { .. } => OpCode::GetEphemerals,
+        ReadOp::MultiRead { .. } => OpCode::MultiRead,
+        ReadOp::Sync { .. } => OpCode::Sync,
+        ReadOp::Ping => OpCode::Ping,
+        ReadOp::WhoAmI => OpCode::WhoAmI,
+        ReadOp::SetWatches(_) => OpCode::SetWatches,
+        ReadOp::AddWatch { .. } => OpCode::AddWatch,
+        ReadOp::CheckWatches { .. } => OpCode::CheckWatches,
+        ReadOp::RemoveWatches { .. } => OpCode::RemoveWatches,
+    }
+}

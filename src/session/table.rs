@@ -1,0 +1,143 @@
+//! The sessions that are alive on this server: who holds each, when it was last heard from, when it expires.
+//! The replicated list of sessions is the tree's; this is what it means here and now.
+
+use super::ExpiryQueue;
+use crate::message::lane::{ConnRef, LastHeard};
+use crate::types::{Instant, SessionId};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+pub struct SessionTable {
+    live: HashMap<SessionId, Live>,
+    expiry: ExpiryQueue,
+}
+
+/// A live session.
+pub struct Live {
+    /// As negotiated last; it counts from when the session is heard from.
+    pub timeout_ms: i32,
+    /// The connection that holds it; `None` while its client is away.
+    pub owner: Option<ConnRef>,
+    pub last_heard: LastHeard,
+}
+
+impl Live {
+    fn expires_at(&self) -> Instant {
+        Instant::from_millis(self.last_heard.load(Ordering::Relaxed)).plus_millis(self.timeout_ms.max(0) as u64)
+    }
+}
+
+impl SessionTable {
+    pub fn new(tick_ms: u64) -> SessionTable {
+        SessionTable { live: HashMap::new(), expiry: ExpiryQueue::new(tick_ms) }
+    }
+
+    /// A session that was just created, or that was restored and whose client has not come back yet.
+    pub fn add(&mut self, id: SessionId, timeout_ms: i32, owner: Option<ConnRef>, now: Instant) -> LastHeard {
+        let last_heard: LastHeard = Arc::new(AtomicU64::new(now.millis()));
+        let live = Live { timeout_ms, owner, last_heard: last_heard.clone() };
+        self.expiry.set(id, live.expires_at());
+        self.live.insert(id, live);
+        last_heard
+    }
+
+    pub fn get(&self, id: SessionId) -> Option<&Live> {
+        self.live.get(&id)
+    }
+
+    /// Gives the session to another connection, with a new timeout. Returns who held it before.
+    pub fn take_over(
+        &mut self,
+        id: SessionId,
+        timeout_ms: i32,
+        owner: ConnRef,
+        now: Instant,
+    ) -> Option<Option<ConnRef>> {
+        let live = self.live.get_mut(&id)?;
+        live.timeout_ms = timeout_ms;
+        live.last_heard.store(now.millis(), Ordering::Relaxed);
+        self.expiry.set(id, live.expires_at());
+        Some(live.owner.replace(owner))
+    }
+
+    /// The connection is gone; the session stays until it expires, unless somebody else holds it by now.
+    pub fn disconnected(&mut self, id: SessionId, from: ConnRef) {
+        if let Some(live) = self.live.get_mut(&id)
+            && live.owner == Some(from)
+        {
+            live.owner = None;
+        }
+    }
+
+    pub fn remove(&mut self, id: SessionId) -> Option<Live> {
+        self.expiry.remove(id);
+        self.live.remove(&id)
+    }
+
+    /// Sessions that nobody has heard from for their timeout.
+    pub fn expired(&mut self, now: Instant) -> Vec<SessionId> {
+        let mut expired = Vec::new();
+        for id in self.expiry.due(now) {
+            let Some(live) = self.live.get(&id) else { continue };
+            // Heard from since it was queued: it moves to a later bucket. Rounding up makes equal times count as alive.
+            if live.expires_at() > now || self.heard_in_this_bucket(live, now) {
+                self.expiry.set(id, live.expires_at());
+            } else {
+                expired.push(id);
+            }
+        }
+        expired
+    }
+
+    /// Looks at the session again in the next bucket: it could not be closed now.
+    pub fn requeue(&mut self, id: SessionId, now: Instant) {
+        if self.live.contains_key(&id) {
+            self.expiry.set(id, now);
+        }
+    }
+
+    /// The bucket that `expires_at` falls into has not ended yet.
+    fn heard_in_this_bucket(&self, live: &Live, now: Instant) -> bool {
+        self.expiry.bucket_end(live.expires_at()) > now
+    }
+
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.expiry.next_deadline()
+    }
+
+    pub fn len(&self) -> usize {
+        self.live.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.live.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (SessionId, &Live)> {
+        self.live.iter().map(|(id, live)| (*id, live))
+    }
+
+    /// End of the bucket in which the session would expire if it were not heard from again.
+    pub fn expires_with_bucket(&self, live: &Live) -> Instant {
+        self.expiry.bucket_end(live.expires_at())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: SessionId = SessionId(7);
+
+    #[test]
+    fn a_session_heard_from_lives_on_and_a_silent_one_expires_with_its_bucket() {
+        let mut table = SessionTable::new(1000);
+        let heard = table.add(ID, 4000, None, Instant::from_millis(500));
+        assert!(table.expired(Instant::from_millis(4500)).is_empty());
+        heard.store(4400, Ordering::Relaxed);
+        assert!(table.expired(Instant::from_millis(5000)).is_empty(), "heard from at 4400");
+        assert!(table.expired(Instant::from_millis(8999)).is_empty(), "its bucket ends at 9000");
+        assert_eq!(table.expired(Instant::from_millis(9000)), [ID]);
+    }
+}

@@ -1,0 +1,267 @@
+//! Changes of znodes. Each call changes the head and everything derived from it: digest, counts, ACL uses,
+//! ephemerals by session, the sets of container and TTL znodes. What a change means is `request/apply.rs`'s business.
+
+use super::digest;
+use super::node::{Parts, Znode};
+use super::tables::AclKey;
+use super::trie::{self, EMPTY, Record, Slot};
+use super::writer::{TreeWriter, Undo};
+use crate::types::{Acl, StatPersisted, Zxid, path};
+use std::ptr;
+
+/// What a create or delete does to the parent's stored stat; `None` leaves the field alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ParentChange {
+    pub cversion: Option<i32>,
+    pub pzxid: Option<Zxid>,
+}
+
+/// Why nothing was inserted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InsertError {
+    #[error("parent does not exist")]
+    NoParent,
+    #[error("node exists")]
+    Exists,
+}
+
+impl TreeWriter {
+    /// Creates a znode whose parent exists; nothing is changed on error.
+    pub fn insert(
+        &mut self,
+        path: &str,
+        data: Option<&[u8]>,
+        acl: Option<&[Acl]>,
+        stat: &StatPersisted,
+        parent_change: ParentChange,
+    ) -> Result<(), InsertError> {
+        let (parent_path, name) = path::split(path).ok_or(InsertError::NoParent)?;
+        let parent = self.view().lookup(parent_path).ok_or(InsertError::NoParent)?;
+        if name.is_empty() || parent.child(name).is_some() {
+            return Err(InsertError::Exists);
+        }
+        let acl = self.acquire_acl(acl);
+        self.insert_new(parent_path, name, path, data, acl, stat, parent_change);
+        Ok(())
+    }
+
+    /// `insert` for a snapshot's nodes, whose ACL was interned before.
+    pub fn insert_loaded(
+        &mut self,
+        path: &str,
+        data: Option<&[u8]>,
+        acl: AclKey,
+        stat: &StatPersisted,
+    ) -> Result<(), InsertError> {
+        if path.is_empty() {
+            self.acquire_interned(acl);
+            self.change_node(path, stat, Some(data), Some(acl));
+            return Ok(());
+        }
+        let (parent_path, name) = path::split(path).ok_or(InsertError::NoParent)?;
+        let parent = self.view().lookup(parent_path).ok_or(InsertError::NoParent)?;
+        if name.is_empty() || parent.child(name).is_some() {
+            return Err(InsertError::Exists);
+        }
+        self.acquire_interned(acl);
+        self.insert_new(parent_path, name, path, data, acl, stat, ParentChange::default());
+        Ok(())
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn insert_new(
+        &mut self,
+        parent_path: &str,
+        name: &str,
+        path: &str,
+        data: Option<&[u8]>,
+        acl: AclKey,
+        stat: &StatPersisted,
+        parent_change: ParentChange,
+    ) {
+        let digest = self.digest_of(path, data, stat);
+        let parts = Parts { name, data, stat: *stat, acl: acl.0, digest, children: EMPTY, child_count: 0 };
+        let child = Znode::build(self.reclaim.birth, &parts);
+        let place = self.own_place(parent_path);
+        // SAFETY: `place` holds the parent, on a path the writer owns; the child is new.
+        unsafe {
+            let mut parent = Znode::parts((*place).record::<Znode>());
+            trie::insert::<Znode>(&raw mut parent.children, child, &self.published.seed, &mut self.reclaim);
+            parent.child_count += 1;
+            self.change_parent(place, parent_path, parent, parent_change);
+        }
+        self.head.digest = self.head.digest.wrapping_add(u64::from(digest));
+        self.head.node_count += 1;
+        self.head.data_bytes += (path.len() + parts.data.map_or(0, <[u8]>::len)) as u64;
+        self.head.quota_limit_nodes += u32::from(is_quota_limits(path));
+        self.add_owner(path, stat.ephemeral_owner);
+        if let (Some(journal), true) = (&mut self.journal, stat.ephemeral_owner != 0) {
+            journal.push(Undo::OwnerAdded(path.into(), stat.ephemeral_owner));
+        }
+    }
+
+    /// Deletes a znode, with everything below it. False if it was not there. The root stays.
+    pub fn remove(&mut self, path: &str, parent_change: ParentChange) -> bool {
+        let Some((parent_path, name)) = path::split(path) else {
+            return false;
+        };
+        if name.is_empty() || self.view().lookup(path).is_none() {
+            return false;
+        }
+        let place = self.own_place(parent_path);
+        // SAFETY: `place` holds the parent, on a path the writer owns, and the child is there.
+        unsafe {
+            let mut parent = Znode::parts((*place).record::<Znode>());
+            let node = trie::remove::<Znode>(&raw mut parent.children, name, &self.published.seed, &mut self.reclaim);
+            parent.child_count -= 1;
+            self.change_parent(place, parent_path, parent, parent_change);
+            self.retire_node(node, path);
+        }
+        true
+    }
+
+    /// New data and stat; false if the znode is not there.
+    pub fn set_data(&mut self, path: &str, data: Option<&[u8]>, stat: &StatPersisted) -> bool {
+        self.change_node(path, stat, Some(data), None)
+    }
+
+    /// New ACL and stat; false if the znode is not there.
+    pub fn set_acl(&mut self, path: &str, acl: Option<&[Acl]>, stat: &StatPersisted) -> bool {
+        let key = self.acquire_acl(acl);
+        let changed = self.change_node(path, stat, None, Some(key));
+        if !changed {
+            self.release_acl(key);
+        }
+        changed
+    }
+
+    /// New stat; false if the znode is not there. The owner must stay the same.
+    pub fn set_stat(&mut self, path: &str, stat: &StatPersisted) -> bool {
+        self.change_node(path, stat, None, None)
+    }
+
+    /// `acl` was acquired for this znode, which gives up its old one.
+    fn change_node(
+        &mut self,
+        path: &str,
+        stat: &StatPersisted,
+        data: Option<Option<&[u8]>>,
+        acl: Option<AclKey>,
+    ) -> bool {
+        if self.view().lookup(path).is_none() {
+            return false;
+        }
+        let place = self.own_place(path);
+        // SAFETY: `place` holds the node, on a path the writer owns.
+        unsafe {
+            let mut parts = Znode::parts((*place).record::<Znode>());
+            if let Some(data) = data {
+                let bytes = |d: Option<&[u8]>| d.map_or(0, <[u8]>::len) as u64;
+                self.head.data_bytes = self.head.data_bytes - bytes(parts.data) + bytes(data);
+                parts.data = data;
+            }
+            if let Some(key) = acl {
+                self.release_acl(AclKey(parts.acl));
+                parts.acl = key.0;
+            }
+            debug_assert_eq!(parts.stat.ephemeral_owner, stat.ephemeral_owner);
+            parts.stat = *stat;
+            self.redigest(path, &mut parts);
+            self.replace(place, &parts);
+        }
+        true
+    }
+
+    /// Where the record of an existing znode hangs. The path to it is the writer's own; the record itself may not be.
+    fn own_place(&mut self, path: &str) -> *mut Slot {
+        let mut place = &raw mut self.head.root;
+        if path.is_empty() || path == "/" {
+            return place;
+        }
+        for name in path[1..].split('/') {
+            // SAFETY: the caller looked the path up, so every name on it is there.
+            unsafe {
+                let mut node = (*place).record::<Znode>();
+                if !self.reclaim.owns(Znode::birth(node)) {
+                    node = self.replace(place, &Znode::parts(node));
+                }
+                place =
+                    trie::place_of::<Znode>(Znode::children_place(node), name, &self.published.seed, &mut self.reclaim);
+            }
+        }
+        place
+    }
+
+    /// Puts a record built from `parts` in the place of the present one, which is retired.
+    ///
+    /// # Safety
+    /// `place` lies on a path the writer owns; `parts` may borrow from the present record.
+    unsafe fn replace(&mut self, place: *mut Slot, parts: &Parts<'_>) -> *mut Znode {
+        unsafe {
+            let old = (*place).record::<Znode>();
+            let new = Znode::build(self.reclaim.birth, parts);
+            *place = Slot::of(new);
+            self.reclaim.retire(old.cast(), Znode::birth(old), Znode::free);
+            new
+        }
+    }
+
+    /// # Safety
+    /// As `replace`; `parent` is the present record with its children already changed.
+    unsafe fn change_parent(&mut self, place: *mut Slot, path: &str, mut parent: Parts<'_>, change: ParentChange) {
+        if let Some(cversion) = change.cversion {
+            parent.stat.cversion = cversion;
+        }
+        if let Some(pzxid) = change.pzxid {
+            parent.stat.pzxid = pzxid;
+        }
+        unsafe {
+            if change == ParentChange::default() && Znode::set_children_in_place(place, &parent, &self.reclaim) {
+                return;
+            }
+            self.redigest(path, &mut parent);
+            self.replace(place, &parent);
+        }
+    }
+
+    /// Gives up a znode that was taken out of its parent, and all below it.
+    ///
+    /// # Safety
+    /// The node hangs nowhere any more.
+    unsafe fn retire_node(&mut self, node: *mut Znode, path: &str) {
+        unsafe {
+            let parts = Znode::parts(node);
+            for child in trie::iter::<Znode>(parts.children).map(|c| ptr::from_ref(c).cast_mut()).collect::<Vec<_>>() {
+                let child_path = format!("{path}/{}", Znode::name(child));
+                self.retire_node(child, &child_path);
+            }
+            trie::retire_branches(parts.children, &mut self.reclaim);
+            self.head.digest = self.head.digest.wrapping_sub(u64::from(parts.digest));
+            self.head.node_count -= 1;
+            self.head.data_bytes -= (path.len() + parts.data.map_or(0, <[u8]>::len)) as u64;
+            self.head.quota_limit_nodes -= u32::from(is_quota_limits(path));
+            self.release_acl(AclKey(parts.acl));
+            let owner = parts.stat.ephemeral_owner;
+            self.remove_owner(path, owner);
+            if let (Some(journal), true) = (&mut self.journal, owner != 0) {
+                journal.push(Undo::OwnerRemoved(path.into(), owner));
+            }
+            self.reclaim.retire(node.cast(), Znode::birth(node), Znode::free);
+        }
+    }
+
+    pub(super) fn digest_of(&self, path: &str, data: Option<&[u8]>, stat: &StatPersisted) -> u32 {
+        if self.digest_enabled { digest::of_node(path, data, stat) } else { 0 }
+    }
+
+    pub(super) fn redigest(&mut self, path: &str, parts: &mut Parts<'_>) {
+        let digest = self.digest_of(path, parts.data, &parts.stat);
+        let sum = self.head.digest.wrapping_sub(u64::from(parts.digest));
+        self.head.digest = sum.wrapping_add(u64::from(digest));
+        parts.digest = digest;
+    }
+}
+
+fn is_quota_limits(path: &str) -> bool {
+    path.strip_suffix(path::LIMITS_NODE).is_some_and(|above| above.ends_with('/') && above.starts_with(path::QUOTA))
+}

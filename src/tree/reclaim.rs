@@ -1,0 +1,125 @@
+//! When memory of the tree may be freed. Every record carries its *birth*, the number of the version it was made
+//! for. The writer edits records of its own, unpublished version in place; any other it copies, and the old
+//! one is *retired*: freed once no reader can reach it. Two kinds of readers exist. A pinned one is protected
+//! by its epoch guard; a held version (snapshot, learner) by the rule below.
+//!
+//! Invariant: a record is reachable from version V exactly if birth <= V < death, where death is the version that
+//! retired it. So a retired record is kept while a held V lies in that range, and goes to the epoch otherwise.
+
+use crossbeam::epoch;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Number of a version; grows by at least one for every published one.
+pub type VersionNumber = u64;
+
+/// A record that the head no longer reaches. `free` releases this record alone, not what it points to.
+pub(super) struct Retired {
+    record: *mut (),
+    free: unsafe fn(*mut ()),
+    birth: VersionNumber,
+    death: VersionNumber,
+}
+
+// SAFETY: a retired record is owned by whoever holds this value; nothing in it is tied to a thread.
+unsafe impl Send for Retired {}
+
+/// The writer's side of reclamation.
+pub(super) struct Reclaim {
+    /// The version being built; records with this birth are the writer's own.
+    pub birth: VersionNumber,
+    pub retired: Vec<Retired>,
+    kept: Vec<Retired>,
+    holds: Vec<Hold>,
+}
+
+struct Hold {
+    version: VersionNumber,
+    released: Arc<AtomicBool>,
+}
+
+/// Tells the writer, when dropped, that a held version is no longer looked at.
+pub(super) struct HoldToken {
+    released: Arc<AtomicBool>,
+}
+
+impl Drop for HoldToken {
+    fn drop(&mut self) {
+        self.released.store(true, Ordering::Release);
+    }
+}
+
+impl Reclaim {
+    pub fn new(birth: VersionNumber) -> Reclaim {
+        Reclaim { birth, retired: Vec::new(), kept: Vec::new(), holds: Vec::new() }
+    }
+
+    /// May the record be edited in place?
+    pub fn owns(&self, birth: VersionNumber) -> bool {
+        birth == self.birth
+    }
+
+    /// Gives up a record that the head no longer reaches.
+    ///
+    /// # Safety
+    /// `record` came from an allocation that `free` releases, and nothing reachable from the head points to it.
+    pub unsafe fn retire(&mut self, record: *mut (), birth: VersionNumber, free: unsafe fn(*mut ())) {
+        if self.owns(birth) {
+            // SAFETY: never published, so nobody but the writer ever saw it.
+            unsafe { free(record) };
+        } else {
+            self.retired.push(Retired { record, free, birth, death: 0 });
+        }
+    }
+
+    /// Registers `version`, which must be the published one.
+    pub fn hold(&mut self, version: VersionNumber) -> HoldToken {
+        let released = Arc::new(AtomicBool::new(false));
+        self.holds.push(Hold { version, released: released.clone() });
+        HoldToken { released }
+    }
+
+    /// Hands over what the version just published (`death`) had retired, and what released holds had kept.
+    pub fn published(&mut self, death: VersionNumber, retired: Vec<Retired>, guard: &epoch::Guard) {
+        let had_holds = !self.holds.is_empty();
+        self.holds.retain(|hold| !hold.released.load(Ordering::Acquire));
+        let mut free = retired;
+        if had_holds || !self.kept.is_empty() {
+            for mut record in std::mem::take(&mut free) {
+                record.death = death;
+                self.kept.push(record);
+            }
+            let holds = &self.holds;
+            free = self
+                .kept
+                .extract_if(.., |r| !holds.iter().any(|h| r.birth <= h.version && h.version < r.death))
+                .collect();
+        }
+        if !free.is_empty() {
+            // SAFETY: unreachable from the published version on; readers pinned earlier are waited for.
+            unsafe { guard.defer_unchecked(move || free_all(free)) };
+        }
+        guard.flush();
+    }
+}
+
+fn free_all(records: Vec<Retired>) {
+    for retired in records {
+        // SAFETY: the epoch has passed, no reader can hold a reference.
+        unsafe { (retired.free)(retired.record) };
+    }
+}
+
+impl Drop for Reclaim {
+    fn drop(&mut self) {
+        // What a live hold may still look at is leaked on purpose; that happens only when the process ends.
+        let holds_alive = self.holds.iter().any(|h| !h.released.load(Ordering::Acquire));
+        let mut all = std::mem::take(&mut self.retired);
+        if !holds_alive {
+            all.append(&mut self.kept);
+        }
+        let guard = epoch::pin();
+        // SAFETY: as in `published`.
+        unsafe { guard.defer_unchecked(move || free_all(all)) };
+    }
+}

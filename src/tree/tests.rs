@@ -1,0 +1,252 @@
+//! The tree against a plain map, through random changes, savepoints, publications and holds.
+
+#![allow(clippy::map_entry)] // the branches are asserted, not merged
+
+use super::*;
+use crate::types::{Acl, EphemeralOwner, OwnerRules, SessionId, StatPersisted, Zxid};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use std::collections::BTreeMap;
+
+const RULES: OwnerRules = OwnerRules { extended_types: true, emulate_353_ttl: false };
+
+#[derive(Clone, Debug, PartialEq)]
+struct Plain {
+    data: Option<Vec<u8>>,
+    acl: Vec<Acl>,
+    stat: StatPersisted,
+}
+
+type Model = BTreeMap<String, Plain>;
+
+fn dump(view: View<'_>) -> Model {
+    let mut model = Model::new();
+    let mut to_visit = vec![(String::new(), view.root())];
+    while let Some((path, node)) = to_visit.pop() {
+        let mut children = 0;
+        for child in node.children() {
+            children += 1;
+            to_visit.push((format!("{path}/{}", child.name()), child));
+        }
+        assert_eq!(children, node.child_count(), "count of {path}");
+        let plain =
+            Plain { data: node.data().map(<[u8]>::to_vec), acl: node.acl().to_vec(), stat: node.stat_persisted() };
+        assert_eq!(view.lookup(&path).map(|n| n.stat_persisted()), Some(plain.stat));
+        model.insert(path, plain);
+    }
+    model
+}
+
+fn check(view: View<'_>, model: &Model) {
+    assert_eq!(&dump(view), model);
+    assert_eq!(view.node_count(), model.len() as u64);
+    let digest = model.iter().fold(0u64, |sum, (path, n)| {
+        sum.wrapping_add(u64::from(super::digest::of_node(path, n.data.as_deref(), &n.stat)))
+    });
+    assert_eq!(view.digest(), digest);
+    let bytes: usize = 1 + model.iter().map(|(p, n)| p.len() + n.data.as_ref().map_or(0, Vec::len)).sum::<usize>();
+    assert_eq!(view.data_bytes(), bytes as u64);
+    let mut by_owner: BTreeMap<SessionId, Vec<&str>> = BTreeMap::new();
+    for (path, n) in model {
+        if let EphemeralOwner::Session(session) = EphemeralOwner::from_raw(n.stat.ephemeral_owner, RULES) {
+            by_owner.entry(session).or_default().push(path);
+        }
+    }
+    for (session, paths) in &by_owner {
+        let mut ours: Vec<&str> = view.ephemerals(*session).collect();
+        ours.sort_unstable();
+        assert_eq!(&ours, paths);
+    }
+    assert_eq!(view.ephemeral_owners().count(), by_owner.len());
+    let mut lists: Vec<_> = model.values().map(|n| &n.acl).filter(|a| **a != Acl::open_unsafe()).collect();
+    lists.sort();
+    lists.dedup();
+    assert_eq!(view.acls().count(), lists.len(), "the ACL table holds what is used and nothing else");
+}
+
+fn random_owner(rng: &mut SmallRng) -> i64 {
+    match rng.random_range(0..8) {
+        0 => rng.random_range(1..5),
+        1 => EphemeralOwner::CONTAINER_RAW,
+        2 => EphemeralOwner::Ttl { ttl_ms: 1000 }.to_raw(),
+        _ => 0,
+    }
+}
+
+fn random_change(rng: &mut SmallRng, tree: &mut TreeWriter, model: &mut Model, zxid: i64) {
+    let paths: Vec<String> = model.keys().cloned().collect();
+    let path = paths[rng.random_range(0..paths.len())].clone();
+    let data = rng.random_bool(0.9).then(|| vec![zxid as u8; rng.random_range(0..40)]);
+    let acl = match rng.random_range(0..4) {
+        0 => vec![Acl::new(rng.random_range(1..4), "digest", "a:b")],
+        _ => Acl::open_unsafe(),
+    };
+    match rng.random_range(0..10) {
+        0..4 => {
+            let child = format!("{path}/{}", rng.random_range(0..60));
+            let stat = StatPersisted {
+                czxid: Zxid(zxid),
+                mzxid: Zxid(zxid),
+                pzxid: Zxid(zxid),
+                ctime: zxid * 7,
+                mtime: zxid * 7,
+                ephemeral_owner: random_owner(rng),
+                ..Default::default()
+            };
+            let parent = model[&path].stat;
+            let change = ParentChange { cversion: Some(parent.cversion + 1), pzxid: Some(Zxid(zxid)) };
+            let inserted = tree.insert(&child, data.as_deref(), Some(&acl), &stat, change);
+            if model.contains_key(&child) {
+                assert_eq!(inserted, Err(InsertError::Exists));
+            } else {
+                assert_eq!(inserted, Ok(()));
+                model.insert(child, Plain { data, acl, stat });
+                let parent = &mut model.get_mut(&path).unwrap().stat;
+                parent.cversion += 1;
+                parent.pzxid = Zxid(zxid);
+            }
+        }
+        4..6 if !path.is_empty() => {
+            let change = ParentChange { cversion: None, pzxid: Some(Zxid(zxid)) };
+            assert!(tree.remove(&path, change));
+            let below = format!("{path}/");
+            model.retain(|p, _| *p != path && !p.starts_with(&below));
+            let (parent, _) = crate::types::path::split(&path).unwrap();
+            model.get_mut(parent).unwrap().stat.pzxid = Zxid(zxid);
+        }
+        6 => {
+            let node = model.get_mut(&path).unwrap();
+            node.acl = acl;
+            node.stat.aversion += 1;
+            assert!(tree.set_acl(&path, Some(&node.acl), &node.stat));
+        }
+        _ => {
+            let node = model.get_mut(&path).unwrap();
+            node.data = data;
+            node.stat.version += 1;
+            node.stat.mzxid = Zxid(zxid);
+            node.stat.mtime = zxid * 7;
+            assert!(tree.set_data(&path, node.data.as_deref(), &node.stat));
+        }
+    }
+}
+
+#[test]
+fn every_version_equals_a_plain_map() {
+    let (seeds, steps) = if cfg!(miri) { (2, 60) } else { (20, 600) };
+    for seed in 0..seeds {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let mut tree = TreeWriter::fresh(RULES, true, seed);
+        let mut model = dump(tree.view());
+        let reader = tree.reader();
+        let mut sealed: Vec<(VersionNumber, Model)> = Vec::new();
+        let mut held: Vec<(Held, Model)> = Vec::new();
+        let mut published = None;
+        for step in 1..steps {
+            match rng.random_range(0..20) {
+                0..2 => sealed.push((tree.seal(), model.clone())),
+                2 if !sealed.is_empty() => {
+                    let upto = rng.random_range(0..sealed.len());
+                    tree.publish_through(sealed[upto].0);
+                    published = sealed.drain(..=upto).next_back();
+                }
+                3 => {
+                    let savepoint = tree.savepoint();
+                    let mut tried = model.clone();
+                    for _ in 0..rng.random_range(0..6) {
+                        random_change(&mut rng, &mut tree, &mut tried, step);
+                    }
+                    check(tree.view(), &tried);
+                    if rng.random_bool(0.5) {
+                        tree.rollback(savepoint);
+                    } else {
+                        tree.release(savepoint);
+                        model = tried;
+                    }
+                }
+                4 => {
+                    if let Some((_, model)) = &published {
+                        held.push((tree.hold(), model.clone()));
+                    }
+                }
+                5 if !held.is_empty() => {
+                    let at = rng.random_range(0..held.len());
+                    let (held, model) = held.swap_remove(at);
+                    check(held.view(), &model);
+                }
+                _ => random_change(&mut rng, &mut tree, &mut model, step),
+            }
+            if let Some((number, model)) = &published {
+                let pinned = reader.pin();
+                assert_eq!(pinned.number(), *number);
+                if step % 16 == 0 {
+                    check(pinned.view(), model);
+                }
+            }
+        }
+        check(tree.view(), &model);
+        let count = |is: fn(EphemeralOwner) -> bool| {
+            model.values().filter(|n| is(EphemeralOwner::from_raw(n.stat.ephemeral_owner, RULES))).count()
+        };
+        assert_eq!(tree.containers().count(), count(|o| o == EphemeralOwner::Container));
+        assert_eq!(tree.ttl_nodes().count(), count(|o| matches!(o, EphemeralOwner::Ttl { .. })));
+        for (held, model) in held {
+            check(held.view(), &model);
+        }
+    }
+}
+
+#[test]
+fn a_fresh_tree_has_the_digest_and_the_stats_of_javas() {
+    let tree = TreeWriter::fresh(OwnerRules::default(), true, 1);
+    assert_eq!(tree.view().digest(), 0x51c6_d660);
+    assert_eq!(tree.view().node_count(), 4);
+    assert_eq!(tree.view().data_bytes(), 44);
+    assert_eq!(tree.view().lookup("/").unwrap().stat().cversion, -1);
+    assert_eq!(tree.view().lookup("/zookeeper").unwrap().stat().cversion, -2);
+    assert_eq!(tree.view().lookup("/zookeeper/config").unwrap().stat().aversion, -1);
+    assert!(tree.view().lookup("/zookeeper/").is_none());
+    assert!(tree.view().lookup("zookeeper").is_none());
+}
+
+/// Readers on other threads must never see half a version, nor a version older than one seen before.
+#[test]
+fn readers_see_whole_versions_that_move_forward() {
+    let rounds = if cfg!(miri) { 30 } else { 3000 };
+    let mut tree = TreeWriter::fresh(RULES, true, 3);
+    for name in ["/a", "/b"] {
+        tree.insert(name, Some(b"0"), None, &StatPersisted::default(), ParentChange::default()).unwrap();
+    }
+    let number = tree.seal();
+    tree.publish_through(number);
+    let done = &std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            let reader = tree.reader();
+            scope.spawn(move || {
+                let mut newest = 0;
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    let pinned = reader.pin();
+                    let view = pinned.view();
+                    let a = view.lookup("/a").unwrap();
+                    assert_eq!(a.data(), view.lookup("/b").unwrap().data());
+                    assert_eq!(a.stat().version, a.child_count() as i32);
+                    assert!(pinned.number() >= newest);
+                    newest = pinned.number();
+                }
+            });
+        }
+        for round in 1..rounds {
+            let data = round.to_string();
+            for name in ["/a", "/b"] {
+                let stat = StatPersisted { version: round, ..Default::default() };
+                tree.set_data(name, Some(data.as_bytes()), &stat);
+            }
+            let child = format!("/a/{round}");
+            tree.insert(&child, None, None, &StatPersisted::default(), ParentChange::default()).unwrap();
+            let number = tree.seal();
+            tree.publish_through(number);
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}

@@ -1,0 +1,11 @@
+//! The client protocol's bytes: requests in (`request.rs`, the lists of multi and multiRead in `multi_list.rs`),
+//! replies and notifications out (`response.rs`).
+
+mod multi_list;
+mod request;
+pub mod response;
+
+pub use request::{Header, Refusal, Request, decode, decode_connect, decode_header};
+
+#[cfg(test)]
+mod test_client;
