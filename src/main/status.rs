@@ -5,7 +5,7 @@ use ringkeeper::config::Settings;
 use ringkeeper::io::process;
 use ringkeeper::observe::MetricsRegistry;
 use ringkeeper::server::StatusSource;
-use ringkeeper::storage::data_dir::DataDirs;
+use ringkeeper::storage::DataDirs;
 use ringkeeper::types::Instant;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
