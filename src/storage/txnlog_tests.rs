@@ -5,6 +5,8 @@ use super::super::{LogReader, file_name};
 use super::*;
 use parking_lot::Mutex;
 
+type Job = Box<dyn FnOnce() + Send>;
+
 /// Jobs run at once, in the caller.
 fn inline() -> Background {
     Arc::new(|job| job())
@@ -178,7 +180,7 @@ fn a_zxid_never_goes_back() {
     let _ = log.append(Zxid(7), &entry(7, 1));
 }
 
-/// A background whose jobs fail to find room while `is_full` is set: preparing is made to fail by taking away the directory.
+/// Preparing is made to fail by taking away the directory.
 #[test]
 fn without_room_for_the_next_file_it_says_so_before_anything_is_taken() {
     let parent = tempfile::tempdir().unwrap();
@@ -218,7 +220,7 @@ fn without_room_for_the_next_file_it_says_so_before_anything_is_taken() {
 fn a_late_background_is_not_waited_for_and_a_lost_one_is_done_without() {
     for is_lost in [false, true] {
         let dir = tempfile::tempdir().unwrap();
-        let held: Arc<Mutex<Vec<Box<dyn FnOnce() + Send>>>> = Arc::default();
+        let held: Arc<Mutex<Vec<Job>>> = Arc::default();
         let background: Background = {
             let held = Arc::clone(&held);
             Arc::new(move |job| match is_lost {
