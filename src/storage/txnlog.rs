@@ -247,11 +247,7 @@ impl TxnLog {
     /// Size for the file after the next one. Zeroing what a roll then leaves unused would cost more than the writes
     /// themselves, so a file that is rolled early makes later ones smaller, and one that gets full makes them larger.
     fn next_file_bytes(&self) -> u64 {
-        match self.file_bytes {
-            0 => self.options.segment_bytes,
-            full if !self.roll_wanted => full.saturating_mul(2),
-            _ => self.end + self.end / 2,
-        }
+        if self.roll_wanted { self.end + self.end / 2 } else { self.file_bytes.saturating_mul(2) }
     }
 
     fn begin_run(&mut self, opens: Option<(PreparedSegment, String)>) {
