@@ -70,19 +70,23 @@ impl TreeWriter {
     ) -> Result<(), InsertError> {
         let (parent_path, name) = path::split(path).ok_or(InsertError::NoParent)?;
         let place = self.own_place(parent_path).ok_or(InsertError::NoParent)?;
-        // SAFETY: `place` holds the parent, on a path the writer owns.
-        let mut parent = unsafe { Znode::parts((*place).record::<Znode>()) };
-        let seed = &self.published.seed;
-        let exists = unsafe { !trie::get::<Znode>(parent.children, name, seed).is_null() };
-        if name.is_empty() || exists {
+        if name.is_empty() {
             return Err(InsertError::Exists);
         }
         let digest = self.digest_of(path, data, stat);
         let parts = Parts { name, data, stat: *stat, acl: acl.0, digest, children: EMPTY, child_count: 0 };
         let child = Znode::build(self.reclaim.birth, &parts);
-        // SAFETY: as above; the child is new.
+        // SAFETY: `place` holds the parent, on a path the writer owns; the child is new.
         unsafe {
-            trie::insert::<Znode>(&raw mut parent.children, child, &self.published.seed, &mut self.reclaim);
+            let mut parent = Znode::parts((*place).record::<Znode>());
+            if !trie::insert::<Znode>(&raw mut parent.children, child, &self.published.seed, &mut self.reclaim) {
+                Znode::free(child.cast());
+                // The way to the child that is there was made the writer's own; it holds the same.
+                if !Znode::set_children_in_place(place, &parent, &self.reclaim) {
+                    self.replace(place, &parent);
+                }
+                return Err(InsertError::Exists);
+            }
             parent.child_count += 1;
             self.change_parent(place, parent_path, parent, parent_change);
         }

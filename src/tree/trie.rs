@@ -242,11 +242,16 @@ pub(super) unsafe fn place_of<R: Record>(
     }
 }
 
-/// Adds a record whose key must not be there yet.
+/// Adds a record; false if its key is there already, then the record stays the caller's.
 ///
 /// # Safety
 /// As `place_of`; the trie takes `record` over.
-pub(super) unsafe fn insert<R: Record>(root: *mut Slot, record: *mut R, seed: &HashSeed, reclaim: &mut Reclaim) {
+pub(super) unsafe fn insert<R: Record>(
+    root: *mut Slot,
+    record: *mut R,
+    seed: &HashSeed,
+    reclaim: &mut Reclaim,
+) -> bool {
     unsafe {
         let key = R::key(record);
         let mut place = root;
@@ -256,7 +261,7 @@ pub(super) unsafe fn insert<R: Record>(root: *mut Slot, record: *mut R, seed: &H
             let bit = bits.next();
             if (*branch).bitmap & bit == 0 {
                 *place = Slot::of_branch(Branch::with(branch, bit, Slot::of(record), reclaim));
-                return;
+                return true;
             }
             let branch = Branch::owned(branch, reclaim);
             *place = Slot::of_branch(branch);
@@ -264,10 +269,12 @@ pub(super) unsafe fn insert<R: Record>(root: *mut Slot, record: *mut R, seed: &H
         }
         if (*place).is_empty() {
             *place = Slot::of(record);
-            return;
+            return true;
         }
         let other = (*place).record::<R>();
-        assert!(R::key(other) != key, "a key is inserted once");
+        if R::key(other) == key {
+            return false;
+        }
         let mut other_bits = Bits::at_level(R::key(other), seed, bits.level);
         loop {
             let (bit, other_bit) = (bits.next(), other_bits.next());
@@ -276,7 +283,7 @@ pub(super) unsafe fn insert<R: Record>(root: *mut Slot, record: *mut R, seed: &H
             if bit != other_bit {
                 Branch::slots(branch).add(Branch::position(branch, bit)).write(Slot::of(record));
                 Branch::slots(branch).add(Branch::position(branch, other_bit)).write(Slot::of(other));
-                return;
+                return true;
             }
             place = Branch::slots(branch);
         }
