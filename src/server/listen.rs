@@ -3,10 +3,16 @@
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
 
 /// Connections waiting to be accepted when `clientPortListenBacklog` says nothing; Java leaves it at 50, which a
 /// reconnect storm overflows.
 const BACKLOG_DEFAULT: i32 = 1024;
+
+/// How long a port that is in use is asked for again: the kernel closes the sockets of a server that just ended some
+/// time after its process is gone, since its ring is taken down in the background.
+const PORT_WAIT: Duration = Duration::from_secs(3);
+const PORT_RETRY: Duration = Duration::from_millis(20);
 
 /// How to listen.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,7 +39,19 @@ pub fn bind(address: SocketAddr, options: ListenOptions) -> io::Result<TcpListen
         // One socket for both families, as Java's.
         socket.set_only_v6(false)?;
     }
-    socket.bind(&address.into())?;
+    bind_patiently(&socket, address)?;
     socket.listen(options.backlog.unwrap_or(BACKLOG_DEFAULT))?;
     Ok(socket.into())
+}
+
+fn bind_patiently(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    let began = Instant::now();
+    loop {
+        match socket.bind(&address.into()) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && began.elapsed() < PORT_WAIT => {
+                std::thread::sleep(PORT_RETRY);
+            }
+            outcome => return outcome,
+        }
+    }
 }
