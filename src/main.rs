@@ -1,1 +1,208 @@
-fn main() {}
+//! The server binary: read the config, restore the data, build the threads, wait for a signal.
+
+use ringkeeper::config::{self, Command, EXIT_CODE_BAD_CONFIG, Settings, parse_args};
+use ringkeeper::ensemble;
+use ringkeeper::io::{clock, process, signals};
+use ringkeeper::runtime::background::Jobs;
+use ringkeeper::runtime::core::{self, EnsembleCore, WorkerCore, run_both};
+use ringkeeper::runtime::lanes::{WorkerLane, lanes};
+use ringkeeper::runtime::placement::{self, Placement};
+use ringkeeper::runtime::stall::{self, Pulse};
+use ringkeeper::server::{self, Admission, Desk, Worker, WorkerParts};
+use ringkeeper::types::{Now, WorkerIndex};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::process::exit;
+use std::sync::Arc;
+
+#[path = "main/mapping.rs"]
+mod mapping;
+#[path = "main/status.rs"]
+mod status;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// `ExitCode` of ZooKeeper.
+const EXIT_CODE_UNEXPECTED: i32 = 1;
+const EXIT_CODE_DATA_DIR: i32 = 3;
+
+fn main() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr).init();
+    let line = match parse_args(std::env::args().skip(1)) {
+        Ok(Command::Help) => return print!("{}", config::USAGE),
+        Ok(Command::Version) => return println!("ringkeeper {}", ringkeeper::admin::VERSION),
+        Ok(Command::Serve(line)) => line,
+        Err(error) => give_up(EXIT_CODE_BAD_CONFIG, &format!("{error}\n{}", config::USAGE)),
+    };
+    let loaded = config::load(&line, &mut |path| std::fs::read(path))
+        .unwrap_or_else(|error| give_up(EXIT_CODE_BAD_CONFIG, &error.to_string()));
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    serve(Arc::new(loaded.settings));
+}
+
+/// Builds everything, then waits for a signal.
+fn serve(settings: Arc<Settings>) {
+    let began = clock::now();
+    process::raise_file_descriptor_limit();
+    signals::explain_bus_errors();
+    or_give_up(EXIT_CODE_UNEXPECTED, "cannot set up signals", signals::block_termination());
+    let ring = core::probe().unwrap_or_else(|error| give_up(EXIT_CODE_UNEXPECTED, &error));
+    let seed = or_give_up(EXIT_CODE_UNEXPECTED, "the kernel gives no random numbers", process::random_seed());
+    let cores = placement::available_cores().unwrap_or_default();
+    let placement = placement::decide(&mapping::wish(&settings), &cores);
+    let listeners = listen(&settings, &placement);
+    let addresses: Vec<String> =
+        listeners.first().and_then(|l| l.local_addr().ok()).map(|a| a.to_string()).into_iter().collect();
+
+    let dirs =
+        mapping::open_data_dir(&settings).unwrap_or_else(|error| give_up(EXIT_CODE_DATA_DIR, &error.to_string()));
+    let options = mapping::start_options(&settings, seed);
+    let loaded = ensemble::load(&dirs, &options)
+        .unwrap_or_else(|error| give_up(EXIT_CODE_UNEXPECTED, &format!("cannot restore the data: {error}")));
+    report(&loaded);
+    let jobs = or_give_up(EXIT_CODE_UNEXPECTED, "cannot start a thread", Jobs::start("background"));
+    let (ensemble_lanes, worker_lanes) = lanes(placement.workers());
+    let background: ringkeeper::storage::Background = Arc::new(move |job| jobs.run(job));
+    let reader = loaded.tree.reader();
+    let ensemble = ensemble::start(&dirs, loaded, options, ensemble_lanes, background, clock::now())
+        .unwrap_or_else(|error| give_up(EXIT_CODE_UNEXPECTED, &error.to_string()));
+
+    let registry = Arc::new(ringkeeper::observe::MetricsRegistry::new());
+    let doorbells = worker_lanes.iter().map(WorkerLane::doorbell).collect();
+    let desk = Arc::new(Desk::new(status::source(&settings, &dirs, registry.clone(), began.mono), doorbells));
+    let rules = Arc::new(mapping::server_rules(&settings));
+    let admission =
+        Arc::new(Admission::new(settings.max_client_cnxns, settings.max_cnxns, rules.throttle.clone(), began.mono));
+    let make_worker = move |index: u16, lane: WorkerLane, listener: Vec<TcpListener>| {
+        let (rules, tree, admission, desk) = (rules.clone(), reader.clone(), admission.clone(), desk.clone());
+        let registry = registry.clone();
+        move || {
+            let metrics = registry.register();
+            let index = WorkerIndex(index);
+            let parts = WorkerParts { index, rules, tree, lane, admission, desk, metrics, hash_seed: seed };
+            WorkerCore::new(Worker::new(parts), listener)
+        }
+    };
+    start_threads(&placement, ensemble, worker_lanes, listeners, make_worker);
+    announce(&addresses, &placement, ring, began);
+    match signals::wait_for_termination() {
+        Ok(signal) => tracing::info!("{signal}: stopping; everything acknowledged is on the disk"),
+        Err(error) => tracing::error!("cannot wait for signals: {error}"),
+    }
+    drop(dirs);
+    exit(0);
+}
+
+fn start_threads<W, M>(
+    placement: &Placement,
+    ensemble: ensemble::Ensemble,
+    lanes: Vec<WorkerLane>,
+    listeners: Vec<TcpListener>,
+    make_worker: impl Fn(u16, WorkerLane, Vec<TcpListener>) -> M,
+) where
+    W: core::WorkerTurn + 'static,
+    M: FnOnce() -> WorkerCore<W> + Send + 'static,
+{
+    let mut pulses: Vec<(String, Arc<Pulse>)> = Vec::new();
+    let mut pulse = |name: &str| {
+        let pulse = Arc::new(Pulse::default());
+        pulses.push((name.to_owned(), pulse.clone()));
+        pulse
+    };
+    let mut listeners = listeners.into_iter();
+    let mut lanes = lanes.into_iter();
+    let started = if placement.worker_threads == 0 {
+        let make = make_worker(0, lanes.next().expect("one worker"), listeners.by_ref().collect());
+        let pulse = pulse("core");
+        core::spawn("core", placement.core_of_ensemble(), move || run_both(make(), EnsembleCore::new(ensemble), pulse))
+            .map(drop)
+    } else {
+        let ensemble_pulse = pulse("ensemble");
+        let mut result = core::spawn("ensemble", placement.core_of_ensemble(), move || {
+            EnsembleCore::new(ensemble).run(ensemble_pulse)
+        })
+        .map(drop);
+        for (index, lane) in (0u16..).zip(lanes) {
+            let make = make_worker(index, lane, listeners.next().into_iter().collect());
+            let name = format!("worker-{index}");
+            let pulse = pulse(&name);
+            let spawned = core::spawn(&name, placement.core_of_worker(index), move || make().run(pulse)).map(drop);
+            result = result.and(spawned);
+        }
+        result
+    };
+    or_give_up(EXIT_CODE_UNEXPECTED, "cannot start a thread", started.and_then(|()| stall::watch(pulses)));
+}
+
+/// One listener per worker; none without a client port.
+fn listen(settings: &Settings, placement: &Placement) -> Vec<TcpListener> {
+    let Some(port) = settings.client_port else {
+        tracing::warn!("no clientPort: nobody can connect");
+        return Vec::new();
+    };
+    let address: SocketAddr = match &settings.client_host {
+        Some(host) => (host.trim_matches(['[', ']']), port)
+            .to_socket_addrs()
+            .ok()
+            .and_then(|mut found| found.next())
+            .unwrap_or_else(|| give_up(EXIT_CODE_BAD_CONFIG, &format!("clientPortAddress {host} is no address"))),
+        None => SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 0], port)),
+    };
+    let backlog = u32::try_from(settings.client_port_listen_backlog).ok().map(|backlog| backlog as i32);
+    let shared = placement.workers() > 1;
+    let bind = |address| server::bind(address, backlog, shared);
+    (0..placement.workers())
+        .map(|_| {
+            // A machine without IPv6 still has the other family.
+            let bound = bind(address).or_else(|error| match settings.client_host {
+                None if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
+                    bind(SocketAddr::from(([0, 0, 0, 0], port)))
+                }
+                _ => Err(error),
+            });
+            or_give_up(EXIT_CODE_UNEXPECTED, &format!("cannot listen on {address}"), bound)
+        })
+        .collect()
+}
+
+/// Tells the operator what the start found.
+fn report(loaded: &ensemble::Loaded) {
+    let restored = &loaded.restored;
+    for rejected in &restored.snapshots_rejected {
+        tracing::warn!("a snapshot cannot be read, an older one is used: {rejected}");
+    }
+    for repair in &restored.repairs {
+        tracing::warn!("{repair}");
+    }
+    tracing::info!(
+        "restored {} znodes: snapshot of zxid {}, {} transaction(s) replayed, last zxid {}",
+        loaded.tree.view().node_count(),
+        restored.snapshot_zxid,
+        restored.txns_replayed,
+        loaded.tree.view().last_zxid()
+    );
+}
+
+fn announce(addresses: &[String], placement: &Placement, ring: &str, began: Now) {
+    let took_ms = clock::monotonic().micros_since(began.mono) / 1000;
+    for address in addresses {
+        tracing::info!("serving clients on {address}, ready after {took_ms} ms");
+        let port = address.rsplit(':').next().unwrap_or("2181");
+        tracing::info!("connect with any ZooKeeper client: zkCli.sh -server 127.0.0.1:{port}");
+    }
+    tracing::info!("cores: {}", placement.reason);
+    tracing::info!("io_uring: {ring}");
+}
+
+fn or_give_up<T>(exit_code: i32, what: &str, result: std::io::Result<T>) -> T {
+    result.unwrap_or_else(|error| give_up(exit_code, &format!("{what}: {error}")))
+}
+
+fn give_up(exit_code: i32, message: &str) -> ! {
+    tracing::error!("{message}");
+    exit(exit_code)
+}

@@ -1,1 +1,117 @@
-fn main() {}
+//! `ringkeeper-load`: a load generator for servers that speak the ZooKeeper client protocol.
+//!
+//! Reads top to bottom: `args` (what is asked), `session` (connect), `run` (setup, warm-up, measured part), `report`
+//! (what is said). Below them `engine` (the loop), `connection`, `pace`, `workload`, `meter`, `wire`; beside them
+//! `proc` (the server's CPU and memory) and `null_server` (the generator's own ceiling).
+
+mod args;
+mod connection;
+mod engine;
+mod failure;
+mod meter;
+mod null_server;
+mod pace;
+mod poller;
+mod proc;
+mod progress;
+mod report;
+mod run;
+mod session;
+#[cfg(test)]
+mod tests;
+mod wire;
+mod workload;
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::Parser;
+
+use crate::args::Args;
+use crate::failure::{Failure, exit_code};
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let code = match start(&args) {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("ringkeeper-load: {failure}");
+            failure.exit_code()
+        }
+    };
+    ExitCode::from(code)
+}
+
+/// Runs what the command line asks for. `Err` is a failure before anything was measured.
+fn start(args: &Args) -> Result<u8, Failure> {
+    args.check()?;
+    if let Some(cpu) = args.cpu {
+        pin(cpu)?;
+    }
+    if let Some(port) = args.null_server {
+        return serve_nothing(port, args);
+    }
+    stop_on_signals();
+    let outcome = run::run(args)?;
+    print_report(args, &outcome)?;
+    if let Some(failure) = &outcome.failure {
+        eprintln!("ringkeeper-load: {failure}");
+        return Ok(failure.exit_code());
+    }
+    if let Some(loss) = &outcome.first_loss {
+        eprintln!("ringkeeper-load: connections were lost during the run; the first: {loss}");
+        return Ok(exit_code::LOST);
+    }
+    Ok(if outcome.meter.failed() > 0 { exit_code::FAILED_OPERATIONS } else { exit_code::OK })
+}
+
+fn print_report(args: &Args, outcome: &run::Outcome) -> Result<(), Failure> {
+    let report = outcome.report(args);
+    let text = match (args.json, args.quiet) {
+        (true, _) => report.json() + "\n",
+        (false, true) => String::new(),
+        (false, false) => report.table(),
+    };
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::system("writing the report"))
+}
+
+fn serve_nothing(port: u16, args: &Args) -> Result<u8, Failure> {
+    let bound = null_server::NullServer::bind(port, workload::value(args.value_bytes));
+    let server = bound.map_err(Failure::system(format!("listening on 127.0.0.1:{port}")))?;
+    let port = server.port().map_err(Failure::system("asking for the port"))?;
+    println!("null server on 127.0.0.1:{port}, pid {}", std::process::id());
+    server.serve(&AtomicBool::new(false)).map_err(Failure::system("serving"))?;
+    Ok(exit_code::OK)
+}
+
+fn pin(cpu: usize) -> Result<(), Failure> {
+    // SAFETY: an all-zero cpu_set_t is the empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    if cpu >= libc::CPU_SETSIZE as usize {
+        return Err(Failure::Usage(format!("--cpu {cpu}: no such core")));
+    }
+    // SAFETY: `cpu` is below CPU_SETSIZE, the set's capacity; the set outlives the call.
+    let result = unsafe {
+        libc::CPU_SET(cpu, &mut set);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set)
+    };
+    if result == 0 {
+        return Ok(());
+    }
+    Err(Failure::Usage(format!("--cpu {cpu}: {}", std::io::Error::last_os_error())))
+}
+
+extern "C" fn on_signal(_signal: libc::c_int) {
+    engine::INTERRUPTED.store(true, Ordering::Relaxed);
+}
+
+/// Ctrl-C ends the run, not the report.
+fn stop_on_signals() {
+    let handler = on_signal as extern "C" fn(libc::c_int) as libc::sighandler_t;
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        // SAFETY: the handler only stores to an atomic, which is async-signal-safe.
+        unsafe { libc::signal(signal, handler) };
+    }
+}

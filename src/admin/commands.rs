@@ -3,8 +3,8 @@
 
 use super::date::java_date;
 use super::status::{
-    Bucket, ConnectionStatus, Directories, DumpStatus, Environment, ServerMode, ServerStatus,
-    TreeDigest, WatchStatus, WatchSummary,
+    Bucket, ConnectionStatus, Directories, DumpStatus, Environment, ServerMode, ServerStatus, TreeDigest, WatchStatus,
+    WatchSummary,
 };
 use super::version::version_line;
 use crate::config::Settings;
@@ -52,13 +52,7 @@ pub fn stat(server: &ServerStatus, connections: &[ConnectionStatus]) -> String {
 fn put_server_stats(text: &mut String, server: &ServerStatus) {
     let metrics = &server.metrics;
     let latency = &metrics.latency_ms;
-    put!(
-        text,
-        "Latency min/avg/max: {}/{}/{}\n",
-        latency.min(),
-        java_double(latency.average()),
-        latency.max
-    );
+    put!(text, "Latency min/avg/max: {}/{}/{}\n", latency.min(), java_double(latency.average()), latency.max);
     put!(text, "Received: {}\n", metrics.packets_received);
     put!(text, "Sent: {}\n", metrics.packets_sent);
     put!(text, "Connections: {}\n", server.connections);
@@ -127,35 +121,16 @@ pub fn conf(settings: &Settings, directories: &Directories, server_id: i64) -> S
     put!(text, "dataLogDir={}\n", directories.log_dir.display());
     put!(text, "dataLogSize={}\n", directories.log_dir_bytes);
     put!(text, "tickTime={}\n", settings.tick_time_ms);
-    put!(
-        text,
-        "maxClientCnxns={}\n",
-        settings.max_client_cnxns.unwrap_or(0)
-    );
-    put!(
-        text,
-        "minSessionTimeout={}\n",
-        settings.min_session_timeout_ms
-    );
-    put!(
-        text,
-        "maxSessionTimeout={}\n",
-        settings.max_session_timeout_ms
-    );
-    put!(
-        text,
-        "clientPortListenBacklog={}\n",
-        settings.client_port_listen_backlog
-    );
+    put!(text, "maxClientCnxns={}\n", settings.max_client_cnxns.unwrap_or(0));
+    put!(text, "minSessionTimeout={}\n", settings.min_session_timeout_ms);
+    put!(text, "maxSessionTimeout={}\n", settings.max_session_timeout_ms);
+    put!(text, "clientPortListenBacklog={}\n", settings.client_port_listen_backlog);
     put!(text, "serverId={server_id}\n");
     text
 }
 
 pub fn dirs(directories: &Directories) -> String {
-    format!(
-        "datadir_size: {}\nlogdir_size: {}\n",
-        directories.data_dir_bytes, directories.log_dir_bytes
-    )
+    format!("datadir_size: {}\nlogdir_size: {}\n", directories.data_dir_bytes, directories.log_dir_bytes)
 }
 
 pub fn dump(dump: &DumpStatus) -> String {
@@ -168,11 +143,7 @@ pub fn dump(dump: &DumpStatus) -> String {
         }
     }
     text.push_str("ephemeral nodes dump:\n");
-    put!(
-        text,
-        "Sessions with Ephemerals ({}):\n",
-        dump.ephemerals.len()
-    );
+    put!(text, "Sessions with Ephemerals ({}):\n", dump.ephemerals.len());
     for (session, paths) in &dump.ephemerals {
         put!(text, "{session}:\n");
         for path in paths {
@@ -202,10 +173,7 @@ fn put_bucket<T>(text: &mut String, dump: &DumpStatus, bucket: &Bucket<T>) {
 }
 
 pub fn wchs(summary: &WatchSummary) -> String {
-    format!(
-        "{} connections watching {} paths\nTotal watches:{}\n",
-        summary.connections, summary.paths, summary.watches
-    )
+    format!("{} connections watching {} paths\nTotal watches:{}\n", summary.connections, summary.paths, summary.watches)
 }
 
 pub fn wchc(watches: &WatchStatus) -> String {

@@ -50,11 +50,7 @@ fn bare(port: u16, reading: bool, received: u64) -> ConnectionStatus {
 }
 
 fn with_session(port: u16, packets: (u64, u64), session: SessionTraffic) -> ConnectionStatus {
-    ConnectionStatus {
-        packets_sent: packets.1,
-        session: Some(session),
-        ..bare(port, true, packets.0)
-    }
+    ConnectionStatus { packets_sent: packets.1, session: Some(session), ..bare(port, true, packets.0) }
 }
 
 /// Below the version line, which must be ours.
@@ -74,10 +70,7 @@ fn srvr_and_stat() {
     }
     writer.packets_received(637);
     writer.packets_sent(640);
-    let server = ServerStatus {
-        metrics: registry.read(),
-        ..server()
-    };
+    let server = ServerStatus { metrics: registry.read(), ..server() };
     let stats = "Latency min/avg/max: 0/0.68/12\nReceived: 637\nSent: 640\nConnections: 5\nOutstanding: 0\nZxid: 0x133\n\
                  Mode: standalone\nNode count: 309\n";
     assert_eq!(below_version(&srvr(&server)), stats);
@@ -90,29 +83,15 @@ fn srvr_and_stat() {
 
 #[test]
 fn a_fresh_and_a_read_only_server() {
-    let fresh = ServerStatus {
-        last_zxid: Zxid::ZERO,
-        connections: 1,
-        node_count: 5,
-        ..server()
-    };
+    let fresh = ServerStatus { last_zxid: Zxid::ZERO, connections: 1, node_count: 5, ..server() };
     assert_eq!(
         below_version(&srvr(&fresh)),
         "Latency min/avg/max: 0/0.0/0\nReceived: 0\nSent: 0\nConnections: 1\nOutstanding: 0\nZxid: 0x0\nMode: standalone\n\
          Node count: 5\n"
     );
-    let read_only = ServerStatus {
-        mode: ServerMode::ReadOnly,
-        ..fresh
-    };
-    assert!(
-        below_version(&srvr(&read_only))
-            .starts_with("READ-ONLY mode; serving only read-only clients\nLatency")
-    );
-    assert_eq!(
-        (isro(read_only.mode), isro(ServerMode::Leader)),
-        ("ro", "rw")
-    );
+    let read_only = ServerStatus { mode: ServerMode::ReadOnly, ..fresh };
+    assert!(below_version(&srvr(&read_only)).starts_with("READ-ONLY mode; serving only read-only clients\nLatency"));
+    assert_eq!((isro(read_only.mode), isro(ServerMode::Leader)), ("ro", "rw"));
 }
 
 #[test]
@@ -138,11 +117,7 @@ fn cons_with_and_without_session() {
         max_latency_ms: 0,
         ..busy.clone()
     };
-    let connections = [
-        bare(46498, true, 0),
-        with_session(46486, (602, 603), busy),
-        with_session(46486, (0, 0), reset),
-    ];
+    let connections = [bare(46498, true, 0), with_session(46486, (602, 603), busy), with_session(46486, (0, 0), reset)];
     assert_eq!(
         cons(&connections),
         " /127.0.0.1:46498[1](queued=0,recved=0,sent=0)\n \
@@ -172,10 +147,7 @@ fn directories() -> Directories {
 
 #[test]
 fn conf_and_dirs() {
-    let line = CommandLine {
-        given: crate::config::Given::File("zoo.cfg".into()),
-        ..CommandLine::default()
-    };
+    let line = CommandLine { given: crate::config::Given::File("zoo.cfg".into()), ..CommandLine::default() };
     let text = b"dataDir=/var/zk\nclientPort=28471\ntickTime=2000\n";
     let mut files = |path: &std::path::Path| match path.to_str() {
         Some("zoo.cfg") => Ok(text.to_vec()),
@@ -188,38 +160,20 @@ fn conf_and_dirs() {
          dataLogDir=/var/zklog/version-2\ndataLogSize=478\ntickTime=2000\nmaxClientCnxns=60\nminSessionTimeout=4000\n\
          maxSessionTimeout=40000\nclientPortListenBacklog=-1\nserverId=0\n"
     );
-    assert_eq!(
-        dirs(&directories()),
-        "datadir_size: 67109358\nlogdir_size: 478\n"
-    );
+    assert_eq!(dirs(&directories()), "datadir_size: 67109358\nlogdir_size: 478\n");
 }
 
 #[test]
 fn dump_of_sessions_ephemerals_and_connections() {
     let sid = |last: i64| SessionId(0x1000014072a0000 + last);
-    let connection = |port, session| ExpiringConnection {
-        remote: local(port),
-        session,
-    };
-    let bucket = |expires_at: i64, members: Vec<SessionId>| Bucket {
-        expires_at: WallMillis(expires_at),
-        members,
-    };
+    let connection = |port, session| ExpiringConnection { remote: local(port), session };
+    let bucket = |expires_at: i64, members: Vec<SessionId>| Bucket { expires_at: WallMillis(expires_at), members };
     let status = DumpStatus {
-        sessions: vec![
-            bucket(1_795_343_861_000, vec![sid(0)]),
-            bucket(1_795_343_871_000, vec![sid(1), sid(2)]),
-        ],
-        ephemerals: vec![
-            (sid(0), vec!["/p/e2".to_owned(), "/p/e1".to_owned()]),
-            (sid(1), vec!["/eph".to_owned()]),
-        ],
+        sessions: vec![bucket(1_795_343_861_000, vec![sid(0)]), bucket(1_795_343_871_000, vec![sid(1), sid(2)])],
+        ephemerals: vec![(sid(0), vec!["/p/e2".to_owned(), "/p/e1".to_owned()]), (sid(1), vec!["/eph".to_owned()])],
         connections: vec![Bucket {
             expires_at: WallMillis(1_795_343_863_000),
-            members: vec![
-                connection(46498, SessionId::NONE),
-                connection(46470, sid(0)),
-            ],
+            members: vec![connection(46498, SessionId::NONE), connection(46470, sid(0))],
         }],
         time_zone: TimeZone::utc(),
     };
@@ -242,48 +196,23 @@ fn watches() {
             (SessionId(0x1000014072a0001), paths(&["/p", "/nope"])),
         ]),
     };
-    assert_eq!(
-        wchs(&status.summary()),
-        "2 connections watching 2 paths\nTotal watches:3\n"
-    );
-    assert_eq!(
-        wchc(&status),
-        "0x1000014072a0000\n\t/p\n0x1000014072a0001\n\t/p\n\t/nope\n\n"
-    );
-    assert_eq!(
-        wchp(&status),
-        "/nope\n\t0x1000014072a0001\n/p\n\t0x1000014072a0000\n\t0x1000014072a0001\n\n"
-    );
+    assert_eq!(wchs(&status.summary()), "2 connections watching 2 paths\nTotal watches:3\n");
+    assert_eq!(wchc(&status), "0x1000014072a0000\n\t/p\n0x1000014072a0001\n\t/p\n\t/nope\n\n");
+    assert_eq!(wchp(&status), "/nope\n\t0x1000014072a0001\n/p\n\t0x1000014072a0000\n\t0x1000014072a0001\n\n");
     let none = WatchStatus::default();
-    assert_eq!(
-        wchs(&none.summary()),
-        "0 connections watching 0 paths\nTotal watches:0\n"
-    );
-    assert_eq!(
-        (wchc(&none), wchp(&none)),
-        ("\n".to_owned(), "\n".to_owned())
-    );
+    assert_eq!(wchs(&none.summary()), "0 connections watching 0 paths\nTotal watches:0\n");
+    assert_eq!((wchc(&none), wchp(&none)), ("\n".to_owned(), "\n".to_owned()));
 }
 
 #[test]
 fn hash_masks_and_environment() {
-    let digests = [(0x80, 280943215222), (0x100, 559546929254)].map(|(zxid, digest)| TreeDigest {
-        zxid: Zxid(zxid),
-        digest,
-    });
+    let digests =
+        [(0x80, 280943215222), (0x100, 559546929254)].map(|(zxid, digest)| TreeDigest { zxid: Zxid(zxid), digest });
     assert_eq!(hash(&digests), "80: 280943215222\n100: 559546929254\n");
     assert_eq!(hash(&[]), "");
     assert_eq!(trace_mask(crate::admin::TRACE_MASK_DEFAULT), "306");
-    let text = envi(&Environment {
-        host_name: "zoo1".to_owned(),
-        memory_max_mb: 256,
-        ..Environment::default()
-    });
-    let keys: Vec<&str> = text
-        .lines()
-        .skip(1)
-        .filter_map(|line| line.split('=').next())
-        .collect();
+    let text = envi(&Environment { host_name: "zoo1".to_owned(), memory_max_mb: 256, ..Environment::default() });
+    let keys: Vec<&str> = text.lines().skip(1).filter_map(|line| line.split('=').next()).collect();
     // In the order of ZooKeeper 3.9.5.
     let expected = "zookeeper.version host.name java.version java.vendor java.home java.class.path java.library.path \
                     java.io.tmpdir java.compiler os.name os.arch os.version user.name user.home user.dir os.memory.free \

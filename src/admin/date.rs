@@ -13,23 +13,16 @@ pub struct TimeZone {
 
 impl TimeZone {
     pub fn utc() -> TimeZone {
-        TimeZone {
-            name: "UTC".to_owned(),
-            offset_seconds: 0,
-        }
+        TimeZone { name: "UTC".to_owned(), offset_seconds: 0 }
     }
 }
 
 const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-const MONTHS: [&str; 12] = [
-    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-];
+const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// `Sun Nov 22 10:37:41 UTC 2026`.
 pub fn java_date(at: WallMillis, zone: &TimeZone) -> String {
-    let seconds =
-        at.0.div_euclid(1000)
-            .saturating_add(i64::from(zone.offset_seconds));
+    let seconds = at.0.div_euclid(1000).saturating_add(i64::from(zone.offset_seconds));
     let days = seconds.div_euclid(86_400);
     let second = seconds.rem_euclid(86_400);
     let (year, month, day) = civil(days);
@@ -66,10 +59,7 @@ mod tests {
     #[test]
     fn dates() {
         let utc = TimeZone::utc();
-        let cet = TimeZone {
-            name: "CET".to_owned(),
-            offset_seconds: 3600,
-        };
+        let cet = TimeZone { name: "CET".to_owned(), offset_seconds: 3600 };
         for (millis, zone, text) in [
             (0, &utc, "Thu Jan 01 00:00:00 UTC 1970"),
             (1_795_343_861_999, &utc, "Sun Nov 22 10:37:41 UTC 2026"),

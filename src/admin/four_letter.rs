@@ -156,10 +156,7 @@ mod tests {
         };
         let only_srvr = words(&["srvr"]);
         assert_eq!(gate(Word::Srvr, &only_srvr, true), Gate::Answer);
-        assert_eq!(
-            instead(Word::Ruok, &only_srvr),
-            "ruok is not executed because it is not in the whitelist.\n"
-        );
+        assert_eq!(instead(Word::Ruok, &only_srvr), "ruok is not executed because it is not in the whitelist.\n");
         assert_eq!(
             instead(Word::TelnetClose, &only_srvr),
             "telnet close is not executed because it is not in the whitelist.\n"
@@ -183,9 +180,6 @@ mod tests {
         assert_eq!(text(Word::Envi), "normal");
         assert!(text(Word::Conf).ends_with("serving requests\n"));
         // A word that is not let through says so, serving or not.
-        assert_ne!(
-            gate(Word::Stat, &words(&[]), false),
-            Gate::Instead(NOT_SERVING.to_owned())
-        );
+        assert_ne!(gate(Word::Stat, &words(&[]), false), Gate::Instead(NOT_SERVING.to_owned()));
     }
 }

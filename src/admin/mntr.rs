@@ -9,11 +9,7 @@ pub fn mntr(server: &ServerStatus) -> String {
     let mut text = format!("zk_version\t{}\n", version_line());
     let _ = writeln!(text, "zk_server_state\t{}", server.mode.name());
     let stored = server.metrics.default_provider();
-    for (name, value) in gauges(server)
-        .into_iter()
-        .chain(quotas(server))
-        .chain(stored)
-    {
+    for (name, value) in gauges(server).into_iter().chain(quotas(server)).chain(stored) {
         let _ = writeln!(text, "zk_{name}\t{value}");
     }
     text
@@ -39,24 +35,12 @@ fn gauges(server: &ServerStatus) -> Vec<(String, Number)> {
         ("znode_count", whole(server.node_count)),
         ("watch_count", whole(server.watch_count)),
         ("ephemerals_count", whole(server.ephemerals_count)),
-        (
-            "approximate_data_size",
-            whole(server.approximate_data_bytes),
-        ),
+        ("approximate_data_size", whole(server.approximate_data_bytes)),
         ("global_sessions", whole(server.global_sessions)),
         ("local_sessions", whole(server.local_sessions)),
-        (
-            "open_file_descriptor_count",
-            whole(server.open_file_descriptors),
-        ),
-        (
-            "max_file_descriptor_count",
-            whole(server.max_file_descriptors),
-        ),
-        (
-            "connection_drop_probability",
-            Number::Double(server.connection_drop_probability),
-        ),
+        ("open_file_descriptor_count", whole(server.open_file_descriptors)),
+        ("max_file_descriptor_count", whole(server.max_file_descriptors)),
+        ("connection_drop_probability", Number::Double(server.connection_drop_probability)),
         ("last_client_response_size", Number::Integer(sizes.last)),
         ("max_client_response_size", Number::Integer(sizes.max)),
         ("min_client_response_size", Number::Integer(sizes.min)),
@@ -96,9 +80,7 @@ mod tests {
     const KEYS_OF_3_9_5: &str = include_str!("captured/mntr_keys.txt");
 
     fn keys(text: &str) -> Vec<&str> {
-        text.lines()
-            .filter_map(|line| line.split('\t').next())
-            .collect()
+        text.lines().filter_map(|line| line.split('\t').next()).collect()
     }
 
     #[test]
@@ -121,12 +103,7 @@ mod tests {
         writer.record_for_path(Namespaced::QuotaExceeded, "/q", 1);
         let mut server = server();
         server.metrics = registry.read();
-        let quota = NamespaceQuota {
-            count_limit: 5,
-            bytes_limit: -1,
-            count_usage: 2,
-            bytes_usage: 30,
-        };
+        let quota = NamespaceQuota { count_limit: 5, bytes_limit: -1, count_usage: 2, bytes_usage: 30 };
         server.quotas.insert("q".to_owned(), quota);
         let text = mntr(&server);
         for line in [

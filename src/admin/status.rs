@@ -167,11 +167,7 @@ impl WatchStatus {
         WatchSummary {
             connections: self.by_session.len() as u64,
             paths: self.by_path().len() as u64,
-            watches: self
-                .by_session
-                .values()
-                .map(|paths| paths.len() as u64)
-                .sum(),
+            watches: self.by_session.values().map(|paths| paths.len() as u64).sum(),
         }
     }
 
@@ -238,9 +234,7 @@ mod tests {
         let page = include_str!("../../docs/compatibility.md");
         for op in OpCode::ALL {
             let row = format!("\n| {} | ", op.code());
-            let name = page
-                .split_once(&row)
-                .map(|(_, rest)| rest.split(' ').next());
+            let name = page.split_once(&row).map(|(_, rest)| rest.split(' ').next());
             let expected = format!("{op:?}");
             let said = name.flatten().unwrap_or_default();
             assert!(said.eq_ignore_ascii_case(&expected), "{expected}: {said}");

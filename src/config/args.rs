@@ -35,12 +35,7 @@ pub enum Given {
     /// A file in the form of `zoo.cfg`.
     File(PathBuf),
     /// Port and directory on the command line; texts as typed.
-    Inline {
-        client_port: String,
-        data_dir: PathBuf,
-        tick_time: Option<String>,
-        max_client_cnxns: Option<String>,
-    },
+    Inline { client_port: String, data_dir: PathBuf, tick_time: Option<String>, max_client_cnxns: Option<String> },
 }
 
 /// A command line that cannot be understood; the process ends with code 2 as ZooKeeper's does.
@@ -93,9 +88,7 @@ pub fn parse_args(args: impl IntoIterator<Item = String>) -> Result<Command, Bad
             max_client_cnxns: plain.next(),
         },
         _ => {
-            return Err(BadCommandLine(format!(
-                "{count} arguments, at most 4 are taken"
-            )));
+            return Err(BadCommandLine(format!("{count} arguments, at most 4 are taken")));
         }
     };
     Ok(Command::Serve(CommandLine { properties, given }))
@@ -119,10 +112,7 @@ mod tests {
     #[test]
     fn the_forms() {
         assert_eq!(served(""), CommandLine::default());
-        assert_eq!(
-            served("conf/zoo.cfg").given,
-            Given::File("conf/zoo.cfg".into())
-        );
+        assert_eq!(served("conf/zoo.cfg").given, Given::File("conf/zoo.cfg".into()));
         let inline = |tick: Option<&str>, max: Option<&str>| Given::Inline {
             client_port: "2181".into(),
             data_dir: "/d".into(),
@@ -131,10 +121,7 @@ mod tests {
         };
         assert_eq!(served("2181 /d").given, inline(None, None));
         assert_eq!(served("2181 /d 500").given, inline(Some("500"), None));
-        assert_eq!(
-            served("2181 /d 500 7").given,
-            inline(Some("500"), Some("7"))
-        );
+        assert_eq!(served("2181 /d 500 7").given, inline(Some("500"), Some("7")));
         assert!(parse("1 2 3 4 5").is_err());
     }
 
@@ -152,11 +139,6 @@ mod tests {
     fn questions_and_mistakes() {
         assert_eq!(parse("zoo.cfg --help").unwrap(), Command::Help);
         assert_eq!(parse("-V").unwrap(), Command::Version);
-        assert!(
-            parse("--port=3")
-                .unwrap_err()
-                .to_string()
-                .contains("--port=3")
-        );
+        assert!(parse("--port=3").unwrap_err().to_string().contains("--port=3"));
     }
 }

@@ -26,19 +26,15 @@ impl fmt::Display for Source {
 
 /// A configuration that no server is started with. The process ends with `EXIT_CODE_BAD_CONFIG`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{source_of_it}: {reason}")]
+#[error("{at}: {reason}")]
 pub struct ConfigError {
-    // Not called `source`: that name means a nested error to `thiserror`.
-    pub source_of_it: Source,
+    pub at: Source,
     pub reason: String,
 }
 
 impl ConfigError {
     pub(super) fn new(source: &Source, reason: impl Into<String>) -> ConfigError {
-        ConfigError {
-            source_of_it: source.clone(),
-            reason: reason.into(),
-        }
+        ConfigError { at: source.clone(), reason: reason.into() }
     }
 }
 

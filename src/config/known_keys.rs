@@ -66,39 +66,26 @@ impl KnownKey {
     /// Whether a key that is not used here would change nothing in ZooKeeper either.
     pub fn without_effect(&self, value: &str) -> bool {
         // The AdminServer is on by default in ZooKeeper; what this server does is what switching it off asks for.
-        let as_here = if self.name == "admin.enableServer" {
-            "false"
-        } else {
-            self.default
-        };
+        let as_here = if self.name == "admin.enableServer" { "false" } else { self.default };
         !as_here.is_empty() && value.eq_ignore_ascii_case(as_here)
     }
 }
 
 /// The name that counts: of the names that ZooKeeper's manual uses for a key, the one that works.
 pub fn canonical(key: &str) -> &str {
-    ALIASES
-        .iter()
-        .find(|(alias, _)| *alias == key)
-        .map_or(key, |(_, name)| name)
+    ALIASES.iter().find(|(alias, _)| *alias == key).map_or(key, |(_, name)| name)
 }
 
 /// The row of a canonical name.
 pub fn find(key: &str) -> Option<&'static KnownKey> {
     // The quorum ports and the AdminServer have their own set of the TLS keys, with the same meaning.
-    let shared = key
-        .strip_prefix("ssl.quorum.")
-        .map(|suffix| format!("ssl.{suffix}"));
+    let shared = key.strip_prefix("ssl.quorum.").map(|suffix| format!("ssl.{suffix}"));
     let shared = shared.as_deref().filter(|name| *name != "ssl.sslProvider");
     KNOWN_KEYS
         .iter()
         .chain(TLS_KEYS)
         .find(|row| row.covers(key))
-        .or_else(|| {
-            TLS_KEYS
-                .iter()
-                .find(|row| shared.is_some_and(|name| row.covers(name)))
-        })
+        .or_else(|| TLS_KEYS.iter().find(|row| shared.is_some_and(|name| row.covers(name))))
 }
 
 #[cfg(test)]
@@ -128,15 +115,9 @@ mod tests {
         assert_eq!(find("server.1").unwrap().name, "server.*");
         assert_eq!(find("authProvider.sasl").unwrap().name, "authProvider.*");
         assert!(find("authProvider.").is_none());
-        assert_eq!(
-            find("ssl.quorum.keyStore.location").unwrap().name,
-            "ssl.keyStore.location"
-        );
+        assert_eq!(find("ssl.quorum.keyStore.location").unwrap().name, "ssl.keyStore.location");
         assert!(find("ssl.quorum.sslProvider").is_none());
         assert!(find("ssl.quorum.nonsense").is_none());
-        assert_eq!(
-            canonical("requestThrottleLimit"),
-            "request_throttle_max_requests"
-        );
+        assert_eq!(canonical("requestThrottleLimit"), "request_throttle_max_requests");
     }
 }

@@ -7,9 +7,7 @@ use super::args::{CommandLine, Given};
 use super::error::{ConfigError, Source, Warning};
 use super::known_keys::{Standing, Value, find};
 use super::membership::Membership;
-use super::settings::{
-    Cores, DigestAlgorithm, FourLetterWhitelist, PinCores, Settings, SnapshotCompression,
-};
+use super::settings::{Cores, DigestAlgorithm, FourLetterWhitelist, PinCores, Settings, SnapshotCompression};
 use super::sources::Sources;
 use super::zoo_cfg::parse_zoo_cfg;
 use crate::types::ServerId;
@@ -44,12 +42,7 @@ pub fn load(line: &CommandLine, read: ReadFile<'_>) -> Result<Loaded, ConfigErro
             sources.add_from_file("dataDir", "./data", Source::CommandLine)?;
         }
         Given::File(path) => initial_config = add_file(&mut sources, path, read)?,
-        Given::Inline {
-            client_port,
-            data_dir,
-            tick_time,
-            max_client_cnxns,
-        } => {
+        Given::Inline { client_port, data_dir, tick_time, max_client_cnxns } => {
             let data_dir = data_dir.to_string_lossy();
             // ZooKeeper's inline form has no limit per address unless one is given.
             let max = max_client_cnxns.as_deref().unwrap_or("0");
@@ -65,10 +58,7 @@ pub fn load(line: &CommandLine, read: ReadFile<'_>) -> Result<Loaded, ConfigErro
     let mut settings = settings(&mut sources, &origin)?;
     settings.initial_config = initial_config;
     membership(&mut settings, &mut sources, &origin, read)?;
-    Ok(Loaded {
-        settings,
-        warnings: sources.warnings,
-    })
+    Ok(Loaded { settings, warnings: sources.warnings })
 }
 
 /// Adds the keys of a file; returns its text.
@@ -82,29 +72,19 @@ fn add_file(sources: &mut Sources, path: &Path, read: ReadFile<'_>) -> Result<St
 
 fn read_file(path: &Path, read: ReadFile<'_>) -> Result<Vec<u8>, ConfigError> {
     let file = path.to_path_buf();
-    read(path)
-        .map_err(|why| ConfigError::new(&Source::File { file }, format!("cannot be read: {why}")))
+    read(path).map_err(|why| ConfigError::new(&Source::File { file }, format!("cannot be read: {why}")))
 }
 
 fn entries(path: &Path, bytes: &[u8]) -> Result<Vec<(String, String, Source)>, ConfigError> {
-    let at = |line| Source::Line {
-        file: path.to_path_buf(),
-        line,
-    };
-    let entries =
-        parse_zoo_cfg(bytes).map_err(|bad| ConfigError::new(&at(bad.line), bad.reason))?;
-    Ok(entries
-        .into_iter()
-        .map(|entry| (entry.key, entry.value, at(entry.line)))
-        .collect())
+    let at = |line| Source::Line { file: path.to_path_buf(), line };
+    let entries = parse_zoo_cfg(bytes).map_err(|bad| ConfigError::new(&at(bad.line), bad.reason))?;
+    Ok(entries.into_iter().map(|entry| (entry.key, entry.value, at(entry.line))).collect())
 }
 
 /// Everything but membership.
 fn settings(s: &mut Sources, origin: &Source) -> Result<Settings, ConfigError> {
-    let data_dir = s
-        .text("dataDir")
-        .map(PathBuf::from)
-        .ok_or_else(|| ConfigError::new(origin, "dataDir is not set"))?;
+    let data_dir =
+        s.text("dataDir").map(PathBuf::from).ok_or_else(|| ConfigError::new(origin, "dataDir is not set"))?;
     let client_port = port(s, "clientPort");
     let client_host = s.text("clientPortAddress");
     if client_port.is_none() && client_host.is_some() {
@@ -113,21 +93,16 @@ fn settings(s: &mut Sources, origin: &Source) -> Result<Settings, ConfigError> {
     }
     refuse_what_must_not_be_missing(s, origin)?;
     let tick_time_ms = s.u32("tickTime");
-    let (min_session_timeout_ms, max_session_timeout_ms) =
-        session_timeouts(s, tick_time_ms, origin)?;
+    let (min_session_timeout_ms, max_session_timeout_ms) = session_timeouts(s, tick_time_ms, origin)?;
     let jute_maxbuffer_bytes = s.u32("jute.maxbuffer");
-    let extra = s
-        .given("jute.maxbuffer.extrasize")
-        .map_or(jute_maxbuffer_bytes, |_| s.u32("jute.maxbuffer.extrasize"));
+    let extra = s.given("jute.maxbuffer.extrasize").map_or(jute_maxbuffer_bytes, |_| s.u32("jute.maxbuffer.extrasize"));
     let weights = connection_weights(s);
     let readonly_mode_enabled = s.bool("readonlymode.enabled");
     let whitelist = s.text("4lw.commands.whitelist").unwrap_or_default();
     let snap_count = at_least(s, "snapCount", 2);
     let autopurge_snap_retain_count = at_least(s, "autopurge.snapRetainCount", 3);
     Ok(Settings {
-        data_log_dir: s
-            .text("dataLogDir")
-            .map_or_else(|| data_dir.clone(), PathBuf::from),
+        data_log_dir: s.text("dataLogDir").map_or_else(|| data_dir.clone(), PathBuf::from),
         data_dir,
         my_id: None,
         initial_config: String::new(),
@@ -157,9 +132,7 @@ fn settings(s: &mut Sources, origin: &Source) -> Result<Settings, ConfigError> {
             .limit("connection_throttle_tokens")
             .map(|tokens| tokens.saturating_mul(weights.global)),
         connection_throttle_fill_time_ms: s.u32("connection_throttle_fill_time"),
-        connection_throttle_fill_count: s
-            .u32("connection_throttle_fill_count")
-            .saturating_mul(weights.global),
+        connection_throttle_fill_count: s.u32("connection_throttle_fill_count").saturating_mul(weights.global),
         connection_throttle_freeze_time_ms: s
             .int("connection_throttle_freeze_time")
             .and_then(|freeze| u32::try_from(freeze).ok()),
@@ -192,11 +165,8 @@ fn settings(s: &mut Sources, origin: &Source) -> Result<Settings, ConfigError> {
         enforce_quota: s.bool("enforceQuota"),
         container_check_interval_ms: u64::from(s.u32("znode.container.checkIntervalMs")),
         container_max_per_minute: s.u32("znode.container.maxPerMinute"),
-        container_max_never_used_interval_ms: Some(millis(
-            s,
-            "znode.container.maxNeverUsedIntervalMs",
-        ))
-        .filter(|millis| *millis > 0),
+        container_max_never_used_interval_ms: Some(millis(s, "znode.container.maxNeverUsedIntervalMs"))
+            .filter(|millis| *millis > 0),
         reconfig_enabled: s.bool("reconfigEnabled"),
         skip_acl: s.bool("skipACL"),
         digest_auth_enabled: s.bool("DigestAuthenticationProvider.enabled"),
@@ -214,8 +184,7 @@ fn settings(s: &mut Sources, origin: &Source) -> Result<Settings, ConfigError> {
 /// Starting without these would serve clients that were to be kept out, or leave out those that were to come in.
 fn refuse_what_must_not_be_missing(s: &Sources, origin: &Source) -> Result<(), ConfigError> {
     if port(s, "secureClientPort").is_some() {
-        let reason =
-            "this version has no TLS yet; remove the key to start with the plaintext port only";
+        let reason = "this version has no TLS yet; remove the key to start with the plaintext port only";
         return Err(s.error("secureClientPort", origin, reason));
     }
     if s.text("secureClientPortAddress").is_some() {
@@ -230,9 +199,7 @@ fn refuse_what_must_not_be_missing(s: &Sources, origin: &Source) -> Result<(), C
 }
 
 fn port(s: &Sources, name: &str) -> Option<u16> {
-    s.int(name)
-        .and_then(|port| u16::try_from(port).ok())
-        .filter(|port| *port > 0)
+    s.int(name).and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0)
 }
 
 fn kib(s: &Sources, name: &str) -> Option<u64> {
@@ -241,9 +208,7 @@ fn kib(s: &Sources, name: &str) -> Option<u64> {
 }
 
 fn millis(s: &Sources, name: &str) -> u64 {
-    s.int(name)
-        .and_then(|millis| u64::try_from(millis).ok())
-        .unwrap_or_default()
+    s.int(name).and_then(|millis| u64::try_from(millis).ok()).unwrap_or_default()
 }
 
 /// ZooKeeper raises these silently or with a line in its log.
@@ -252,24 +217,13 @@ fn at_least(s: &mut Sources, name: &str, least: u32) -> u32 {
     if value >= least {
         return value;
     }
-    let source = s
-        .given(name)
-        .map_or(Source::CommandLine, |item| item.source.clone());
-    let written = s
-        .given(name)
-        .map_or_else(String::new, |item| item.text.clone());
-    s.warn(
-        source,
-        format!("{name}: {least} is used instead of {written}, the least that ZooKeeper takes"),
-    );
+    let source = s.given(name).map_or(Source::CommandLine, |item| item.source.clone());
+    let written = s.given(name).map_or_else(String::new, |item| item.text.clone());
+    s.warn(source, format!("{name}: {least} is used instead of {written}, the least that ZooKeeper takes"));
     least
 }
 
-fn session_timeouts(
-    s: &Sources,
-    tick_time_ms: u32,
-    origin: &Source,
-) -> Result<(u32, u32), ConfigError> {
+fn session_timeouts(s: &Sources, tick_time_ms: u32, origin: &Source) -> Result<(u32, u32), ConfigError> {
     let bound = |name: &str, ticks: u32| match s.int(name) {
         Some(given) if given >= 0 => u32::try_from(given).unwrap_or(u32::MAX),
         _ => tick_time_ms.saturating_mul(ticks).min(i32::MAX as u32),
@@ -279,13 +233,8 @@ fn session_timeouts(
     if min <= max {
         return Ok((min, max));
     }
-    let name = if s.given("minSessionTimeout").is_some() {
-        "minSessionTimeout"
-    } else {
-        "maxSessionTimeout"
-    };
-    let reason =
-        format!("the least session timeout ({min} ms) is larger than the largest ({max} ms)");
+    let name = if s.given("minSessionTimeout").is_some() { "minSessionTimeout" } else { "maxSessionTimeout" };
+    let reason = format!("the least session timeout ({min} ms) is larger than the largest ({max} ms)");
     Err(s.error(name, origin, reason))
 }
 
@@ -298,17 +247,11 @@ struct ConnectionWeights {
 /// As `BlueThrottle`: weights count only where enabled, and a local session never costs more than another.
 fn connection_weights(s: &Sources) -> ConnectionWeights {
     if !s.bool("connection_throttle_weight_enabled") {
-        return ConnectionWeights {
-            global: 1,
-            local: 1,
-            renew: 1,
-        };
+        return ConnectionWeights { global: 1, local: 1, renew: 1 };
     }
     let local = s.u32("connection_throttle_local_session_weight");
     ConnectionWeights {
-        global: s
-            .u32("connection_throttle_global_session_weight")
-            .max(local),
+        global: s.u32("connection_throttle_global_session_weight").max(local),
         local,
         renew: s.u32("connection_throttle_renew_session_weight").max(local),
     }
@@ -318,8 +261,7 @@ fn digest_algorithm(s: &Sources, origin: &Source) -> Result<DigestAlgorithm, Con
     const KEY: &str = "DigestAuthenticationProvider.digestAlg";
     let name = s.text(KEY).unwrap_or_default();
     DigestAlgorithm::from_name(&name).ok_or_else(|| {
-        let reason =
-            format!("MD5, SHA1, SHA-224, SHA-256, SHA-384 or SHA-512 expected, found `{name}`");
+        let reason = format!("MD5, SHA1, SHA-224, SHA-256, SHA-384 or SHA-512 expected, found `{name}`");
         s.error(KEY, origin, reason)
     })
 }
@@ -330,18 +272,14 @@ fn enforced_schemes(s: &Sources, origin: &Source) -> Result<Vec<String>, ConfigE
         return Ok(Vec::new());
     }
     let text = s.text(KEY).unwrap_or_default();
-    let schemes: Vec<String> = text
-        .split(',')
-        .map(|scheme| scheme.trim().to_owned())
-        .filter(|scheme| !scheme.is_empty())
-        .collect();
+    let schemes: Vec<String> =
+        text.split(',').map(|scheme| scheme.trim().to_owned()).filter(|scheme| !scheme.is_empty()).collect();
     if schemes.is_empty() {
         let reason = "is true but enforce.auth.schemes names no scheme";
         return Err(s.error("enforce.auth.enabled", origin, reason));
     }
     let digest = s.bool("DigestAuthenticationProvider.enabled");
-    let missing =
-        |scheme: &&String| !(scheme.as_str() == "ip" || scheme.as_str() == "digest" && digest);
+    let missing = |scheme: &&String| !(scheme.as_str() == "ip" || scheme.as_str() == "digest" && digest);
     match schemes.iter().find(missing) {
         None => Ok(schemes),
         Some(scheme) => Err(s.error(KEY, origin, format!("this server has no scheme `{scheme}`"))),
@@ -360,8 +298,7 @@ fn cores(s: &Sources, origin: &Source) -> Result<Cores, ConfigError> {
     };
     let list = s.text("cores.list").unwrap_or_default();
     let list = core_list(&list).ok_or_else(|| {
-        let reason =
-            format!("cores such as 0-3,8 expected, each once and below 4096, found `{list}`");
+        let reason = format!("cores such as 0-3,8 expected, each once and below 4096, found `{list}`");
         s.error("cores.list", origin, reason)
     })?;
     Ok(Cores {
@@ -380,11 +317,7 @@ fn core_list(text: &str) -> Option<Vec<u16>> {
     for part in text.split(',').map(str::trim).filter(|_| !text.is_empty()) {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         let first: u16 = first.trim().parse().ok()?;
-        let last: u16 = last
-            .trim()
-            .parse()
-            .ok()
-            .filter(|last| (first..4096).contains(last))?;
+        let last: u16 = last.trim().parse().ok().filter(|last| (first..4096).contains(last))?;
         cores.extend(first..=last);
     }
     cores.sort_unstable();
@@ -423,10 +356,7 @@ fn membership(
         return Err(s.error("standaloneEnabled", origin, reason));
     }
     if observers > 0 && (voters == 0 || voters == 1 && standalone_enabled) {
-        return Err(ConfigError::new(
-            &at,
-            "observers need an ensemble of voters",
-        ));
+        return Err(ConfigError::new(&at, "observers need an ensemble of voters"));
     }
     if voters > 1 || voters == 1 && !standalone_enabled {
         check_ensemble(&members, settings.my_id, s, &at)?;
@@ -434,10 +364,7 @@ fn membership(
         return Err(ConfigError::new(&at, reason));
     }
     if voters == 1 {
-        s.warn(
-            at.clone(),
-            "only one server is named, so it runs standalone".to_owned(),
-        );
+        s.warn(at.clone(), "only one server is named, so it runs standalone".to_owned());
     }
     take_client_address(settings, &members, &at)?;
     settings.membership = members;
@@ -459,15 +386,10 @@ fn member_lines(s: &Sources, read: ReadFile<'_>) -> Result<Membership, ConfigErr
     let bytes = read_file(&file, read)?;
     for (key, text, source) in entries(&file, &bytes)? {
         if !Membership::owns(&key) {
-            let reason =
-                format!("{key}: only server, group and weight lines belong into a dynamic file");
+            let reason = format!("{key}: only server, group and weight lines belong into a dynamic file");
             return Err(ConfigError::new(&source, reason));
         }
-        let item = super::sources::Item {
-            value: Value::Text(text.clone()),
-            text,
-            source,
-        };
+        let item = super::sources::Item { value: Value::Text(text.clone()), text, source };
         members.add(&key, &item)?;
     }
     Ok(members)
@@ -480,56 +402,33 @@ fn my_id(data_dir: &Path, read: ReadFile<'_>) -> Result<Option<ServerId>, Config
         Ok(bytes) => bytes,
         Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(why) => {
-            return Err(ConfigError::new(
-                &Source::File { file },
-                format!("cannot be read: {why}"),
-            ));
+            return Err(ConfigError::new(&Source::File { file }, format!("cannot be read: {why}")));
         }
     };
     let text = String::from_utf8_lossy(&bytes);
     let first = text.lines().next().unwrap_or_default();
     match first.parse() {
         Ok(id) => Ok(Some(ServerId(id))),
-        Err(_) => Err(ConfigError::new(
-            &Source::File { file },
-            format!("a server id expected, found `{first}`"),
-        )),
+        Err(_) => Err(ConfigError::new(&Source::File { file }, format!("a server id expected, found `{first}`"))),
     }
 }
 
 /// What a member of an ensemble must have; ZooKeeper's messages for the same mistakes.
-fn check_ensemble(
-    members: &Membership,
-    my_id: Option<ServerId>,
-    s: &Sources,
-    at: &Source,
-) -> Result<(), ConfigError> {
-    members
-        .check_groups()
-        .map_err(|why| ConfigError::new(at, why))?;
+fn check_ensemble(members: &Membership, my_id: Option<ServerId>, s: &Sources, at: &Source) -> Result<(), ConfigError> {
+    members.check_groups().map_err(|why| ConfigError::new(at, why))?;
     for needed in ["initLimit", "syncLimit"] {
-        if s.given(needed).is_none() {
-            return Err(ConfigError::new(
-                at,
-                format!("{needed} is not set, an ensemble needs it"),
-            ));
+        if s.u32(needed) == 0 {
+            return Err(ConfigError::new(at, format!("{needed} is not set, an ensemble needs it")));
         }
     }
     match my_id {
-        None => Err(ConfigError::new(
-            at,
-            "there is no myid file in dataDir, an ensemble needs it",
-        )),
+        None => Err(ConfigError::new(at, "there is no myid file in dataDir, an ensemble needs it")),
         Some(_) => Ok(()),
     }
 }
 
 /// The client part of this server's own member line counts; where `clientPort` is given too they must agree.
-fn take_client_address(
-    settings: &mut Settings,
-    members: &Membership,
-    at: &Source,
-) -> Result<(), ConfigError> {
+fn take_client_address(settings: &mut Settings, members: &Membership, at: &Source) -> Result<(), ConfigError> {
     let own = settings.my_id.and_then(|id| members.members.get(&id));
     let Some(client) = own.and_then(|own| own.client.clone()) else {
         return Ok(());
@@ -537,8 +436,7 @@ fn take_client_address(
     let same_port = settings.client_port.is_none_or(|port| port == client.port);
     let same_host = settings.client_host.is_none() || settings.client_host == client.host;
     if !(same_port && same_host) {
-        let reason =
-            "the client address of this server's line and clientPort/clientPortAddress differ";
+        let reason = "the client address of this server's line and clientPort/clientPortAddress differ";
         return Err(ConfigError::new(at, reason));
     }
     settings.client_port = Some(client.port);

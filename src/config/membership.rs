@@ -65,9 +65,7 @@ impl Membership {
 
     pub(super) fn add(&mut self, key: &str, item: &Item) -> Result<(), ConfigError> {
         let wrong = |why: String| ConfigError::new(&item.source, format!("{key}: {why}"));
-        let (kind, number) = key
-            .split_once('.')
-            .ok_or_else(|| wrong("a number must follow after a dot".to_owned()))?;
+        let (kind, number) = key.split_once('.').ok_or_else(|| wrong("a number must follow after a dot".to_owned()))?;
         let number = whole(number).map_err(wrong)?;
         match kind {
             "server" => {
@@ -84,9 +82,7 @@ impl Membership {
                 self.weights.insert(ServerId(number), weight);
             }
             _ => {
-                return Err(wrong(
-                    "only server.N, group.N and weight.N exist".to_owned(),
-                ));
+                return Err(wrong("only server.N, group.N and weight.N exist".to_owned()));
             }
         }
         Ok(())
@@ -103,10 +99,7 @@ impl Membership {
                 return Err(format!("server {} is in more than one group", id.0));
             }
         }
-        let voters = self
-            .members
-            .values()
-            .filter(|m| m.role == Role::Participant);
+        let voters = self.members.values().filter(|m| m.role == Role::Participant);
         for voter in voters {
             if !seen.contains(&voter.id) {
                 return Err(format!("server {} is in no group", voter.id.0));
@@ -118,19 +111,16 @@ impl Membership {
 
 fn whole(text: &str) -> Result<i64, String> {
     let text = text.trim();
-    text.parse()
-        .map_err(|_| format!("a whole number expected, found `{text}`"))
+    text.parse().map_err(|_| format!("a whole number expected, found `{text}`"))
 }
 
 fn port(text: &str) -> Result<u16, String> {
-    text.parse()
-        .map_err(|_| format!("a port from 0 to 65535 expected, found `{text}`"))
+    text.parse().map_err(|_| format!("a port from 0 to 65535 expected, found `{text}`"))
 }
 
 /// `host:quorumPort:electionPort[:role][;[clientHost:]clientPort]`, several addresses joined by `|`.
 fn member(id: ServerId, text: &str) -> Result<Member, String> {
-    const FORM: &str =
-        "host:quorumPort:electionPort[:participant|observer][;[clientHost:]clientPort] expected";
+    const FORM: &str = "host:quorumPort:electionPort[:participant|observer][;[clientHost:]clientPort] expected";
     let (servers, client) = match text.split_once(';') {
         Some((_, client)) if client.contains(';') => return Err(FORM.to_owned()),
         Some((servers, client)) => (servers, Some(client)),
@@ -145,11 +135,7 @@ fn member(id: ServerId, text: &str) -> Result<Member, String> {
             [host, quorum, election, word] => (host, quorum, election, Some(word)),
             _ => return Err(FORM.to_owned()),
         };
-        let address = QuorumAddress {
-            host: host.clone(),
-            quorum_port: port(quorum)?,
-            election_port: port(election)?,
-        };
+        let address = QuorumAddress { host: host.clone(), quorum_port: port(quorum)?, election_port: port(election)? };
         if address.quorum_port == address.election_port {
             return Err("quorum port and election port must differ".to_owned());
         }
@@ -177,14 +163,8 @@ fn member(id: ServerId, text: &str) -> Result<Member, String> {
 
 fn client_address(text: &str) -> Result<ClientAddress, String> {
     match host_and_ports(text.trim())?.as_slice() {
-        [only] => Ok(ClientAddress {
-            host: None,
-            port: port(only)?,
-        }),
-        [host, number] => Ok(ClientAddress {
-            host: Some(host.clone()),
-            port: port(number)?,
-        }),
+        [only] => Ok(ClientAddress { host: None, port: port(only)? }),
+        [host, number] => Ok(ClientAddress { host: Some(host.clone()), port: port(number)? }),
         _ => Err(format!("[clientHost:]clientPort expected, found `{text}`")),
     }
 }
@@ -194,12 +174,9 @@ fn host_and_ports(text: &str) -> Result<Vec<String>, String> {
     let Some(inner) = text.strip_prefix('[') else {
         return Ok(text.split(':').map(str::to_owned).collect());
     };
-    let (host, rest) = inner
-        .split_once(']')
-        .ok_or_else(|| format!("`{text}` opens a bracket and does not close it"))?;
-    let ports = rest
-        .strip_prefix(':')
-        .ok_or_else(|| format!("a port must follow `[{host}]`"))?;
+    let (host, rest) =
+        inner.split_once(']').ok_or_else(|| format!("`{text}` opens a bracket and does not close it"))?;
+    let ports = rest.strip_prefix(':').ok_or_else(|| format!("a port must follow `[{host}]`"))?;
     let mut parts = vec![host.to_owned()];
     parts.extend(ports.split(':').map(str::to_owned));
     Ok(parts)

@@ -218,11 +218,8 @@ pub enum FourLetterWhitelist {
 
 impl FourLetterWhitelist {
     pub(super) fn from_text(text: &str, readonly_mode_enabled: bool) -> FourLetterWhitelist {
-        let mut words: Vec<String> = text
-            .split(',')
-            .map(|word| word.trim().to_owned())
-            .filter(|word| !word.is_empty())
-            .collect();
+        let mut words: Vec<String> =
+            text.split(',').map(|word| word.trim().to_owned()).filter(|word| !word.is_empty()).collect();
         if words.iter().any(|word| word == "*") {
             return FourLetterWhitelist::All;
         }

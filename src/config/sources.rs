@@ -40,24 +40,15 @@ impl Sources {
         match (row, place) {
             (Some(row), _) if taken => self.add(row, key, name, text, source),
             (_, Some(Place::File | Place::FileOrProcess)) => {
-                self.warn(
-                    source,
-                    format!("-D{name} is ignored: {key} is a key of zoo.cfg only"),
-                );
+                self.warn(source, format!("-D{name} is ignored: {key} is a key of zoo.cfg only"));
                 Ok(())
             }
             (_, Some(Place::Process)) => {
-                self.warn(
-                    source,
-                    format!("-D{name} is ignored: the property is called {key}"),
-                );
+                self.warn(source, format!("-D{name} is ignored: the property is called {key}"));
                 Ok(())
             }
             (_, Some(_)) => {
-                self.warn(
-                    source,
-                    format!("-D{name} is ignored: the property is called zookeeper.{key}"),
-                );
+                self.warn(source, format!("-D{name} is ignored: the property is called zookeeper.{key}"));
                 Ok(())
             }
             (_, None) => {
@@ -68,18 +59,11 @@ impl Sources {
     }
 
     /// A key of `zoo.cfg`.
-    pub fn add_from_file(
-        &mut self,
-        name: &str,
-        text: &str,
-        source: Source,
-    ) -> Result<(), ConfigError> {
+    pub fn add_from_file(&mut self, name: &str, text: &str, source: Source) -> Result<(), ConfigError> {
         let key = canonical(name);
         match find(key) {
             Some(row) if row.place == Place::Process => {
-                let advice = format!(
-                    "{name} is ignored in a file, as in ZooKeeper: start with -D{name}={text}"
-                );
+                let advice = format!("{name} is ignored in a file, as in ZooKeeper: start with -D{name}={text}");
                 self.warn(source, advice);
                 Ok(())
             }
@@ -97,27 +81,11 @@ impl Sources {
         }
     }
 
-    fn add(
-        &mut self,
-        row: &KnownKey,
-        key: &str,
-        name: &str,
-        text: &str,
-        source: Source,
-    ) -> Result<(), ConfigError> {
-        let property = matches!(
-            row.place,
-            Place::Property | Place::PropertyOrProcess | Place::Process
-        );
-        let value = row
-            .kind
-            .parse(text, property)
-            .map_err(|why| ConfigError::new(&source, format!("{name}: {why}")))?;
-        let item = Item {
-            text: text.to_owned(),
-            value,
-            source,
-        };
+    fn add(&mut self, row: &KnownKey, key: &str, name: &str, text: &str, source: Source) -> Result<(), ConfigError> {
+        let property = matches!(row.place, Place::Property | Place::PropertyOrProcess | Place::Process);
+        let value =
+            row.kind.parse(text, property).map_err(|why| ConfigError::new(&source, format!("{name}: {why}")))?;
+        let item = Item { text: text.to_owned(), value, source };
         self.items.insert(key.to_owned(), item);
         Ok(())
     }
@@ -134,20 +102,13 @@ impl Sources {
                 _ if row.without_effect(&item.text) => continue,
                 Standing::Used | Standing::Ensemble => continue,
                 // Membership speaks for itself when it is read.
-                Standing::NotYet(_)
-                    if row.is_family()
-                        && row.place == Place::File
-                        && !name.starts_with("metrics") =>
-                {
+                Standing::NotYet(_) if row.is_family() && row.place == Place::File && !name.starts_with("metrics") => {
                     continue;
                 }
                 Standing::Ignored(reason) => format!("{name} is ignored: {reason}"),
                 Standing::NotYet(reason) => format!("{name} has no effect yet: {reason}"),
             };
-            self.warnings.push(Warning {
-                source: item.source.clone(),
-                text,
-            });
+            self.warnings.push(Warning { source: item.source.clone(), text });
         }
     }
 

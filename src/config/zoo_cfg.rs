@@ -31,11 +31,7 @@ pub fn parse_zoo_cfg(bytes: &[u8]) -> Result<Vec<Entry>, BadLine> {
     let mut winner: HashMap<String, usize> = HashMap::new();
     for line in logical_lines(bytes) {
         let (key, value) = split(&line)?;
-        let entry = Entry {
-            key,
-            value,
-            line: line.number,
-        };
+        let entry = Entry { key, value, line: line.number };
         match winner.get(&entry.key) {
             Some(&at) => entries[at] = entry,
             None => {
@@ -59,17 +55,16 @@ fn is_blank(byte: u8) -> bool {
 }
 
 /// Joins continued lines and drops blank lines and comments. A comment never continues, and what follows a
-/// continued line is not a comment, whatever it begins with.
+/// continued line is not a comment, whatever it begins with, unless there was nothing but the backslash.
 fn logical_lines(bytes: &[u8]) -> Vec<LogicalLine> {
     let mut lines = Vec::new();
     let mut open: Option<LogicalLine> = None;
     for (index, natural) in natural_lines(bytes).into_iter().enumerate() {
-        let start = natural
-            .iter()
-            .position(|&b| !is_blank(b))
-            .unwrap_or(natural.len());
+        let start = natural.iter().position(|&b| !is_blank(b)).unwrap_or(natural.len());
         let text = &natural[start..];
-        if open.is_none() && (text.is_empty() || matches!(text[0], b'#' | b'!')) {
+        let nothing_yet = open.as_ref().is_none_or(|line| line.bytes.is_empty());
+        if nothing_yet && (text.is_empty() || matches!(text[0], b'#' | b'!')) {
+            open = None;
             continue;
         }
         let line = open.get_or_insert_with(|| LogicalLine {
@@ -78,13 +73,12 @@ fn logical_lines(bytes: &[u8]) -> Vec<LogicalLine> {
         });
         let backslashes = text.iter().rev().take_while(|&&b| b == b'\\').count();
         let continues = backslashes % 2 == 1;
-        line.bytes
-            .extend_from_slice(&text[..text.len() - usize::from(continues)]);
+        line.bytes.extend_from_slice(&text[..text.len() - usize::from(continues)]);
         if !continues {
             lines.extend(open.take());
         }
     }
-    lines.extend(open);
+    lines.extend(open.filter(|line| !line.bytes.is_empty()));
     lines
 }
 
@@ -110,10 +104,7 @@ fn natural_lines(bytes: &[u8]) -> Vec<&[u8]> {
 fn split(line: &LogicalLine) -> Result<(String, String), BadLine> {
     let bytes = &line.bytes;
     let mut key_end = 0;
-    while key_end < bytes.len()
-        && !matches!(bytes[key_end], b'=' | b':')
-        && !is_blank(bytes[key_end])
-    {
+    while key_end < bytes.len() && !matches!(bytes[key_end], b'=' | b':') && !is_blank(bytes[key_end]) {
         // An escaped separator belongs to the key.
         key_end += if bytes[key_end] == b'\\' { 2 } else { 1 };
     }
@@ -154,16 +145,9 @@ fn unescape(bytes: &[u8], line: u32) -> Result<String, BadLine> {
             Some(b'r') => units.push(u16::from(b'\r')),
             Some(b'f') => units.push(0x0c),
             Some(b'u') => {
-                let digits: Vec<u32> = rest
-                    .by_ref()
-                    .take(4)
-                    .map_while(|&d| char::from(d).to_digit(16))
-                    .collect();
+                let digits: Vec<u32> = rest.by_ref().take(4).map_while(|&d| char::from(d).to_digit(16)).collect();
                 if digits.len() < 4 {
-                    return Err(BadLine {
-                        line,
-                        reason: "\\u must be followed by four hexadecimal digits".to_owned(),
-                    });
+                    return Err(BadLine { line, reason: "\\u must be followed by four hexadecimal digits".to_owned() });
                 }
                 let unit = digits.iter().fold(0u32, |unit, digit| unit << 4 | digit);
                 units.push(unit as u16);
@@ -180,11 +164,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn pairs(text: &[u8]) -> Vec<(String, String, u32)> {
-        parse_zoo_cfg(text)
-            .unwrap()
-            .into_iter()
-            .map(|e| (e.key, e.value, e.line))
-            .collect()
+        parse_zoo_cfg(text).unwrap().into_iter().map(|e| (e.key, e.value, e.line)).collect()
     }
 
     fn one(text: &[u8]) -> (String, String) {
@@ -208,10 +188,7 @@ mod tests {
         assert_eq!(one(b"a : =b"), kv("a", "=b"));
         assert_eq!(one(b"alone"), kv("alone", ""));
         assert_eq!(one(b"=v"), kv("", "v"));
-        assert_eq!(
-            one(b"server.1=h:2888:3888;2181"),
-            kv("server.1", "h:2888:3888;2181")
-        );
+        assert_eq!(one(b"server.1=h:2888:3888;2181"), kv("server.1", "h:2888:3888;2181"));
     }
 
     #[test]
@@ -219,11 +196,7 @@ mod tests {
         let text = b"# c\r\n! d\n\n   # e\ra=1\rb=2\r\nc=3";
         assert_eq!(
             pairs(text),
-            [
-                ("a".into(), "1".into(), 5),
-                ("b".into(), "2".into(), 6),
-                ("c".into(), "3".into(), 7)
-            ]
+            [("a".into(), "1".into(), 5), ("b".into(), "2".into(), 6), ("c".into(), "3".into(), 7)]
         );
         assert_eq!(one(b"a=1 # not a comment"), kv("a", "1 # not a comment"));
     }
@@ -231,23 +204,12 @@ mod tests {
     #[test]
     fn continuation() {
         assert_eq!(one(b"a=1,\\\n   2,\\\r\n\t3"), kv("a", "1,2,3"));
-        assert_eq!(
-            one(b"a=1\\\\\n#x"),
-            kv("a", "1\\"),
-            "an escaped backslash does not continue"
-        );
-        assert_eq!(
-            one(b"a=1\\\n#2"),
-            kv("a", "1#2"),
-            "no comment inside a continued line"
-        );
-        assert_eq!(
-            pairs(b"a=1\\\n\nb=2").len(),
-            2,
-            "a blank line ends a continued one"
-        );
+        assert_eq!(one(b"a=1\\\\\n#x"), kv("a", "1\\"), "an escaped backslash does not continue");
+        assert_eq!(one(b"a=1\\\n#2"), kv("a", "1#2"), "no comment inside a continued line");
+        assert_eq!(pairs(b"a=1\\\n\nb=2").len(), 2, "a blank line ends a continued one");
         assert_eq!(pairs(b"#c \\\nb=2").len(), 1, "a comment is not continued");
         assert_eq!(one(b"a=1\\"), kv("a", "1"));
+        assert_eq!(pairs(b"\\\n#c\n\\\n\n\\"), [], "a backslash alone is nothing to continue");
     }
 
     #[test]
@@ -262,10 +224,7 @@ mod tests {
 
     #[test]
     fn the_last_duplicate_wins() {
-        assert_eq!(
-            pairs(b"a=1\nb=2\na=3"),
-            [("b".into(), "2".into(), 2), ("a".into(), "3".into(), 3)]
-        );
+        assert_eq!(pairs(b"a=1\nb=2\na=3"), [("b".into(), "2".into(), 2), ("a".into(), "3".into(), 3)]);
     }
 
     proptest! {

@@ -12,7 +12,7 @@
 use super::batch::{Batch, SealedBatch};
 use super::chores::{Every, Sweeper};
 use super::snapshots::Snapshots;
-use crate::message::lane::{ConnRef, Reply, Submit};
+use crate::message::lane::{ConnRef, EnsembleStatus, Reply, Submit};
 use crate::message::{ConnectResponse, Effect, Outcome, TxnHeader, WriteOp};
 use crate::request::{self, Executed, RequestRules, Requester};
 use crate::runtime::alarm::Alarm;
@@ -31,6 +31,9 @@ use std::sync::Arc;
 const SUBMITS_PER_TURN_MAX: usize = 4096;
 /// Longest entry that one request can cause beyond its own bytes: header, digest, and what an error adds.
 const ENTRY_BYTES_EXTRA: usize = 1024;
+/// The history of digests that `hash` shows: every 128th transaction, 1024 of them (`DataTree.digestLog`).
+const DIGEST_EVERY: i64 = 128;
+const DIGESTS_MAX: usize = 1024;
 /// How long a failing disk is left alone before a request tries it again, milliseconds.
 const DISK_RETRY_MS: u64 = 100;
 
@@ -56,6 +59,7 @@ pub struct Ensemble {
     pub(super) snapshots: Snapshots,
     pub(super) sweeper: Sweeper,
     pub(super) purge: Every,
+    pub(super) digests: VecDeque<(Zxid, u64)>,
     /// Scratch for encoding one log entry.
     pub(super) entry: Vec<u8>,
     pub(super) disk: Disk,
@@ -68,7 +72,9 @@ pub struct Ensemble {
 pub(super) enum Disk {
     HasRoom,
     /// Writes are answered -1 and sessions do not expire until the disk takes data again.
-    Full { retry_at: Instant },
+    Full {
+        retry_at: Instant,
+    },
 }
 
 impl EnsembleTurn for Ensemble {
@@ -95,7 +101,7 @@ impl EnsembleTurn for Ensemble {
     }
 
     fn has_work(&self) -> bool {
-        self.lanes.has_submits() || self.snapshots.has_reports()
+        self.lanes.has_submits()
     }
 
     fn alarm(&self) -> Option<&Arc<Alarm>> {
@@ -106,7 +112,8 @@ impl EnsembleTurn for Ensemble {
 impl Ensemble {
     fn find_deadline(&self) -> Option<Instant> {
         let backlog = self.lanes.has_backlog().then(|| Instant { micros: 0 });
-        let due = [self.sessions.next_deadline(), Some(self.sweeper.next_deadline()), self.purge.next_deadline(), backlog];
+        let due =
+            [self.sessions.next_deadline(), Some(self.sweeper.next_deadline()), self.purge.next_deadline(), backlog];
         due.into_iter().flatten().min()
     }
 
@@ -141,6 +148,7 @@ impl Ensemble {
             }
             Submit::CloseSession { from, session, xid } => self.close_by_client(from, session, xid, now),
             Submit::Disconnected { from, session } => self.sessions.disconnected(session, from),
+            Submit::Describe { tell } => (tell.0)(self.describe()),
         }
     }
 
@@ -209,6 +217,14 @@ impl Ensemble {
         self.execute(session, xid, now, request::close_session).outcome.zxid
     }
 
+    fn describe(&self) -> EnsembleStatus {
+        let expiry = |live| self.sessions.expires_with_bucket(live);
+        EnsembleStatus {
+            sessions: self.sessions.iter().map(|(id, live)| (id, expiry(live))).collect(),
+            digests: self.digests.iter().copied().collect(),
+        }
+    }
+
     // What is due.
 
     fn expire_sessions(&mut self, now: Now) {
@@ -263,7 +279,17 @@ impl Ensemble {
         }
         self.snapshots.logged(self.entry.len());
         self.batch.last_zxid = Some(zxid);
+        self.keep_digest(zxid);
         executed
+    }
+
+    fn keep_digest(&mut self, zxid: Zxid) {
+        if self.rules.request.digest && zxid.0 % DIGEST_EVERY == 0 {
+            if self.digests.len() == DIGESTS_MAX {
+                self.digests.pop_front();
+            }
+            self.digests.push_back((zxid, self.tree.view().digest()));
+        }
     }
 
     fn has_room(&mut self, entry_bytes: usize, now: Instant) -> bool {

@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Zeros are written in pieces of this size: larger writes leave large folios in the page cache, and every later flush
 /// of one record would write back a whole folio.
@@ -20,19 +21,18 @@ const ZERO_BURST_BYTES: u64 = 1 << 20;
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
-    handle: File,
+    handle: Arc<File>,
 }
 
 impl Directory {
     pub fn open(path: &Path) -> io::Result<Directory> {
-        let handle = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_DIRECTORY)
-            .open(path)?;
-        Ok(Directory {
-            path: path.to_owned(),
-            handle,
-        })
+        let handle = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(path)?;
+        Ok(Directory { path: path.to_owned(), handle: Arc::new(handle) })
+    }
+
+    /// For a sync that somebody else carries out.
+    pub fn file(&self) -> &Arc<File> {
+        &self.handle
     }
 
     pub fn path(&self) -> &Path {
@@ -73,13 +73,7 @@ impl Directory {
         let (from, to) = (c_path(&self.join(source))?, c_path(&self.join(target))?);
         // SAFETY: both are NUL-terminated strings that live through the call.
         let outcome = unsafe {
-            libc::renameat2(
-                libc::AT_FDCWD,
-                from.as_ptr(),
-                libc::AT_FDCWD,
-                to.as_ptr(),
-                libc::RENAME_NOREPLACE,
-            )
+            libc::renameat2(libc::AT_FDCWD, from.as_ptr(), libc::AT_FDCWD, to.as_ptr(), libc::RENAME_NOREPLACE)
         };
         if outcome == 0 {
             return Ok(());
@@ -110,11 +104,7 @@ fn c_path(path: &Path) -> io::Result<CString> {
 /// Creates `path`, gives it `head` and then zeros up to `bytes`, all of it on disk when this returns:
 /// later writes inside change no metadata. A full disk is met here, and nothing is left behind then.
 pub fn create_zeroed(path: &Path, head: &[u8], bytes: u64) -> io::Result<File> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .open(path)?;
+    let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
     match fill_with_zeros(&file, head, bytes) {
         Ok(()) => Ok(file),
         Err(error) => {
@@ -144,8 +134,7 @@ fn fill_with_zeros(file: &File, head: &[u8], bytes: u64) -> io::Result<()> {
 
 /// Takes the blocks first: a full disk shows before anything is written. Filesystems that cannot are left to the writes.
 fn reserve(file: &File, bytes: u64) -> io::Result<()> {
-    let length =
-        libc::off_t::try_from(bytes).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
+    let length = libc::off_t::try_from(bytes).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
     // SAFETY: a plain system call on an open descriptor.
     if unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, length) } == 0 {
         return Ok(());
@@ -174,12 +163,7 @@ pub fn start_write_back(file: &File, offset: u64, bytes: u64) {
 pub fn drop_pages(file: &File, offset: u64, bytes: u64) {
     // SAFETY: as above.
     unsafe {
-        libc::posix_fadvise(
-            file.as_raw_fd(),
-            offset as libc::off_t,
-            bytes as libc::off_t,
-            libc::POSIX_FADV_DONTNEED,
-        )
+        libc::posix_fadvise(file.as_raw_fd(), offset as libc::off_t, bytes as libc::off_t, libc::POSIX_FADV_DONTNEED)
     };
 }
 
@@ -198,12 +182,7 @@ pub struct FileLock {
 impl FileLock {
     /// `None` when somebody else holds it.
     pub fn acquire(path: &Path) -> io::Result<Option<FileLock>> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)?;
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         // SAFETY: a plain system call on an open descriptor.
         if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
             return Ok(Some(FileLock { _file: file }));
@@ -237,10 +216,7 @@ mod tests {
         assert_eq!(&bytes[..4], b"head");
         assert!(bytes[4..].iter().all(|b| *b == 0));
         assert!(file.metadata().unwrap().blocks() * 512 >= 100_000);
-        assert!(
-            create_zeroed(&path, b"", 1).is_err(),
-            "never over an existing file"
-        );
+        assert!(create_zeroed(&path, b"", 1).is_err(), "never over an existing file");
     }
 
     #[test]

@@ -21,21 +21,11 @@ impl MappedWindow {
     /// Maps nothing yet.
     pub fn new(bytes_max: usize) -> MappedWindow {
         assert!(bytes_max as u64 >= 2 * WINDOW_ALIGN_BYTES);
-        MappedWindow {
-            map: None,
-            start: 0,
-            bytes_max,
-        }
+        MappedWindow { map: None, start: 0, bytes_max }
     }
 
     /// Copies `bytes` to `offset`; the range must lie inside the first `file_bytes` of the file.
-    pub fn write(
-        &mut self,
-        file: &File,
-        file_bytes: u64,
-        mut offset: u64,
-        mut bytes: &[u8],
-    ) -> io::Result<()> {
+    pub fn write(&mut self, file: &File, file_bytes: u64, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
         assert!(offset + bytes.len() as u64 <= file_bytes);
         while !bytes.is_empty() {
             let room = self.window_at(file, file_bytes, offset)?;
@@ -54,20 +44,14 @@ impl MappedWindow {
 
     /// Mapped memory from `offset` to the end of the window, sliding it there first if need be.
     fn window_at(&mut self, file: &File, file_bytes: u64, offset: u64) -> io::Result<&mut [u8]> {
-        let is_inside =
-            |map: &MmapMut| offset >= self.start && offset < self.start + map.len() as u64;
+        let is_inside = |map: &MmapMut| offset >= self.start && offset < self.start + map.len() as u64;
         if !self.map.as_ref().is_some_and(is_inside) {
             self.map = None; // never two windows at once
             self.start = offset - offset % WINDOW_ALIGN_BYTES;
             let length = (file_bytes - self.start).min(self.bytes_max as u64) as usize;
             // SAFETY: the file is ours alone (data_dir.rs locks the directory) and is not shortened while mapped:
             // its owner unmaps before it trims.
-            let map = unsafe {
-                MmapOptions::new()
-                    .offset(self.start)
-                    .len(length)
-                    .map_mut(file)?
-            };
+            let map = unsafe { MmapOptions::new().offset(self.start).len(length).map_mut(file)? };
             // Touched ahead, so that a write never waits for a page to be read. Older kernels just fault later.
             let _ = map.advise(memmap2::Advice::PopulateRead);
             self.map = Some(map);
@@ -91,9 +75,7 @@ mod tests {
         let mut window = MappedWindow::new(128 << 10);
         let pattern: Vec<u8> = (0..size as usize).map(|i| (i % 251) as u8).collect();
         for (index, chunk) in pattern.chunks(70_000).enumerate() {
-            window
-                .write(&file, size, index as u64 * 70_000, chunk)
-                .unwrap();
+            window.write(&file, size, index as u64 * 70_000, chunk).unwrap();
         }
         window.write(&file, size, 5, b"again").unwrap();
         window.unmap();

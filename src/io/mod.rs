@@ -3,3 +3,5 @@
 pub mod clock;
 pub mod file;
 pub mod mmap;
+pub mod process;
+pub mod signals;

@@ -1,7 +1,7 @@
 //! What threads say to each other: `Submit` from a worker to the ensemble thread, `Deliver` back.
 
 use super::{ConnectResponse, Effect, Outcome, WriteOp};
-use crate::types::{ConnId, Id, SessionId, WorkerIndex, Xid, Zxid};
+use crate::types::{ConnId, Id, Instant, SessionId, WorkerIndex, Xid, Zxid};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -14,6 +14,24 @@ pub type LastHeard = Arc<AtomicU64>;
 pub struct ConnRef {
     pub worker: WorkerIndex,
     pub conn: ConnId,
+}
+
+/// Takes the ensemble thread's answer to where it is wanted.
+pub struct Tell(pub Box<dyn FnOnce(EnsembleStatus) + Send>);
+
+impl std::fmt::Debug for Tell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tell")
+    }
+}
+
+/// What only the ensemble thread knows.
+#[derive(Clone, Debug, Default)]
+pub struct EnsembleStatus {
+    /// Live sessions, and when the bucket of each ends.
+    pub sessions: Vec<(SessionId, Instant)>,
+    /// Digests of the tree at every zxid divisible by 128, oldest first.
+    pub digests: Vec<(Zxid, u64)>,
 }
 
 /// From a worker to the ensemble thread.
@@ -29,6 +47,8 @@ pub enum Submit {
     Reattach { from: ConnRef, session: SessionId, timeout_ms: i32, read_only: Option<bool> },
     /// The connection is gone; its session lives on until it expires.
     Disconnected { from: ConnRef, session: SessionId },
+    /// An operator wants to know what only the ensemble thread knows.
+    Describe { tell: Tell },
 }
 
 /// From the ensemble thread to one worker: answers, in the order of their transactions.

@@ -69,12 +69,7 @@ pub(super) struct Plain {
 }
 
 impl Plain {
-    pub const EMPTY: Plain = Plain {
-        count: 0,
-        sum: 0,
-        min: u64::MAX,
-        max: 0,
-    };
+    pub const EMPTY: Plain = Plain { count: 0, sum: 0, min: u64::MAX, max: 0 };
 
     pub fn merge(&mut self, other: Plain) {
         self.count = self.count.wrapping_add(other.count);
@@ -113,9 +108,7 @@ pub(super) struct BucketsCell(OnceLock<Box<[AtomicU64]>>);
 
 impl BucketsCell {
     pub fn record(&self, value: u64) {
-        let buckets = self
-            .0
-            .get_or_init(|| (0..BUCKETS).map(|_| AtomicU64::new(0)).collect());
+        let buckets = self.0.get_or_init(|| (0..BUCKETS).map(|_| AtomicU64::new(0)).collect());
         add(&buckets[bucket_of(value.min(VALUE_MAX))], 1);
     }
 
@@ -152,10 +145,7 @@ mod tests {
             assert!(bucket == expected || bucket == expected + 1, "{value}");
             expected = bucket;
             let low = value_of(bucket);
-            assert!(
-                low <= value && value - low <= value / 32,
-                "{value} in {low}"
-            );
+            assert!(low <= value && value - low <= value / 32, "{value} in {low}");
         }
         assert_eq!(value_of(BUCKETS - 1) >> 27, 31);
     }

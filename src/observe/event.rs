@@ -12,11 +12,7 @@ pub struct Repeats {
 
 impl Repeats {
     pub fn every_millis(interval_ms: u64) -> Repeats {
-        Repeats {
-            interval_ms,
-            next: Instant::default(),
-            left_out: 0,
-        }
+        Repeats { interval_ms, next: Instant::default(), left_out: 0 }
     }
 
     /// `Some(how many were left out since the last)` when the line is to be written now.

@@ -27,9 +27,7 @@ pub(super) struct NamespaceTable {
 
 impl NamespaceTable {
     pub fn new() -> NamespaceTable {
-        NamespaceTable {
-            slots: (0..SLOTS).map(|_| OnceLock::new()).collect(),
-        }
+        NamespaceTable { slots: (0..SLOTS).map(|_| OnceLock::new()).collect() }
     }
 
     pub fn record(&self, name: &str, value: u64) {
@@ -37,12 +35,7 @@ impl NamespaceTable {
         // Half the slots stay empty, so the walk ends at an empty one soon.
         for step in 0..NAMES_MAX {
             let slot = &self.slots[(start + step) % SLOTS];
-            let entry = slot.get_or_init(|| {
-                Box::new(Entry {
-                    name: name.into(),
-                    summary: SummaryCell::new(),
-                })
-            });
+            let entry = slot.get_or_init(|| Box::new(Entry { name: name.into(), summary: SummaryCell::new() }));
             if *entry.name == *name {
                 entry.summary.record(value);
                 return;
@@ -65,9 +58,9 @@ impl NamespaceTable {
 
 /// FNV-1a; names are short and nobody gains by colliding, since the table is bounded.
 fn hash(name: &str) -> usize {
-    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     (hash >> 32) as usize
 }
 
@@ -94,11 +87,7 @@ mod tests {
         let mut names = 0;
         table.for_each(|name, plain| {
             names += 1;
-            assert_eq!(
-                (plain.count, plain.sum, plain.min, plain.max),
-                (2, 30, 10, 20),
-                "{name}"
-            );
+            assert_eq!((plain.count, plain.sum, plain.min, plain.max), (2, 30, 10, 20), "{name}");
         });
         assert!((NAMES_MAX..=SLOTS).contains(&names), "{names}");
         table.clear();

@@ -39,12 +39,7 @@ pub fn java_double(number: f64) -> String {
         return "NaN".to_owned();
     }
     if number.is_infinite() {
-        return if number > 0.0 {
-            "Infinity"
-        } else {
-            "-Infinity"
-        }
-        .to_owned();
+        return if number > 0.0 { "Infinity" } else { "-Infinity" }.to_owned();
     }
     let size = number.abs();
     if size == 0.0 || (1e-3..1e7).contains(&size) {
@@ -87,11 +82,7 @@ mod tests {
         assert_eq!(average(14, 307), 0.0456);
         assert_eq!(average(21516, 303), 71.0099);
         assert_eq!(average(1, 32), 0.0313, "an exact half is rounded up");
-        assert_eq!(
-            average(3, 20000),
-            1e-4,
-            "0.00015 is below the half as a double"
-        );
+        assert_eq!(average(3, 20000), 1e-4, "0.00015 is below the half as a double");
         assert_eq!(average(1, 20000), 1e-4, "0.00005 is above it");
         assert_eq!(average(u64::MAX, 1), u64::MAX as f64);
         assert_eq!(average(2, 3), 0.6667);

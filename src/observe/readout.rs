@@ -22,13 +22,7 @@ pub struct SummaryReadout {
 
 impl SummaryReadout {
     fn new(plain: Plain, histogram: Option<Histogram<u64>>) -> SummaryReadout {
-        SummaryReadout {
-            count: plain.count,
-            sum: plain.sum,
-            max: plain.max,
-            least: plain.min,
-            histogram,
-        }
+        SummaryReadout { count: plain.count, sum: plain.sum, max: plain.max, least: plain.min, histogram }
     }
 
     /// 0 where there is no value.
@@ -85,12 +79,7 @@ impl Metrics {
             latency: Plain::EMPTY,
             packets_received: 0,
             packets_sent: 0,
-            responses: ResponseSizes {
-                last: -1,
-                min: -1,
-                max: -1,
-                last_at_micros: 0,
-            },
+            responses: ResponseSizes { last: -1, min: -1, max: -1, last_at_micros: 0 },
             latency_ms: SummaryReadout::new(Plain::EMPTY, None),
         }
     }
@@ -107,10 +96,7 @@ impl Metrics {
         }
         for (total, table) in self.namespaces.iter_mut().zip(&thread.namespaces) {
             table.for_each(|name, plain| {
-                total
-                    .entry(name.to_owned())
-                    .or_insert(Plain::EMPTY)
-                    .merge(plain);
+                total.entry(name.to_owned()).or_insert(Plain::EMPTY).merge(plain);
             });
         }
         self.latency.merge(thread.latency_ms.read());
@@ -139,10 +125,7 @@ impl Metrics {
     }
 
     pub fn summary(&self, summary: Summary) -> SummaryReadout {
-        SummaryReadout::new(
-            self.plains[summary.index()],
-            self.histograms.get(summary.index()).cloned(),
-        )
+        SummaryReadout::new(self.plains[summary.index()], self.histograms.get(summary.index()).cloned())
     }
 
     /// One entry per top-level znode that was touched.
@@ -164,9 +147,7 @@ impl Metrics {
             let readout = self.summary(*summary);
             push_basic(&mut list, summary.name(), &readout);
             if summary.has_percentiles() {
-                for (prefix, quantile) in
-                    [("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("p999", 0.999)]
-                {
+                for (prefix, quantile) in [("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("p999", 0.999)] {
                     let value = whole(readout.percentile(quantile));
                     list.push((format!("{prefix}_{}", summary.name()), value));
                 }

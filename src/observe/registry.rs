@@ -31,11 +31,7 @@ impl MetricsRegistry {
     pub fn register(&self) -> MetricsWriter {
         let thread = Arc::new(ThreadMetrics::new(self.generation.load(Ordering::Acquire)));
         self.threads.lock().push(Arc::clone(&thread));
-        MetricsWriter {
-            generation: Arc::clone(&self.generation),
-            thread,
-            one_thread: PhantomData,
-        }
+        MetricsWriter { generation: Arc::clone(&self.generation), thread, one_thread: PhantomData }
     }
 
     /// What the word `srst` does: everything counts from zero again.
@@ -97,12 +93,8 @@ impl ThreadMetrics {
             generation: AtomicU64::new(generation),
             counters: (0..Counter::COUNT).map(zero).collect(),
             summaries: (0..Summary::COUNT).map(|_| SummaryCell::new()).collect(),
-            buckets: (0..Summary::WITH_PERCENTILES)
-                .map(|_| BucketsCell::default())
-                .collect(),
-            namespaces: (0..Namespaced::COUNT)
-                .map(|_| NamespaceTable::new())
-                .collect(),
+            buckets: (0..Summary::WITH_PERCENTILES).map(|_| BucketsCell::default()).collect(),
+            namespaces: (0..Namespaced::COUNT).map(|_| NamespaceTable::new()).collect(),
             latency_ms: SummaryCell::new(),
             packets_received: AtomicU64::new(0),
             packets_sent: AtomicU64::new(0),
@@ -194,10 +186,7 @@ impl MetricsWriter {
         let cell = &self.cells().responses;
         cell.last.store(bytes, Ordering::Relaxed);
         cell.last_at_micros.store(now_micros, Ordering::Relaxed);
-        let (min, max) = (
-            cell.min.load(Ordering::Relaxed),
-            cell.max.load(Ordering::Relaxed),
-        );
+        let (min, max) = (cell.min.load(Ordering::Relaxed), cell.max.load(Ordering::Relaxed));
         if min < 0 || bytes < min {
             cell.min.store(bytes, Ordering::Relaxed);
         }
@@ -244,11 +233,7 @@ mod tests {
         let read = registry.read();
         assert_eq!(read.summary(Summary::Readlatency).count, 1);
         assert_eq!(read.summary(Summary::Readlatency).min(), 7);
-        assert_eq!(
-            read.namespace(Namespaced::Write)["app"].count,
-            0,
-            "a name stays"
-        );
+        assert_eq!(read.namespace(Namespaced::Write)["app"].count, 0, "a name stays");
         assert_eq!(read.latency_ms.count, 0);
     }
 

@@ -6,7 +6,7 @@ use super::ops::create::NewNode;
 use super::ops::{create, delete, multi, session, set_acl, set_data};
 use crate::message::{Effect, MultiResult, SubTxn, TxnBody, TxnHeader, WriteResult};
 use crate::tree::TreeWriter;
-use crate::types::{EphemeralOwner, ErrorCode, OpCode, Stat, Zxid};
+use crate::types::{EphemeralOwner, ErrorCode, OpCode, SessionId, Stat, WallMillis, Zxid};
 
 /// Applies a transaction and says what its client is to be told. An error transaction comes to nothing here: its code
 /// is its answer.
@@ -36,6 +36,14 @@ pub fn replay(tree: &mut TreeWriter, header: &TxnHeader, body: &TxnBody) {
         body => drop(change(tree, header, body, None)),
     }
     moved_to(tree, header.zxid);
+}
+
+/// Deletes the ephemerals of a session that is not alive, as every server does that loads this state
+/// (`DataTree.killSession`): without a transaction, marked with the last zxid.
+pub fn kill_session(tree: &mut TreeWriter, session: SessionId) {
+    let zxid = tree.view().last_zxid();
+    let header = TxnHeader { session, cxid: 0, zxid, time: WallMillis(0) };
+    session::apply_close(tree, &header, None, None);
 }
 
 /// The tree has seen the whole transaction. Its zxid never goes back.
@@ -151,5 +159,61 @@ pub(super) fn result_in_multi(body: &TxnBody, stat: Option<Stat>) -> MultiResult
         (WriteResult::Stat(stat), _) => MultiResult::SetData(stat),
         (_, TxnBody::Check { .. }) => MultiResult::Check,
         _ => MultiResult::Delete,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::message::{TxnBody, TxnHeader};
+    use crate::request::testbed::{Testbed, create_op};
+    use crate::request::{RequestRules, Requester, create_session, execute};
+    use crate::tree::TreeWriter;
+    use crate::types::{OwnerRules, SessionId, WallMillis, Zxid};
+
+    /// The first two transactions of a log that Java wrote (storage sheet §3.1).
+    #[test]
+    fn digests_are_the_ones_java_logged() {
+        let mut tree = TreeWriter::fresh(OwnerRules::default(), true, 0);
+        let rules = RequestRules::default();
+        let header = |zxid, time| TxnHeader {
+            session: SessionId(0x0100_0016_23f2_0000),
+            cxid: 1,
+            zxid: Zxid(zxid),
+            time: WallMillis(time),
+        };
+        let opened = create_session(&mut tree, header(1, 0), 10_000, &rules);
+        assert_eq!(opened.txn.digest.map(|d| d.tree), Some(0x51c6_d660));
+        let create = crate::message::CreateOp { data: Some(b"x".to_vec()), ..create_op("/a", 0) };
+        let by = Requester { ids: &[], refusal: None };
+        let create = crate::message::WriteOp::Create(create);
+        let header = header(2, 1_795_335_101_051);
+        let created = execute(&mut tree, header, create, by, &rules, None);
+        assert_eq!(created.txn.digest.map(|d| d.tree), Some(0xcca3_6c58));
+        let TxnBody::Create { parent_cversion, .. } = created.txn.body else { panic!("{:?}", created.txn.body) };
+        assert_eq!(parent_cversion, 1);
+    }
+
+    #[test]
+    fn a_refusal_takes_a_zxid_and_carries_no_digest() {
+        let mut bed = Testbed::default();
+        let header = bed.header(SessionId(1));
+        let by = Requester { ids: &[], refusal: None };
+        let op = crate::request::testbed::delete("/none", -1);
+        let refused = execute(&mut bed.tree, header, op, by, &bed.rules, None);
+        assert_eq!(refused.txn.body, TxnBody::Error(-101));
+        assert_eq!(refused.txn.digest, None);
+        assert_eq!(refused.outcome.zxid, Zxid(1));
+        assert_eq!(bed.view().last_zxid(), Zxid(1));
+    }
+
+    #[test]
+    fn the_last_zxid_never_goes_back() {
+        let mut bed = Testbed::default();
+        for (zxid, expected) in [(5, 5), (3, 5), (6, 6)] {
+            bed.zxid = zxid - 1;
+            let header = bed.header(SessionId(1));
+            super::replay(&mut bed.tree, &header, &TxnBody::Error(-101));
+            assert_eq!(bed.view().last_zxid(), Zxid(expected));
+        }
     }
 }

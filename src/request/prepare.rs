@@ -6,7 +6,7 @@
 //! zxids free of gaps, which followers rely on.
 
 use super::apply::apply;
-use super::ops::{check, create, delete, multi, reconfig, session, set_acl, set_data};
+use super::ops::{create, delete, multi, reconfig, session, set_acl, set_data};
 use super::permission::AccessRules;
 use super::quota::{self, Allowance};
 use crate::message::{Effect, Outcome, Txn, TxnBody, TxnDigest, TxnHeader, WriteOp, WriteResult};
@@ -93,7 +93,7 @@ pub fn execute(
     let context = Context { by, rules };
     let (body, result) = match op {
         WriteOp::Multi(ops) => multi::execute(tree, &header, ops, &context, effects),
-        op => match prepare(tree.view(), op, &header, &context) {
+        op => match prepare(tree.view(), op, &context) {
             Ok(body) => {
                 let result = apply(tree, &header, &body, effects);
                 (body, result)
@@ -105,7 +105,7 @@ pub fn execute(
 }
 
 /// The checks of one operation, in the order of the sheet's §11.
-fn prepare(view: View<'_>, op: WriteOp, header: &TxnHeader, context: &Context<'_>) -> Result<TxnBody, ErrorCode> {
+fn prepare(view: View<'_>, op: WriteOp, context: &Context<'_>) -> Result<TxnBody, ErrorCode> {
     match op {
         WriteOp::Create(op) => {
             let allowance = context.allowance(view, op.path.as_deref());
@@ -120,7 +120,7 @@ fn prepare(view: View<'_>, op: WriteOp, header: &TxnHeader, context: &Context<'_
         WriteOp::SetAcl { path, acl, version } => set_acl::prepare(view, path, acl, version, context),
         WriteOp::Reconfig { .. } => reconfig::prepare_standalone(context),
         WriteOp::BadMulti => Err(ErrorCode::MarshallingError),
-        WriteOp::Multi(_) => unreachable!("a multi is executed, {header:?}"),
+        WriteOp::Multi(_) => unreachable!("a multi is checked and applied step by step"),
     }
 }
 
@@ -176,5 +176,3 @@ pub(super) fn next_version(current: i32, expected: i32) -> Result<i32, ErrorCode
     }
     Ok(current.wrapping_add(1))
 }
-
-pub(super) use check::prepare as prepare_check;

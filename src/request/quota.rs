@@ -54,6 +54,10 @@ impl Amounts {
         self.values.get(key).copied().unwrap_or(-1)
     }
 
+    fn count_and_bytes(&self) -> (i64, i64) {
+        (self.get(COUNT), self.get(BYTES))
+    }
+
     fn add(&mut self, count: i64, bytes: i64) {
         for (key, difference) in [(COUNT, count), (BYTES, bytes)] {
             let value = self.get(key).wrapping_add(difference);
@@ -111,12 +115,18 @@ pub fn allowance(view: View<'_>, path: &str) -> Allowance {
     let Some((_, quota)) = deepest_tracked(view, path) else {
         return Allowance::Unlimited;
     };
-    let (Some(limits), Some(usage)) = (quota.child(LIMITS_NODE), quota.child(STATS_NODE)) else {
+    let Some(limits) = quota.child(LIMITS_NODE) else {
         return Allowance::Unlimited;
     };
-    match (Amounts::parse(limits.data()), Amounts::parse(usage.data())) {
-        (Some(limits), Some(usage)) => Allowance::Limited { limits, usage },
-        _ => Allowance::Unreadable,
+    let Some(limits) = Amounts::parse(limits.data()) else {
+        return Allowance::Unreadable;
+    };
+    let Some(usage) = quota.child(STATS_NODE) else {
+        return Allowance::Unlimited;
+    };
+    match Amounts::parse(usage.data()) {
+        Some(usage) => Allowance::Limited { limits, usage },
+        None => Allowance::Unreadable,
     }
 }
 
@@ -202,6 +212,26 @@ pub fn recount_all(tree: &mut TreeWriter) {
     }
 }
 
+/// Limits and usage of every top-level znode that has a quota somewhere below it, as (count, bytes): those of its
+/// shallowest limits node.
+pub fn namespace_quotas(view: View<'_>) -> Vec<(String, (i64, i64), (i64, i64))> {
+    let Some(quotas) = view.lookup(QUOTA).filter(|_| view.quota_limit_nodes() > 0) else { return Vec::new() };
+    let of_namespace = |namespace: NodeRef<'_>| {
+        let mut level = vec![namespace];
+        while !level.is_empty() {
+            let limited = level.iter().find_map(|node| Some((node, node.child(LIMITS_NODE)?)));
+            if let Some((node, limits)) = limited {
+                let of = |node: Option<NodeRef<'_>>| node.and_then(|n| Amounts::parse(n.data())).unwrap_or_default();
+                let (limits, usage) = (of(Some(limits)), of(node.child(STATS_NODE)));
+                return Some((namespace.name().to_owned(), limits.count_and_bytes(), usage.count_and_bytes()));
+            }
+            level = level.iter().flat_map(|node| node.children()).collect();
+        }
+        None
+    };
+    quotas.children().filter_map(of_namespace).collect()
+}
+
 /// Whether creating `path` would break a Java server, now, on replay, or when it is deleted again: a limits node
 /// whose parent's path is under `/zookeeper` by its letters and too short to name a subtree.
 pub fn create_breaks_java(path: &str) -> bool {
@@ -259,5 +289,181 @@ mod tests {
             assert_eq!(parsed(text).as_deref(), expected, "{text:?}");
         }
         assert_eq!(Amounts::parse(None), None);
+    }
+
+    use crate::message::{CreateOp, WriteOp};
+    use crate::request::testbed::{Testbed, codes, create, create_op, delete, in_multi, set_data};
+
+    const LIMITS: &str = "/zookeeper/quota/q/zookeeper_limits";
+    const STATS: &str = "/zookeeper/quota/q/zookeeper_stats";
+
+    /// `/q` with one child of five bytes, and `limits` on it.
+    fn tracked(limits: &str) -> Testbed {
+        let mut bed = Testbed::default();
+        bed.add("/q");
+        bed.add_with("/q/a", "12345");
+        bed.add("/zookeeper/quota/q");
+        bed.add_with(LIMITS, limits);
+        bed.add_with(STATS, "whatever");
+        bed
+    }
+
+    #[test]
+    fn a_new_stats_node_is_filled_by_counting() {
+        let mut bed = tracked("count=-1,bytes=-1");
+        assert_eq!(bed.data(STATS), "count=2,bytes=5");
+        // Even one that no limits go with, the whole tree's, and one whose subtree is not there.
+        bed.add("/zookeeper/quota/zookeeper_stats");
+        let whole = bed.data("/zookeeper/quota/zookeeper_stats");
+        assert_eq!(whole, "count=10,bytes=37");
+        bed.add("/zookeeper/quotaX");
+        bed.add("/zookeeper/quotaX/zookeeper_stats");
+        assert_eq!(bed.data("/zookeeper/quotaX/zookeeper_stats"), "count=0,bytes=0");
+    }
+
+    #[test]
+    fn usage_follows_every_change_without_a_trace_in_the_stat() {
+        let mut bed = tracked("count=-1,bytes=-1");
+        let stat = bed.stat(STATS);
+        for (op, usage) in [
+            (create("/q/b", 0), "count=3,bytes=5"),
+            (set_data("/q/b", "xx", 0), "count=3,bytes=7"),
+            (set_data("/q/b", "x", 1), "count=3,bytes=6"),
+            (create("/q/b/c", 0), "count=4,bytes=6"),
+            (create("/other", 0), "count=4,bytes=6"),
+            (set_data("/q", "0123456789", 0), "count=4,bytes=16"),
+            (delete("/q/a", -1), "count=3,bytes=11"),
+            (create("/qq", 0), "count=3,bytes=11"),
+        ] {
+            bed.run(op).expect(usage);
+            assert_eq!(bed.data(STATS), usage);
+        }
+        let now = bed.stat(STATS);
+        assert_eq!((now.mzxid, now.version, now.mtime), (stat.mzxid, 0, stat.mtime));
+        let changes = bed.effects.len();
+        assert_eq!(changes, 1, "nobody hears of the bookkeeping");
+        bed.run(create("/q/e", 1)).expect("created");
+        bed.close(crate::request::testbed::ALICE);
+        assert_eq!(bed.data(STATS), "count=3,bytes=11");
+    }
+
+    #[test]
+    fn only_the_deepest_tracked_subtree_counts() {
+        let mut bed = tracked("count=-1,bytes=-1");
+        bed.add("/zookeeper/quota/q/a");
+        bed.add("/zookeeper/quota/q/a/zookeeper_limits");
+        bed.add("/zookeeper/quota/q/a/zookeeper_stats");
+        let inner = "/zookeeper/quota/q/a/zookeeper_stats";
+        assert_eq!(bed.data(inner), "count=1,bytes=5");
+        bed.add_with("/q/a/x", "abc");
+        assert_eq!(bed.data(inner), "count=2,bytes=8");
+        assert_eq!(bed.data(STATS), "count=2,bytes=5");
+        // Without its limits the outer one takes over again.
+        bed.run(delete("/zookeeper/quota/q/a/zookeeper_limits", -1)).expect("deleted");
+        bed.add_with("/q/a/y", "abc");
+        assert_eq!(bed.data(inner), "count=2,bytes=8");
+        assert_eq!(bed.data(STATS), "count=3,bytes=8");
+    }
+
+    /// limits, what is tried, what comes of it; the subtree holds 2 znodes and 5 bytes.
+    #[test]
+    fn hard_limits_are_enforced_and_soft_ones_are_not() {
+        let hard = |count, bytes| format!("count=-1,bytes=-1=;byteHardLimit={bytes};countHardLimit={count}");
+        let made = || create("/q/b", 0);
+        let grown = |bytes: usize| set_data("/q/a", &"x".repeat(bytes), 0);
+        let refused = Err(ErrorCode::QuotaExceeded);
+        for (limits, op, expected) in [
+            ("count=1,bytes=1".to_owned(), made(), Ok(())),
+            ("count=1,bytes=1".to_owned(), grown(99), Ok(())),
+            (hard(3, -1), made(), Ok(())),
+            (hard(2, -1), made(), refused),
+            (hard(0, -1), grown(99), Ok(())),
+            (hard(-1, 20), grown(20), Ok(())),
+            (hard(-1, 20), grown(21), refused),
+            // Shrinking is checked as well, and refused while the rest is still too much.
+            (hard(-1, 3), grown(4), refused),
+            (hard(-1, 3), grown(5), Ok(())),
+            (hard(-1, 3), made(), Ok(())),
+            (hard(-1, 3), grown(2), Ok(())),
+        ] {
+            let mut bed = tracked(&limits);
+            let result = bed.run(op.clone()).map(drop);
+            assert_eq!(result, expected, "{limits} {op:?}");
+            bed = tracked(&limits);
+            bed.rules.enforce_quota = false;
+            assert!(bed.run(op).is_ok());
+        }
+    }
+
+    #[test]
+    fn quota_comes_after_the_place_and_before_the_version() {
+        let mut bed = tracked("count=0,bytes=0=;byteHardLimit=0;countHardLimit=0");
+        assert_eq!(bed.run(create("/q/a", 0)), Err(ErrorCode::NodeExists));
+        let set = set_data("/q/a", "0123456789", 7);
+        assert_eq!(bed.run(set), Err(ErrorCode::QuotaExceeded));
+    }
+
+    #[test]
+    fn a_multi_is_checked_against_the_usage_before_it() {
+        let mut bed = tracked("count=-1,bytes=-1=;countHardLimit=3");
+        let two = || {
+            let names = ["/q/b", "/q/c"];
+            WriteOp::Multi(names.map(|path| in_multi(create(path, 0))).into())
+        };
+        assert_eq!(codes(bed.run(two())), [None, None]);
+        assert_eq!(bed.data(STATS), "count=4,bytes=5");
+        let third = create("/q/d", 0);
+        assert_eq!(bed.run(third), Err(ErrorCode::QuotaExceeded));
+        // A multi that fails takes its usage back.
+        let failing = vec![in_multi(delete("/q/b", -1)), in_multi(delete("/none", -1))];
+        assert_eq!(codes(bed.run(WriteOp::Multi(failing))), [Some(0), Some(-101)]);
+        assert_eq!(bed.data(STATS), "count=4,bytes=5");
+    }
+
+    #[test]
+    fn limits_nobody_can_read_fail_the_request() {
+        for limits in [Some("junk"), None] {
+            let mut bed = tracked("count=-1,bytes=-1");
+            let junk = WriteOp::SetData { path: Some(LIMITS.to_owned()), data: limits.map(Into::into), version: -1 };
+            bed.run(junk).expect("limits are anybody's text");
+            let error = Err(ErrorCode::MarshallingError);
+            assert_eq!(bed.run(create("/q/b", 0)), error);
+            assert_eq!(bed.run(create("/q/a", 0)), Err(ErrorCode::NodeExists));
+            assert_eq!(bed.run(set_data("/q/a", "54321", 0)), error);
+            let ops = vec![in_multi(delete("/q/a", -1)), in_multi(create("/q/b", 0))];
+            assert_eq!(bed.run(WriteOp::Multi(ops)), error);
+            assert!(bed.view().lookup("/q/a").is_some());
+        }
+    }
+
+    #[test]
+    fn usage_that_would_break_java_is_refused() {
+        let mut bed = tracked("count=-1,bytes=-1");
+        assert_eq!(bed.run(set_data(STATS, "junk", -1)), Err(ErrorCode::BadArguments));
+        let null = WriteOp::SetData { path: Some(STATS.to_owned()), data: None, version: -1 };
+        assert_eq!(bed.run(null), Err(ErrorCode::BadArguments));
+        bed.run(set_data(STATS, "count=0,bytes=0,foo=7", -1)).expect("it can be read");
+        bed.add_with("/q/b", "yy");
+        assert_eq!(bed.data(STATS), "count=1,bytes=2=;foo=7");
+    }
+
+    #[test]
+    fn a_loaded_tree_is_counted_again() {
+        let mut bed = tracked("count=-1,bytes=-1");
+        bed.add("/zookeeper/quota/q/a");
+        bed.add("/zookeeper/quota/q/a/zookeeper_limits");
+        bed.run(set_data(STATS, "count=77,bytes=77", -1)).expect("set");
+        let stat = bed.stat(STATS);
+        recount_all(&mut bed.tree);
+        assert_eq!(bed.data(STATS), "count=2,bytes=5");
+        assert_eq!(bed.stat(STATS).version, stat.version);
+    }
+
+    #[test]
+    fn null_data_weighs_nothing() {
+        let mut bed = tracked("count=-1,bytes=-1=;byteHardLimit=5");
+        let null = CreateOp { data: None, ..create_op("/q/n", 0) };
+        bed.run(WriteOp::Create(null)).expect("created");
+        assert_eq!(bed.data(STATS), "count=3,bytes=5");
     }
 }

@@ -24,7 +24,8 @@ pub enum ReadAnswer<'a> {
 }
 
 /// Answers what the tree can answer. `None`: ping, sync, whoAmI and the operations on watches, which do not concern it.
-/// A multiRead whose list was not one is refused with -5, and its reply still has a body, the end of an empty list.
+/// A multiRead refused with -5, because of a null path or because its list was not one, still has a body: the end of
+/// an empty list.
 pub fn read<'a>(
     view: View<'a>,
     op: &ReadOp<'_>,
@@ -44,7 +45,7 @@ pub fn read<'a>(
             get_all_children_number(view, path, ids, access).map(ReadAnswer::Number)
         }
         ReadOp::GetEphemerals { prefix } => Ok(ReadAnswer::Paths(get_ephemerals(view, *prefix, session).collect())),
-        ReadOp::MultiRead { ops: Some(ops) } => Ok(ReadAnswer::MultiRead(multi_read(view, ops, ids, access))),
+        ReadOp::MultiRead { ops: Some(ops) } => multi_read(view, ops, ids, access).map(ReadAnswer::MultiRead),
         ReadOp::MultiRead { ops: None } => Err(ErrorCode::MarshallingError),
         ReadOp::Sync { .. }
         | ReadOp::Ping
@@ -120,31 +121,187 @@ pub fn get_ephemerals<'a>(view: View<'a>, prefix: Option<&str>, session: Session
     view.ephemerals(session).filter(move |path| path.starts_with(prefix))
 }
 
-/// Each item succeeds or fails for itself; a null path fails like any error inside a read.
+/// Each item succeeds or fails for itself; only a null path fails them all.
 pub fn multi_read<'a>(
     view: View<'a>,
     ops: &[MultiReadOp<'_>],
     ids: &[Id],
     access: &AccessRules,
-) -> Vec<MultiReadResult<'a>> {
-    let item = |op: &MultiReadOp<'_>| match *op {
-        MultiReadOp::GetData { path } => {
+) -> Result<Vec<MultiReadResult<'a>>, ErrorCode> {
+    ops.iter()
+        .map(|op| {
+            let (MultiReadOp::GetData { path } | MultiReadOp::GetChildren { path }) = *op;
             let path = path.ok_or(ErrorCode::MarshallingError)?;
-            let (data, stat) = get_data(view, path, ids, access)?;
-            Ok(MultiReadResult::Data(data, stat))
-        }
-        MultiReadOp::GetChildren { path } => {
-            let path = path.ok_or(ErrorCode::MarshallingError)?;
-            let node = get_children(view, path, ids, access)?;
-            let names = node.children().map(NodeRef::name).collect();
-            Ok(MultiReadResult::Children(names))
-        }
-    };
-    ops.iter().map(|op| item(op).unwrap_or_else(MultiReadResult::Error)).collect()
+            let item = readable(view, path, ids, access).map(|node| match op {
+                MultiReadOp::GetData { .. } => MultiReadResult::Data(node.data(), node.stat()),
+                MultiReadOp::GetChildren { .. } => {
+                    MultiReadResult::Children(node.children().map(NodeRef::name).collect())
+                }
+            });
+            Ok(item.unwrap_or_else(MultiReadResult::Error))
+        })
+        .collect()
 }
 
 fn readable<'a>(view: View<'a>, path: &str, ids: &[Id], access: &AccessRules) -> Result<NodeRef<'a>, ErrorCode> {
     let node = view.lookup(path).ok_or(ErrorCode::NoNode)?;
     access.check(node.acl(), perms::READ, ids)?;
     Ok(node)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::testbed::{ALICE, Testbed, create};
+
+    const READER: &str = "reader:hash";
+
+    /// `/open` with two children, `/shut` for nobody to read, `/digest` for one to read and another to administer.
+    fn planted() -> Testbed {
+        let mut bed = Testbed::default();
+        bed.add_with("/open", "data");
+        bed.add("/open/b");
+        bed.run(create("/open/a", 1)).expect("created");
+        bed.add_guarded("/shut", perms::ALL & !perms::READ, "ip", "1.1.1.1");
+        let list = vec![Acl::new(perms::READ, "digest", READER), Acl::new(perms::ADMIN, "digest", "admin:hash")];
+        bed.add("/digest");
+        bed.run(crate::request::testbed::set_acl("/digest", list, -1)).expect("set");
+        bed
+    }
+
+    fn ask<'a>(bed: &'a Testbed, op: ReadOp<'_>, ids: &[Id]) -> Result<ReadAnswer<'a>, ErrorCode> {
+        let answer = read(bed.view(), &op, ALICE, ids, &bed.rules.access);
+        answer.expect("a question to the tree")
+    }
+
+    /// Every read of `path`, as the errors they end in.
+    fn errors(bed: &Testbed, path: &str, ids: &[Id]) -> Vec<Option<ErrorCode>> {
+        let watch = false;
+        [
+            ReadOp::Exists { path, watch },
+            ReadOp::GetData { path, watch },
+            ReadOp::GetAcl { path },
+            ReadOp::GetChildren { path, watch },
+            ReadOp::GetChildren2 { path, watch },
+            ReadOp::GetAllChildrenNumber { path },
+        ]
+        .map(|op| ask(bed, op, ids).err())
+        .into()
+    }
+
+    #[test]
+    fn reads_need_the_znode_and_the_right() {
+        let bed = planted();
+        assert_eq!(errors(&bed, "/open", &[]), [None; 6]);
+        assert_eq!(errors(&bed, "", &[]), [None; 6]);
+        for missing in ["/none", "open", "/open/", "//open", "/open/./a"] {
+            assert_eq!(errors(&bed, missing, &[]), [Some(ErrorCode::NoNode); 6], "{missing}");
+        }
+        let mut with_nul = [Some(ErrorCode::NoNode); 6];
+        with_nul[0] = Some(ErrorCode::BadArguments);
+        assert_eq!(errors(&bed, "/\0", &[]), with_nul);
+        assert_eq!(errors(&bed, "/shut", &[]), [Some(ErrorCode::NoAuth); 6]);
+        assert_eq!(errors(&bed, "/shut", &[Id::new("super", "")]), [None; 6]);
+        let reader = [Id::new("digest", READER)];
+        assert_eq!(errors(&bed, "/digest", &reader), [None; 6]);
+        // ADMIN alone opens nothing but the list.
+        let mut admin_only = [Some(ErrorCode::NoAuth); 6];
+        admin_only[2] = None;
+        let admin = [Id::new("digest", "admin:hash")];
+        assert_eq!(errors(&bed, "/digest", &admin), admin_only);
+    }
+
+    #[test]
+    fn answers_hold_what_the_tree_holds() {
+        let bed = planted();
+        let path = "/open";
+        let watch = true;
+        let stat = bed.stat(path);
+        assert_eq!((stat.num_children, stat.cversion), (2, 2));
+        let exists = ask(&bed, ReadOp::Exists { path, watch }, &[]);
+        assert!(matches!(exists, Ok(ReadAnswer::Stat(s)) if s == stat));
+        let data = ask(&bed, ReadOp::GetData { path, watch }, &[]);
+        assert!(matches!(data, Ok(ReadAnswer::Data(Some(b"data"), s)) if s == stat));
+        let children = ask(&bed, ReadOp::GetChildren2 { path, watch }, &[]);
+        let Ok(ReadAnswer::ChildrenAndStat(node)) = children else { panic!("no children") };
+        let mut names: Vec<_> = node.children().map(NodeRef::name).collect();
+        names.sort();
+        assert_eq!((names, node.stat()), (vec!["a", "b"], stat));
+        for (path, expected) in [("/", 8), ("", 9), ("/open", 2), ("/open/a", 0)] {
+            let count = ask(&bed, ReadOp::GetAllChildrenNumber { path }, &[]);
+            assert!(matches!(count, Ok(ReadAnswer::Number(n)) if n == expected), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn only_administrators_see_hashes() {
+        let bed = planted();
+        let path = "/digest";
+        let shown = |id: &str| match ask(&bed, ReadOp::GetAcl { path }, &[Id::new("digest", id)]) {
+            Ok(ReadAnswer::Acl(acl, stat)) => {
+                assert_eq!(stat.aversion, 1);
+                acl.iter().map(|entry| entry.id.id.clone()).collect::<Vec<_>>()
+            }
+            _ => panic!("no list"),
+        };
+        assert_eq!(shown(READER), ["reader:x", "admin:x"]);
+        assert_eq!(shown("admin:hash"), ["reader:hash", "admin:hash"]);
+    }
+
+    #[test]
+    fn ephemerals_are_asked_for_by_the_beginning_of_their_paths() {
+        let mut bed = Testbed::default();
+        for path in ["/e", "/ee", "/f"] {
+            bed.run(create(path, 1)).expect(path);
+        }
+        let all = vec!["/e", "/ee", "/f"];
+        for (prefix, expected) in [
+            (None, all.clone()),
+            (Some(""), all.clone()),
+            (Some("  "), all.clone()),
+            (Some(" / "), all.clone()),
+            (Some("/"), all),
+            (Some("/e"), vec!["/e", "/ee"]),
+            (Some("/e/"), vec![]),
+            (Some("e"), vec![]),
+        ] {
+            let Ok(ReadAnswer::Paths(mut paths)) = ask(&bed, ReadOp::GetEphemerals { prefix }, &[]) else {
+                panic!("no paths")
+            };
+            paths.sort();
+            assert_eq!(paths, expected, "{prefix:?}");
+        }
+        assert_eq!(get_ephemerals(bed.view(), None, SessionId(9)).count(), 0);
+    }
+
+    #[test]
+    fn a_multi_read_fails_item_by_item_but_for_null_paths() {
+        let bed = planted();
+        let data = |path| MultiReadOp::GetData { path };
+        let children = |path| MultiReadOp::GetChildren { path };
+        let ops = vec![data(Some("/open/b")), data(Some("/none")), children(Some("/shut")), children(Some("/open/b"))];
+        let Ok(ReadAnswer::MultiRead(results)) = ask(&bed, ReadOp::MultiRead { ops: Some(ops) }, &[]) else {
+            panic!("refused")
+        };
+        let expected = [
+            MultiReadResult::Data(Some(&[]), bed.stat("/open/b")),
+            MultiReadResult::Error(ErrorCode::NoNode),
+            MultiReadResult::Error(ErrorCode::NoAuth),
+            MultiReadResult::Children(vec![]),
+        ];
+        assert_eq!(results, expected);
+        for ops in [Some(vec![data(Some("/open")), data(None)]), None] {
+            let answer = ask(&bed, ReadOp::MultiRead { ops }, &[]);
+            assert_eq!(answer.err(), Some(ErrorCode::MarshallingError));
+        }
+    }
+
+    #[test]
+    fn what_does_not_concern_the_tree_is_left_to_others() {
+        let bed = Testbed::default();
+        for op in [ReadOp::Ping, ReadOp::WhoAmI, ReadOp::Sync { path: None }] {
+            let answer = read(bed.view(), &op, ALICE, &[], &bed.rules.access);
+            assert!(answer.is_none(), "{op:?}");
+        }
+    }
 }

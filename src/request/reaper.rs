@@ -39,3 +39,61 @@ fn ttl_node_is_due(node: NodeRef<'_>, now: WallMillis) -> bool {
 fn unchanged_ms(node: NodeRef<'_>, now: WallMillis) -> i64 {
     now.0.saturating_sub(node.stat_persisted().mtime)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{CreateOp, WriteOp};
+    use crate::request::testbed::{Testbed, create_op, delete, set_data};
+    use crate::types::OpCode;
+
+    fn due_at(bed: &Testbed, now: i64, never_used_ms_max: i64) -> Vec<&str> {
+        let mut paths: Vec<_> = due(&bed.tree, WallMillis(now), ReapRules { never_used_ms_max }).collect();
+        paths.sort();
+        paths
+    }
+
+    /// Everything is created at 1000.
+    fn planted() -> Testbed {
+        let mut bed = Testbed::default();
+        for (op, path, flags, ttl_ms) in [
+            (OpCode::CreateContainer, "/used", 4, -1),
+            (OpCode::CreateContainer, "/fresh", 4, -1),
+            (OpCode::CreateContainer, "/full", 4, -1),
+            (OpCode::CreateTtl, "/short", 5, 10),
+            (OpCode::CreateTtl, "/long", 5, 100),
+            (OpCode::CreateTtl, "/parent", 5, 10),
+        ] {
+            let op = CreateOp { op, ttl_ms, ..create_op(path, flags) };
+            bed.run(WriteOp::Create(op)).expect(path);
+        }
+        for child in ["/used/x", "/full/x", "/parent/x", "/plain"] {
+            bed.add(child);
+        }
+        bed.run(delete("/used/x", -1)).expect("deleted");
+        bed
+    }
+
+    #[test]
+    fn a_container_goes_once_it_was_used_and_is_empty() {
+        let bed = planted();
+        assert_eq!(due_at(&bed, 1000, 0), ["/used"]);
+        assert_eq!(due_at(&bed, 1050, 50), ["/short", "/used"]);
+        assert_eq!(due_at(&bed, 1051, 50), ["/fresh", "/short", "/used"]);
+    }
+
+    #[test]
+    fn a_ttl_runs_from_the_last_set_data_and_spares_parents() {
+        let mut bed = planted();
+        assert_eq!(due_at(&bed, 1010, 0), ["/used"]);
+        assert_eq!(due_at(&bed, 1011, 0), ["/short", "/used"]);
+        assert_eq!(due_at(&bed, 1101, 0), ["/long", "/short", "/used"]);
+        bed.now = 2000;
+        bed.run(set_data("/short", "", -1)).expect("set");
+        assert_eq!(due_at(&bed, 2010, 0), ["/long", "/used"]);
+        bed.run(delete("/parent/x", -1)).expect("deleted");
+        assert_eq!(due_at(&bed, 2010, 0), ["/long", "/parent", "/used"]);
+        // A clock that went back makes nothing due.
+        assert_eq!(due_at(&bed, 0, 0), ["/used"]);
+    }
+}

@@ -84,7 +84,7 @@ fn is_value(value: &str) -> bool {
 
 /// `#` introduces the hexadecimal form of one encoded value: a tag, its length, as many bytes.
 fn is_der_hex(hex: &str) -> bool {
-    if hex.len() % 2 != 0 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) || hex.len() < 4 {
+    if !hex.len().is_multiple_of(2) || !hex.bytes().all(|b| b.is_ascii_hexdigit()) || hex.len() < 4 {
         return false;
     }
     usize::from_str_radix(&hex[2..4], 16).is_ok_and(|length| length < 128 && length * 2 == hex.len() - 4)

@@ -73,12 +73,59 @@ pub fn spawn<F: Future<Output = ()>>(
     })
 }
 
+/// The ring's features, best first; older kernels get what they have.
+const RING_FEATURES: [(&str, bool, bool); 3] = [
+    ("COOP_TASKRUN and SINGLE_ISSUER", true, true),
+    ("COOP_TASKRUN", true, false),
+    ("no extra features", false, false),
+];
+
+/// Makes a runtime on the calling thread, with the best ring that the kernel gives, and says which.
+fn runtime() -> io::Result<(tokio_uring::Runtime, &'static str)> {
+    let mut last_error = None;
+    for (name, cooperative, single_issuer) in RING_FEATURES {
+        let mut ring = tokio_uring::uring_builder();
+        if cooperative {
+            // Completions are delivered when the thread enters the kernel, not by interrupting it.
+            ring.setup_coop_taskrun();
+        }
+        if single_issuer {
+            ring.setup_single_issuer();
+        }
+        match tokio_uring::Runtime::new(tokio_uring::builder().entries(RING_ENTRIES).uring_builder(&ring)) {
+            Ok(runtime) => return Ok((runtime, name)),
+            Err(error) => last_error = Some(error),
+        }
+    }
+    Err(last_error.expect("every failed try leaves an error"))
+}
+
+/// Which ring the kernel gives; an error says what stands in the way.
+pub fn probe() -> Result<&'static str, String> {
+    let (_runtime, features) = runtime().map_err(|error| {
+        let advice = match error.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => {
+                "io_uring is forbidden here: look at the sysctl kernel.io_uring_disabled (must be 0) and, in a container, \
+                 at its seccomp profile (default profiles forbid io_uring)"
+            }
+            Some(libc::ENOSYS) => "this kernel has no io_uring: Linux 5.11 or newer is needed",
+            Some(libc::ENOMEM) => "the limit of locked memory is too low: raise it (ulimit -l)",
+            _ => "Linux 5.11 or newer with io_uring is needed",
+        };
+        format!("cannot set up io_uring: {error}. {advice}")
+    })?;
+    Ok(features)
+}
+
 /// Runs `main` on the calling thread.
-pub fn run<F: Future<Output = ()>>(main: F) {
-    let mut ring = tokio_uring::uring_builder();
-    // COOP_TASKRUN: completions are delivered when the thread enters the kernel, not by interrupting it.
-    ring.setup_coop_taskrun().setup_single_issuer();
-    tokio_uring::builder().entries(RING_ENTRIES).uring_builder(&ring).start(main);
+fn run<F: Future<Output = ()>>(main: F) {
+    match runtime() {
+        Ok((runtime, _)) => runtime.block_on(main),
+        Err(error) => {
+            tracing::error!("cannot set up io_uring on this thread: {error}. The server stops.");
+            std::process::exit(1);
+        }
+    }
 }
 
 /// A worker with its sockets.

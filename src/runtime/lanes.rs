@@ -119,6 +119,23 @@ impl WorkerLane {
     pub fn alarm(&self) -> &Alarm {
         &self.lane.worker_alarm
     }
+
+    /// Lets other threads wake this worker.
+    pub fn doorbell(&self) -> Doorbell {
+        Doorbell { lane: self.lane.clone() }
+    }
+}
+
+/// Wakes a worker, from any thread.
+#[derive(Clone)]
+pub struct Doorbell {
+    lane: Arc<Lane>,
+}
+
+impl Doorbell {
+    pub fn ring(&self) {
+        self.lane.worker_alarm.ring();
+    }
 }
 
 impl EnsembleLanes {

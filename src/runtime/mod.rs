@@ -2,6 +2,7 @@
 //! `turn(now, events) -> actions`; here tokio-uring is asked what happened and told what to do.
 
 pub mod alarm;
+pub mod background;
 pub mod core;
 pub mod lanes;
 pub mod placement;

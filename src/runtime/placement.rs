@@ -50,7 +50,9 @@ pub fn decide(wish: &Wish, available: &[usize]) -> Placement {
     let count = cores.len().max(1);
     let (worker_threads, why) = match wish.workers {
         Some(asked) => (asked, "asked for by cores.workers".to_owned()),
-        None if count < CORES_FOR_THREADS_MIN => (0, format!("{count} core(s): a hand-over between threads costs more")),
+        None if count < CORES_FOR_THREADS_MIN => {
+            (0, format!("{count} core(s): a hand-over between threads costs more"))
+        }
         None => ((count - 2).min(usize::from(u16::MAX)) as u16, format!("{count} cores")),
     };
     let threads = usize::from(worker_threads) + 1;

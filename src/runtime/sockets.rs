@@ -24,13 +24,24 @@ const LISTENER_TOKEN: u64 = 1 << 63;
 /// What happened on a socket.
 #[derive(Debug)]
 pub enum SocketEvent {
-    Accepted { conn: ConnId, peer: SocketAddr },
+    Accepted {
+        conn: ConnId,
+        peer: SocketAddr,
+    },
     /// `bytes` came; they are given back with `read_on`.
-    Received { conn: ConnId, bytes: Vec<u8> },
+    Received {
+        conn: ConnId,
+        bytes: Vec<u8>,
+    },
     /// The write is done; the buffer comes back for reuse.
-    Sent { conn: ConnId, buffer: Vec<u8> },
+    Sent {
+        conn: ConnId,
+        buffer: Vec<u8>,
+    },
     /// The other side is gone, or the socket failed. Nothing more comes for it.
-    Closed { conn: ConnId },
+    Closed {
+        conn: ConnId,
+    },
 }
 
 type Loop = Pin<Box<dyn Future<Output = ()>>>;

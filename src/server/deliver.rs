@@ -20,7 +20,9 @@ impl Worker {
     pub(super) fn deliver(&mut self, deliver: Deliver, view: View<'_>) {
         let mut effects = deliver.effects.iter().peekable();
         for reply in deliver.replies {
-            while let Some(effect) = effects.next_if(|effect| reply_zxid(&reply).is_some_and(|zxid| effect.zxid <= zxid)) {
+            while let Some(effect) =
+                effects.next_if(|effect| reply_zxid(&reply).is_some_and(|zxid| effect.zxid <= zxid))
+            {
                 self.tell_watchers(effect, view);
             }
             self.reply(reply, view);

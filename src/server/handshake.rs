@@ -9,11 +9,11 @@ use crate::observe::Counter;
 use crate::session::password_matches;
 use crate::tree::View;
 use crate::types::{OpCode, SessionId, Xid};
-use crate::wire::client::{request, response};
+use crate::wire::client::{decode_connect, response};
 
 impl Worker {
     pub(super) fn greet(&mut self, conn: &mut Connection, payload: &[u8], view: View<'_>) {
-        let Ok(asked) = request::decode_connect(payload) else { return self.end(conn) };
+        let Ok(asked) = decode_connect(payload) else { return self.end(conn) };
         conn.traffic.packets_received += 1;
         self.metrics.packets_received(1);
         let renewed = asked.session != SessionId::NONE;
@@ -30,8 +30,7 @@ impl Worker {
             );
             return self.end(conn);
         }
-        conn.timeout_ms =
-            asked.timeout_ms.clamp(self.rules.session_timeout_ms_min, self.rules.session_timeout_ms_max);
+        conn.timeout_ms = asked.timeout_ms.clamp(self.rules.session_timeout_ms_min, self.rules.session_timeout_ms_max);
         conn.phase = Phase::Connecting;
         self.ask_for_session(conn, &asked);
     }

@@ -19,7 +19,7 @@ mod rules;
 mod worker;
 
 pub use admission::Admission;
-pub use ask::{Answers, Asked, Desk, StatusSource};
+pub use ask::{Desk, StatusSource};
 pub use listen::bind;
 pub use rules::{ConnectionThrottle, ServerRules};
 pub use worker::{Worker, WorkerParts};

@@ -9,8 +9,8 @@ use crate::message::lane::Submit;
 use crate::observe::Counter;
 use crate::tree::View;
 use crate::types::{ErrorCode, Instant, OpCode, Xid, Zxid};
-use crate::wire::client::request::{self, Header, Refusal, Request};
 use crate::wire::client::response;
+use crate::wire::client::{Header, Refusal, Request, decode, decode_header};
 use crate::wire::frame::{self, FirstFrame, Frame};
 
 impl Worker {
@@ -55,7 +55,7 @@ impl Worker {
         if !self.admits_large(conn, payload.len()) {
             return self.end(conn);
         }
-        let Ok(header) = request::decode_header(payload) else { return self.end(conn) };
+        let Ok(header) = decode_header(payload) else { return self.end(conn) };
         let at_once = matches!(OpCode::from_code(header.op), Some(OpCode::Auth | OpCode::Sasl));
         if !at_once && (!conn.waiting.is_empty() || (!conn.in_flight.is_empty() && !is_write(header.op))) {
             conn.waiting_bytes += payload.len();
@@ -85,13 +85,13 @@ impl Worker {
         while conn.phase == Phase::Established
             && let Some(payload) = conn.waiting.front()
         {
-            let op = request::decode_header(payload).map_or(0, |header| header.op);
+            let op = decode_header(payload).map_or(0, |header| header.op);
             if !conn.in_flight.is_empty() && !is_write(op) {
                 return;
             }
             let payload = conn.waiting.pop_front().expect("just seen");
             conn.waiting_bytes -= payload.len();
-            if let Ok(header) = request::decode_header(&payload) {
+            if let Ok(header) = decode_header(&payload) {
                 self.carry_out(conn, header, view);
             }
         }
@@ -99,7 +99,7 @@ impl Worker {
 
     fn carry_out(&mut self, conn: &mut Connection, header: Header<'_>, view: View<'_>) {
         let (xid, now) = (header.xid, self.now.mono);
-        let decoded = request::decode(header.op, header.body);
+        let decoded = decode(header.op, header.body);
         let exempt = matches!(decoded, Ok(Request::Auth(_) | Request::Sasl { .. }));
         if !exempt && !self.rules.auth.is_satisfied_by(&conn.ids) {
             response::error(&mut conn.out, xid, Zxid::ZERO, ErrorCode::SessionClosedRequireSaslAuth);

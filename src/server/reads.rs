@@ -32,11 +32,12 @@ impl Worker {
         }
         let now = self.now.mono;
         self.replied(conn, code_of(op), xid, zxid, now);
-        self.metrics.response((conn.out.len() - bytes_before) as u64, now.micros);
+        let bytes = conn.out.len() - bytes_before;
+        self.metrics.response(bytes as u64, now.micros);
         if !matches!(op, ReadOp::Ping) {
             self.metrics.record(Summary::Readlatency, 0);
             if let ReadOp::GetData { path, .. } | ReadOp::Exists { path, .. } | ReadOp::GetChildren2 { path, .. } = op {
-                self.metrics.record_for_path(Namespaced::ReadPerNamespace, path, 0);
+                self.metrics.record_for_path(Namespaced::Read, path, bytes as u64);
             }
         }
     }

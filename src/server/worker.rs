@@ -62,8 +62,8 @@ pub struct Worker {
     /// Connections not being read from.
     held: Vec<ConnId>,
     pub(super) next_idle_look: Instant,
-    /// Number of the last question of an operator that this worker answered; see `ask.rs`.
-    pub(super) questions_answered: u64,
+    /// State of the desk that this worker has looked at; see `ask.rs`.
+    pub(super) desk_changes_seen: u64,
 }
 
 impl Worker {
@@ -85,7 +85,7 @@ impl Worker {
             dirty: Vec::new(),
             held: Vec::new(),
             next_idle_look: Instant::default(),
-            questions_answered: 0,
+            desk_changes_seen: 0,
         }
     }
 }
@@ -119,7 +119,7 @@ impl WorkerTurn for Worker {
     }
 
     fn has_work(&self) -> bool {
-        self.lane.has_delivers() || self.desk.last_question() != self.questions_answered
+        self.lane.has_delivers() || self.desk.changes() != self.desk_changes_seen
     }
 
     fn alarm(&self) -> &Alarm {
@@ -180,6 +180,8 @@ impl Worker {
     // What sockets tell.
 
     fn accepted(&mut self, conn: ConnId, peer: SocketAddr, actions: &mut Vec<SocketAction>) {
+        // A socket for both families shows IPv4 clients in IPv6 clothes; ACLs and operators know them as IPv4.
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         if !self.admission.enter(peer.ip()) {
             self.metrics.count(Counter::ConnectionRejected);
             return actions.push(SocketAction::Reset { conn });
@@ -262,7 +264,8 @@ impl Worker {
     fn sent(&mut self, id: ConnId, buffer: Vec<u8>, actions: &mut Vec<SocketAction>) {
         let Some(conn) = self.get_mut(id) else { return };
         conn.sending = false;
-        conn.spare = if buffer.capacity() <= crate::types::limits::READ_BUFFER_BYTES_BUSY { buffer } else { Vec::new() };
+        conn.spare =
+            if buffer.capacity() <= crate::types::limits::READ_BUFFER_BYTES_BUSY { buffer } else { Vec::new() };
         if !conn.out.is_empty() {
             self.mark_dirty(id);
         } else if conn.phase == Phase::Ending {

@@ -34,7 +34,7 @@ impl ExpiryQueue {
 
     /// The session expires with the bucket that ends next after `expires_at`; any earlier setting is replaced.
     pub fn set(&mut self, session: SessionId, expires_at: Instant) {
-        let expires_ms = (expires_at.millis() / self.tick_ms + 1) * self.tick_ms;
+        let expires_ms = self.bucket_end(expires_at).millis();
         match self.entries.get_mut(&session) {
             Some(entry) if entry.queued_ms <= expires_ms => entry.expires_ms = expires_ms,
             _ => {
@@ -42,6 +42,11 @@ impl ExpiryQueue {
                 self.buckets.entry(expires_ms).or_default().push(session);
             }
         }
+    }
+
+    /// End of the bucket that a time falls into.
+    pub fn bucket_end(&self, at: Instant) -> Instant {
+        Instant::from_millis((at.millis() / self.tick_ms + 1) * self.tick_ms)
     }
 
     pub fn remove(&mut self, session: SessionId) {

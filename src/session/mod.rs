@@ -4,7 +4,9 @@
 mod expiry;
 mod id;
 mod password;
+mod table;
 
 pub use expiry::ExpiryQueue;
 pub use id::SessionIds;
 pub use password::{password, password_matches};
+pub use table::{Live, SessionTable};

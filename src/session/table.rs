@@ -47,7 +47,13 @@ impl SessionTable {
     }
 
     /// Gives the session to another connection, with a new timeout. Returns who held it before.
-    pub fn take_over(&mut self, id: SessionId, timeout_ms: i32, owner: ConnRef, now: Instant) -> Option<Option<ConnRef>> {
+    pub fn take_over(
+        &mut self,
+        id: SessionId,
+        timeout_ms: i32,
+        owner: ConnRef,
+        now: Instant,
+    ) -> Option<Option<ConnRef>> {
         let live = self.live.get_mut(&id)?;
         live.timeout_ms = timeout_ms;
         live.last_heard.store(now.millis(), Ordering::Relaxed);

@@ -56,10 +56,7 @@ impl<R: Read> ByteStream<R> {
         Err(StreamError::Bad(BadBytes {
             what,
             offset: self.offset() as usize,
-            found: Found::Short {
-                needed: count,
-                left,
-            },
+            found: Found::Short { needed: count, left },
         }))
     }
 
@@ -77,10 +74,7 @@ impl<R: Read> ByteStream<R> {
     }
 
     /// Reads a record of unknown length, seeing more of the stream until it is whole.
-    pub fn record<T>(
-        &mut self,
-        parse: impl Fn(&mut Reader<'_>) -> Result<T, BadBytes>,
-    ) -> Result<T, StreamError> {
+    pub fn record<T>(&mut self, parse: impl Fn(&mut Reader<'_>) -> Result<T, BadBytes>) -> Result<T, StreamError> {
         loop {
             let mut reader = Reader::new(self.window());
             match parse(&mut reader) {
@@ -93,10 +87,7 @@ impl<R: Read> ByteStream<R> {
                     let available = self.have - self.at;
                     let is_short = matches!(bad.found, Found::Short { .. });
                     if !is_short || !self.refill(available + 1)? {
-                        return Err(StreamError::Bad(BadBytes {
-                            offset: self.offset() as usize + bad.offset,
-                            ..bad
-                        }));
+                        return Err(StreamError::Bad(BadBytes { offset: self.offset() as usize + bad.offset, ..bad }));
                     }
                 }
             }

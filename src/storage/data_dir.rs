@@ -42,20 +42,11 @@ impl DataDirs {
         let mut locks = vec![lock(&snapshots)?];
         if are_separate {
             locks.push(lock(&logs)?);
-            refuse_misplaced(&logs, "snapshot", |name| {
-                file_name::parse_snapshot(name).is_some()
-            })?;
-            refuse_misplaced(&snapshots, "log", |name| {
-                file_name::parse_log(name).is_some()
-            })?;
+            refuse_misplaced(&logs, "snapshot", |name| file_name::parse_snapshot(name).is_some())?;
+            refuse_misplaced(&snapshots, "log", |name| file_name::parse_log(name).is_some())?;
         }
         let empty_intended = take_initialize(log_root)?;
-        Ok(DataDirs {
-            snapshots,
-            logs,
-            empty_intended,
-            _locks: locks,
-        })
+        Ok(DataDirs { snapshots, logs, empty_intended, _locks: locks })
     }
 
     /// Bytes of all files in the snapshot directory and in the log directory, as the `dirs` command shows them.
@@ -71,9 +62,7 @@ fn ensure_directory(directory: &Path, autocreate: bool) -> Result<(), StorageErr
         }
         std::fs::create_dir_all(directory).at("cannot create", directory)?;
         if let Some(parent) = directory.parent() {
-            Directory::open(parent)
-                .and_then(|d| d.sync())
-                .at("cannot sync", parent)?;
+            Directory::open(parent).and_then(|d| d.sync()).at("cannot sync", parent)?;
         }
     }
     if !directory.is_dir() {
@@ -97,20 +86,11 @@ fn lock(directory: &Path) -> Result<FileLock, StorageError> {
     lock.ok_or(StorageError::InUse(path))
 }
 
-fn refuse_misplaced(
-    directory: &Path,
-    kind: &'static str,
-    is_misplaced: fn(&str) -> bool,
-) -> Result<(), StorageError> {
-    let names = Directory::open(directory)
-        .and_then(|d| d.names())
-        .at("cannot list", directory)?;
+fn refuse_misplaced(directory: &Path, kind: &'static str, is_misplaced: fn(&str) -> bool) -> Result<(), StorageError> {
+    let names = Directory::open(directory).and_then(|d| d.names()).at("cannot list", directory)?;
     match names.iter().find(|name| is_misplaced(name)) {
         None => Ok(()),
-        Some(name) => Err(StorageError::Misplaced {
-            file: directory.join(name),
-            kind,
-        }),
+        Some(name) => Err(StorageError::Misplaced { file: directory.join(name), kind }),
     }
 }
 
@@ -138,11 +118,7 @@ mod tests {
     use super::*;
 
     fn options(root: &Path) -> DataDirOptions {
-        DataDirOptions {
-            data_dir: root.join("data"),
-            data_log_dir: None,
-            autocreate: true,
-        }
+        DataDirOptions { data_dir: root.join("data"), data_log_dir: None, autocreate: true }
     }
 
     #[test]
@@ -154,10 +130,7 @@ mod tests {
         let mut shares_logs = options(root.path());
         shares_logs.data_dir = root.path().join("other");
         shares_logs.data_log_dir = Some(root.path().join("data"));
-        assert!(matches!(
-            DataDirs::open(&shares_logs),
-            Err(StorageError::InUse(_))
-        ));
+        assert!(matches!(DataDirs::open(&shares_logs), Err(StorageError::InUse(_))));
         drop(first);
         DataDirs::open(&options(root.path())).unwrap();
     }
@@ -167,10 +140,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let mut options = options(root.path());
         options.autocreate = false;
-        assert!(matches!(
-            DataDirs::open(&options),
-            Err(StorageError::MissingDirectory(_))
-        ));
+        assert!(matches!(DataDirs::open(&options), Err(StorageError::MissingDirectory(_))));
         assert!(!root.path().join("data").exists());
         options.autocreate = true;
         let dirs = DataDirs::open(&options).unwrap();
@@ -183,10 +153,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir(root.path().join("data")).unwrap();
         std::fs::write(root.path().join("data/version-2"), "x").unwrap();
-        assert!(matches!(
-            DataDirs::open(&options(root.path())),
-            Err(StorageError::NotADirectory(_))
-        ));
+        assert!(matches!(DataDirs::open(&options(root.path())), Err(StorageError::NotADirectory(_))));
     }
 
     #[test]
@@ -197,19 +164,10 @@ mod tests {
         drop(DataDirs::open(&options).unwrap());
         let misplaced = root.path().join("logs/version-2/snapshot.0");
         std::fs::write(&misplaced, "").unwrap();
-        assert!(matches!(
-            DataDirs::open(&options),
-            Err(StorageError::Misplaced {
-                kind: "snapshot",
-                ..
-            })
-        ));
+        assert!(matches!(DataDirs::open(&options), Err(StorageError::Misplaced { kind: "snapshot", .. })));
         std::fs::remove_file(&misplaced).unwrap();
         std::fs::write(root.path().join("data/version-2/log.1"), "").unwrap();
-        assert!(matches!(
-            DataDirs::open(&options),
-            Err(StorageError::Misplaced { kind: "log", .. })
-        ));
+        assert!(matches!(DataDirs::open(&options), Err(StorageError::Misplaced { kind: "log", .. })));
         options.data_log_dir = None;
         DataDirs::open(&options).unwrap();
     }
@@ -219,15 +177,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir(root.path().join("data")).unwrap();
         std::fs::write(root.path().join("data/initialize"), "").unwrap();
-        assert!(
-            DataDirs::open(&options(root.path()))
-                .unwrap()
-                .empty_intended
-        );
-        assert!(
-            !DataDirs::open(&options(root.path()))
-                .unwrap()
-                .empty_intended
-        );
+        assert!(DataDirs::open(&options(root.path())).unwrap().empty_intended);
+        assert!(!DataDirs::open(&options(root.path())).unwrap().empty_intended);
     }
 }

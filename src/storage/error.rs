@@ -9,20 +9,10 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
     #[error("{what} {}: {source}", path.display())]
-    Io {
-        what: &'static str,
-        path: PathBuf,
-        source: io::Error,
-    },
+    Io { what: &'static str, path: PathBuf, source: io::Error },
     /// A row of the recovery table said no.
     #[error("{} at byte {offset}: {case}{detail}. {advice}", file.display())]
-    CorruptLog {
-        file: PathBuf,
-        offset: u64,
-        case: &'static str,
-        detail: String,
-        advice: &'static str,
-    },
+    CorruptLog { file: PathBuf, offset: u64, case: &'static str, detail: String, advice: &'static str },
     #[error("{}: {reason}", file.display())]
     BadSnapshot { file: PathBuf, reason: String },
     #[error(
@@ -30,11 +20,7 @@ pub enum StorageError {
          Restore the directory from a backup, or from another server of the ensemble",
         directory.display()
     )]
-    NoReadableSnapshot {
-        directory: PathBuf,
-        tried: usize,
-        newest: Box<StorageError>,
-    },
+    NoReadableSnapshot { directory: PathBuf, tried: usize, newest: Box<StorageError> },
     #[error(
         "no snapshot found in {}, but there are log entries in {}. Bring the snapshot back, or, if the logs are complete \
          from the first transaction on, start once with snapshot.trust.empty=true",
@@ -74,20 +60,13 @@ pub(super) trait At<T> {
 
 impl<T> At<T> for io::Result<T> {
     fn at(self, what: &'static str, path: &Path) -> Result<T, StorageError> {
-        self.map_err(|source| StorageError::Io {
-            what,
-            path: path.to_owned(),
-            source,
-        })
+        self.map_err(|source| StorageError::Io { what, path: path.to_owned(), source })
     }
 }
 
 impl StorageError {
     pub(super) fn bad_snapshot(file: &Path, reason: impl ToString) -> StorageError {
-        StorageError::BadSnapshot {
-            file: file.to_owned(),
-            reason: reason.to_string(),
-        }
+        StorageError::BadSnapshot { file: file.to_owned(), reason: reason.to_string() }
     }
 }
 

@@ -76,10 +76,7 @@ pub fn all_snapshots(names: &[String]) -> Vec<(Zxid, String)> {
 }
 
 fn sorted(names: &[String], parse: fn(&str) -> Option<Zxid>) -> Vec<(Zxid, String)> {
-    let mut found: Vec<(Zxid, String)> = names
-        .iter()
-        .filter_map(|name| Some((parse(name)?, name.clone())))
-        .collect();
+    let mut found: Vec<(Zxid, String)> = names.iter().filter_map(|name| Some((parse(name)?, name.clone()))).collect();
     found.sort();
     found
 }
@@ -93,15 +90,7 @@ mod tests {
         assert_eq!(parse_log("log.1"), Some(Zxid(1)));
         assert_eq!(parse_log("log.100000001"), Some(Zxid::new(1, 1)));
         assert_eq!(parse_log("log.1.bak"), Some(Zxid(1)));
-        for other in [
-            "log",
-            "log.",
-            "log.xyz",
-            "logs.1",
-            "snapshot.1",
-            "prepared.1.tmp",
-            LOCK,
-        ] {
+        for other in ["log", "log.", "log.xyz", "logs.1", "snapshot.1", "prepared.1.tmp", LOCK] {
             assert_eq!(parse_log(other), None, "{other}");
         }
         assert_eq!(parse_snapshot("snapshot.1f.gz"), Some(Zxid(0x1f)));
@@ -114,15 +103,8 @@ mod tests {
 
     #[test]
     fn a_reader_starts_in_the_last_file_named_below_its_zxid() {
-        let names: Vec<String> = ["log.20", "log.1", "log.10", "snapshot.0", "log.x"]
-            .map(String::from)
-            .into();
-        let needed = |from| -> Vec<i64> {
-            logs_from(&names, Zxid(from))
-                .iter()
-                .map(|(z, _)| z.0)
-                .collect()
-        };
+        let names: Vec<String> = ["log.20", "log.1", "log.10", "snapshot.0", "log.x"].map(String::from).into();
+        let needed = |from| -> Vec<i64> { logs_from(&names, Zxid(from)).iter().map(|(z, _)| z.0).collect() };
         assert_eq!(needed(0x15), [0x10, 0x20]);
         assert_eq!(needed(0x10), [0x1, 0x10, 0x20]);
         assert_eq!(needed(0x99), [0x20]);

@@ -102,10 +102,7 @@ impl LogFileReader {
             match parse_record(&self.buffer[self.at..], self.bytes_left()) {
                 Parsed::NeedMore(needed) => self.fill(needed)?,
                 Parsed::Stop(stop) => self.stop = Some(stop),
-                Parsed::Record {
-                    entry,
-                    framed_bytes,
-                } => {
+                Parsed::Record { entry, framed_bytes } => {
                     let is_repeated = self.last.is_some() && entry == self.entry;
                     match txn::decode(entry) {
                         Err(_) => self.stop = Some(Stop::Undecodable),
@@ -146,10 +143,7 @@ impl LogFileReader {
         self.buffer.resize(wanted.max(have), 0);
         while have < needed {
             let offset = self.buffer_start + have as u64;
-            let count = self
-                .file
-                .read_at(&mut self.buffer[have..], offset)
-                .at("cannot read", &self.path)?;
+            let count = self.file.read_at(&mut self.buffer[have..], offset).at("cannot read", &self.path)?;
             if count == 0 {
                 break;
             }
@@ -171,10 +165,7 @@ impl LogFileReader {
         let mut beyond = Beyond::Nothing;
         let mut offset = start;
         loop {
-            let count = self
-                .file
-                .read_at(&mut piece, offset)
-                .at("cannot read", &self.path)?;
+            let count = self.file.read_at(&mut piece, offset).at("cannot read", &self.path)?;
             if count == 0 {
                 return Ok(beyond);
             }
@@ -193,9 +184,7 @@ impl LogFileReader {
         let start = self.offset();
         let count = (self.file_bytes - start).min(flush_bytes_max) as usize;
         let mut bytes = vec![0; count];
-        self.file
-            .read_exact_at(&mut bytes, start)
-            .at("cannot read", &self.path)?;
+        self.file.read_exact_at(&mut bytes, start).at("cannot read", &self.path)?;
         Ok(find_records(&bytes))
     }
 }
@@ -229,21 +218,10 @@ pub struct LogReader {
 
 impl LogReader {
     pub fn open(directory: &Path, from: Zxid) -> Result<LogReader, StorageError> {
-        let names = Directory::open(directory)
-            .and_then(|d| d.names())
-            .at("cannot list", directory)?;
-        let mut rest: Vec<String> = file_name::logs_from(&names, from)
-            .into_iter()
-            .map(|(_, name)| name)
-            .collect();
+        let names = Directory::open(directory).and_then(|d| d.names()).at("cannot list", directory)?;
+        let mut rest: Vec<String> = file_name::logs_from(&names, from).into_iter().map(|(_, name)| name).collect();
         rest.reverse();
-        Ok(LogReader {
-            directory: directory.to_owned(),
-            from,
-            rest,
-            current: None,
-            last: None,
-        })
+        Ok(LogReader { directory: directory.to_owned(), from, rest, current: None, last: None })
     }
 
     /// The next transaction, or `None` at the end of the log.
@@ -251,10 +229,7 @@ impl LogReader {
         let Some(txn) = self.advance()? else {
             return Ok(None);
         };
-        let current = self
-            .current
-            .as_ref()
-            .expect("the transaction came from a file");
+        let current = self.current.as_ref().expect("the transaction came from a file");
         let entry = current.entry();
         Ok(Some(LogRecord { txn, entry }))
     }

@@ -10,7 +10,7 @@
 //! - `restore`: a start, from both; `data_dir`, `purge`: the directories around them
 
 mod byte_stream;
-pub mod data_dir;
+mod data_dir;
 mod error;
 pub mod file_name;
 mod log_reader;
@@ -26,13 +26,13 @@ mod testing;
 mod txnlog;
 pub mod txnlog_format;
 
+pub use data_dir::{DataDirOptions, DataDirs};
 pub use error::{StorageError, Unavailable};
 pub use log_reader::{LogReader, LogRecord};
-pub use restore::{Origin, RestoreOptions, RestoreSink, Restored, restore};
+pub use restore::{Origin, Repair, RestoreOptions, RestoreSink, Restored, restore};
 pub use segment::Background;
 pub use snapshot::{
-    Compression, SnapshotFile, SnapshotOptions, list_snapshots, load_snapshot,
-    remove_snapshots_above, write_snapshot,
+    Compression, SnapshotFile, SnapshotOptions, list_snapshots, load_snapshot, remove_snapshots_above, write_snapshot,
 };
 pub use snapshot_format::{SnapshotDigest, SnapshotSink, SnapshotSource, SnapshotTrailer};
 pub use txnlog::{FlushTicket, FlushedThrough, LogOptions, TxnLog, truncate};

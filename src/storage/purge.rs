@@ -12,11 +12,7 @@ pub const RETAIN_COUNT_MIN: usize = 3;
 
 /// Keeps the newest `retain_count` snapshots that look valid, and every log they need. Without a valid one nothing is
 /// removed. Returns what was.
-pub fn purge(
-    snapshots: &Path,
-    logs: &Path,
-    retain_count: usize,
-) -> Result<Vec<PathBuf>, StorageError> {
+pub fn purge(snapshots: &Path, logs: &Path, retain_count: usize) -> Result<Vec<PathBuf>, StorageError> {
     let Some(oldest_kept) = oldest_kept(snapshots, retain_count.max(RETAIN_COUNT_MIN))? else {
         return Ok(Vec::new());
     };
@@ -26,12 +22,8 @@ pub fn purge(
             unneeded.push(snapshot.path);
         }
     }
-    let names = Directory::open(logs)
-        .and_then(|d| d.names())
-        .at("cannot list", logs)?;
-    let needed_from = file_name::logs_from(&names, oldest_kept.next())
-        .first()
-        .map(|(zxid, _)| *zxid);
+    let names = Directory::open(logs).and_then(|d| d.names()).at("cannot list", logs)?;
+    let needed_from = file_name::logs_from(&names, oldest_kept.next()).first().map(|(zxid, _)| *zxid);
     // Oldest first: a crash half way leaves a log without holes.
     for (zxid, name) in file_name::all_logs(&names) {
         if zxid < oldest_kept && needed_from.is_some_and(|needed| zxid < needed) {
@@ -51,10 +43,7 @@ fn oldest_kept(directory: &Path, retain_count: usize) -> Result<Option<Zxid>, St
         if kept == retain_count {
             break;
         }
-        if snapshot
-            .looks_valid()
-            .at("cannot look at", &snapshot.path)?
-        {
+        if snapshot.looks_valid().at("cannot look at", &snapshot.path)? {
             oldest = Some(snapshot.zxid);
             kept += 1;
         }
@@ -110,30 +99,14 @@ mod tests {
         let left = names(dir.path());
         assert_eq!(
             left,
-            [
-                "acceptedEpoch",
-                "log.1a",
-                "log.21",
-                "log.51",
-                "snapshot.20",
-                "snapshot.30",
-                "snapshot.40",
-                "snapshot.50"
-            ]
+            ["acceptedEpoch", "log.1a", "log.21", "log.51", "snapshot.20", "snapshot.30", "snapshot.40", "snapshot.50"]
         );
     }
 
     #[test]
     fn without_a_valid_snapshot_nothing_goes() {
         let dir = tempfile::tempdir().unwrap();
-        lay(
-            dir.path(),
-            &[
-                ("snapshot.5", b"damaged at its end"),
-                ("log.1", b""),
-                ("log.8", b""),
-            ],
-        );
+        lay(dir.path(), &[("snapshot.5", b"damaged at its end"), ("log.1", b""), ("log.8", b"")]);
         assert!(purge(dir.path(), dir.path(), 3).unwrap().is_empty());
         assert_eq!(names(dir.path()).len(), 3);
     }

@@ -60,8 +60,7 @@ pub struct Row {
 
 const FROM_BACKUP: &str = "Nothing was changed. Restore the file from a backup; in an ensemble, move this server's \
     version-2 directories away and let it fetch the data from the others";
-const REMOVE_BY_HAND: &str =
-    "Nothing was changed. Move the file away if it is not a transaction log of this server";
+const REMOVE_BY_HAND: &str = "Nothing was changed. Move the file away if it is not a transaction log of this server";
 const UPGRADE: &str = "Nothing was changed. The entry was written whole, by a newer or a modified server: start that one, \
     let it write a snapshot, then come back";
 
@@ -93,9 +92,7 @@ pub const TABLE: [Row; 19] = [
     },
     Row {
         case: "a last file of nothing but zeros",
-        matches: |f| {
-            f.header == Header::Zero && f.beyond == Beyond::Nothing && f.next == Next::None
-        },
+        matches: |f| f.header == Header::Zero && f.beyond == Beyond::Nothing && f.next == Next::None,
         decision: Decision::Remove,
     },
     // The header and the first records were one flush, which never completed.
@@ -191,10 +188,7 @@ pub fn decide(facts: &Facts) -> &'static Row {
     static ROWS: [Row; 19] = TABLE;
     let mut matching = ROWS.iter().filter(|row| (row.matches)(facts));
     let row = matching.next();
-    assert!(
-        matching.next().is_none(),
-        "two rows of the recovery table match {facts:?}"
-    );
+    assert!(matching.next().is_none(), "two rows of the recovery table match {facts:?}");
     row.unwrap_or_else(|| panic!("no row of the recovery table matches {facts:?}"))
 }
 
@@ -210,29 +204,14 @@ mod tests {
     fn all_facts() -> Vec<Facts> {
         use Header::*;
         use Stop::*;
-        let stops = [
-            EndOfFile,
-            ZeroLength,
-            CutShort,
-            BadLength,
-            BadEnd,
-            BadChecksum,
-            Undecodable,
-            OutOfOrder,
-        ];
+        let stops = [EndOfFile, ZeroLength, CutShort, BadLength, BadEnd, BadChecksum, Undecodable, OutOfOrder];
         let mut all = Vec::new();
         for header in [Good, Empty, Short, Zero, Foreign] {
             for stop in stops {
                 for beyond in [Beyond::Nothing, Beyond::Near, Beyond::Far] {
                     for next in [Next::None, Next::Follows, Next::Gap] {
                         for has_records in [false, true] {
-                            all.push(Facts {
-                                header,
-                                stop,
-                                beyond,
-                                next,
-                                has_records,
-                            });
+                            all.push(Facts { header, stop, beyond, next, has_records });
                         }
                     }
                 }
@@ -246,19 +225,11 @@ mod tests {
         let all = all_facts();
         assert_eq!(all.len(), 720);
         for facts in &all {
-            let rows: Vec<&str> = TABLE
-                .iter()
-                .filter(|row| (row.matches)(facts))
-                .map(|row| row.case)
-                .collect();
+            let rows: Vec<&str> = TABLE.iter().filter(|row| (row.matches)(facts)).map(|row| row.case).collect();
             assert_eq!(rows.len(), 1, "{facts:?}: {rows:?}");
         }
         for row in &TABLE {
-            assert!(
-                all.iter().any(|facts| (row.matches)(facts)),
-                "{} never matches",
-                row.case
-            );
+            assert!(all.iter().any(|facts| (row.matches)(facts)), "{} never matches", row.case);
         }
     }
 

@@ -36,11 +36,7 @@ pub struct RestoreOptions {
 
 impl Default for RestoreOptions {
     fn default() -> RestoreOptions {
-        RestoreOptions {
-            trust_empty_snapshot: false,
-            db_autocreate: true,
-            flush_bytes_max: FLUSH_BYTES_MAX as u64,
-        }
+        RestoreOptions { trust_empty_snapshot: false, db_autocreate: true, flush_bytes_max: FLUSH_BYTES_MAX as u64 }
     }
 }
 
@@ -194,18 +190,13 @@ fn load_newest(directory: &Path, sink: &mut impl SnapshotSink) -> Result<Restore
 }
 
 /// No snapshot: is that all right?
-fn empty_origin(
-    dirs: &DataDirs,
-    options: &RestoreOptions,
-    log_names: &[String],
-) -> Result<Origin, StorageError> {
+fn empty_origin(dirs: &DataDirs, options: &RestoreOptions, log_names: &[String]) -> Result<Origin, StorageError> {
     let has_logs = !file_name::all_logs(log_names).is_empty();
     match (has_logs, options.trust_empty_snapshot) {
         (true, true) => Ok(Origin::LogsAlone),
-        (true, false) => Err(StorageError::LogsWithoutSnapshot {
-            snapshots: dirs.snapshots.clone(),
-            logs: dirs.logs.clone(),
-        }),
+        (true, false) => {
+            Err(StorageError::LogsWithoutSnapshot { snapshots: dirs.snapshots.clone(), logs: dirs.logs.clone() })
+        }
         (false, _) if dirs.empty_intended || options.db_autocreate => Ok(Origin::Fresh),
         (false, _) => Ok(Origin::Unknown),
     }
@@ -225,16 +216,10 @@ struct Replay<'a> {
 impl Replay<'_> {
     /// Last transaction of snapshot and log so far.
     fn covered(&self) -> Zxid {
-        self.last_logged
-            .map_or(self.snapshot_zxid, |last| last.max(self.snapshot_zxid))
+        self.last_logged.map_or(self.snapshot_zxid, |last| last.max(self.snapshot_zxid))
     }
 
-    fn file(
-        &mut self,
-        path: &Path,
-        later: &[PathBuf],
-        sink: &mut impl RestoreSink,
-    ) -> Result<(), StorageError> {
+    fn file(&mut self, path: &Path, later: &[PathBuf], sink: &mut impl RestoreSink) -> Result<(), StorageError> {
         let mut reader = LogFileReader::open(path)?;
         let mut is_first_in_file = true;
         while let Some(txn) = reader.advance()? {
@@ -264,10 +249,7 @@ impl Replay<'_> {
             file: path.to_owned(),
             offset: HEADER_BYTES as u64,
             case: "transactions are missing before this file",
-            detail: format!(
-                ": it starts with {first}, what is known ends with {}",
-                self.covered()
-            ),
+            detail: format!(": it starts with {first}, what is known ends with {}", self.covered()),
             advice: "Nothing was changed. Restore the missing files from a backup; in an ensemble, move this server's \
                 version-2 directories away and let it fetch the data from the others",
         })
@@ -276,11 +258,7 @@ impl Replay<'_> {
     fn relation(&self, first: Zxid) -> Next {
         let covered = self.covered();
         let is_in_order = self.last_logged.is_none_or(|last| first > last);
-        if is_in_order && (first <= covered || follows(covered, first)) {
-            Next::Follows
-        } else {
-            Next::Gap
-        }
+        if is_in_order && (first <= covered || follows(covered, first)) { Next::Follows } else { Next::Gap }
     }
 
     fn facts(&self, reader: &LogFileReader, later: &[PathBuf]) -> Result<Facts, StorageError> {
@@ -297,13 +275,7 @@ impl Replay<'_> {
                 break;
             }
         }
-        Ok(Facts {
-            header: reader.header(),
-            stop,
-            beyond,
-            next,
-            has_records: reader.last().is_some(),
-        })
+        Ok(Facts { header: reader.header(), stop, beyond, next, has_records: reader.last().is_some() })
     }
 
     fn note(&mut self, row: &'static Row, reader: &LogFileReader) -> Result<(), StorageError> {

@@ -35,8 +35,7 @@ pub struct Segment {
 impl Segment {
     /// The range must lie inside the file.
     pub fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.window
-            .write(&self.file, self.file_bytes, offset, bytes)
+        self.window.write(&self.file, self.file_bytes, offset, bytes)
     }
 
     pub fn unmap(&mut self) {
@@ -54,26 +53,14 @@ pub struct PreparedSegment {
 
 impl PreparedSegment {
     fn create(directory: &Directory, name: String, file_bytes: u64) -> io::Result<PreparedSegment> {
-        let file = create_zeroed(
-            &directory.join(&name),
-            FileHeader::OURS.as_bytes(),
-            file_bytes,
-        )?;
-        Ok(PreparedSegment {
-            name,
-            file,
-            file_bytes,
-        })
+        let file = create_zeroed(&directory.join(&name), FileHeader::OURS.as_bytes(), file_bytes)?;
+        Ok(PreparedSegment { name, file, file_bytes })
     }
 
     /// Gives it its real name; the directory is still to be synced.
     pub fn become_log(self, directory: &Directory, name: &str) -> io::Result<Segment> {
         directory.rename_exclusive(&self.name, name)?;
-        Ok(Segment {
-            file: Arc::new(self.file),
-            file_bytes: self.file_bytes,
-            window: MappedWindow::new(WINDOW_BYTES),
-        })
+        Ok(Segment { file: Arc::new(self.file), file_bytes: self.file_bytes, window: MappedWindow::new(WINDOW_BYTES) })
     }
 
     pub fn discard(self, directory: &Directory) {
@@ -96,11 +83,7 @@ pub struct SegmentSupply {
 
 impl SegmentSupply {
     /// Starts preparing the first one at once.
-    pub fn start(
-        directory: Arc<Directory>,
-        segment_bytes: u64,
-        background: Background,
-    ) -> SegmentSupply {
+    pub fn start(directory: Arc<Directory>, segment_bytes: u64, background: Background) -> SegmentSupply {
         let mut supply = SegmentSupply {
             directory,
             segment_bytes,
@@ -127,11 +110,7 @@ impl SegmentSupply {
                 self.start_job(self.bytes_for(bytes));
             }
             self.collect_finished();
-            return if self.has_ready(bytes) {
-                Ok(())
-            } else {
-                Err(failure)
-            };
+            return if self.has_ready(bytes) { Ok(()) } else { Err(failure) };
         }
         self.wait_for_pending();
         if !self.has_ready(bytes) {
@@ -167,9 +146,7 @@ impl SegmentSupply {
 
     fn has_ready(&self, bytes: u64) -> bool {
         let room = |segment: &PreparedSegment| segment.file_bytes - HEADER_BYTES as u64;
-        self.ready
-            .as_ref()
-            .is_some_and(|segment| bytes <= room(segment))
+        self.ready.as_ref().is_some_and(|segment| bytes <= room(segment))
     }
 
     /// Size of a segment for records of `bytes`.

@@ -4,9 +4,7 @@
 use std::io::{self, Read, Write};
 
 /// Magic, version 1, compatible from version 1.
-pub const HEADER: [u8; 16] = [
-    0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0, 0, 0, 0, 1, 0, 0, 0, 1,
-];
+pub const HEADER: [u8; 16] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0, 0, 0, 0, 1, 0, 0, 0, 1];
 /// The part of the header that Java tests a file by.
 pub const MAGIC_BYTES: usize = 8;
 /// Uncompressed bytes of a block that we write, as snappy-java does.
@@ -29,12 +27,7 @@ impl<R: Read> SnappyReader<R> {
         if header[..MAGIC_BYTES] != HEADER[..MAGIC_BYTES] {
             return Err(invalid("no snappy-java header"));
         }
-        Ok(SnappyReader {
-            source,
-            compressed: Vec::new(),
-            plain: Vec::new(),
-            at: 0,
-        })
+        Ok(SnappyReader { source, compressed: Vec::new(), plain: Vec::new(), at: 0 })
     }
 
     /// False at the end of the stream.
@@ -48,9 +41,7 @@ impl<R: Read> SnappyReader<R> {
             return Err(invalid("a snappy block is too long"));
         }
         self.compressed.clear();
-        let copied = (&mut self.source)
-            .take(length as u64)
-            .read_to_end(&mut self.compressed)?;
+        let copied = (&mut self.source).take(length as u64).read_to_end(&mut self.compressed)?;
         if copied < length {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -60,9 +51,7 @@ impl<R: Read> SnappyReader<R> {
         }
         self.plain.resize(plain_bytes, 0);
         self.at = 0;
-        snap::raw::Decoder::new()
-            .decompress(&self.compressed, &mut self.plain)
-            .map_err(invalid)?;
+        snap::raw::Decoder::new().decompress(&self.compressed, &mut self.plain).map_err(invalid)?;
         Ok(true)
     }
 }
@@ -108,9 +97,7 @@ impl<W: Write> SnappyWriter<W> {
         if self.block.is_empty() {
             return Ok(());
         }
-        let count = snap::raw::Encoder::new()
-            .compress(&self.block, &mut self.compressed)
-            .map_err(invalid)?;
+        let count = snap::raw::Encoder::new().compress(&self.block, &mut self.compressed).map_err(invalid)?;
         self.target.write_all(&(count as u32).to_be_bytes())?;
         self.target.write_all(&self.compressed[..count])?;
         self.block.clear();

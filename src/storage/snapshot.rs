@@ -82,15 +82,11 @@ impl SnapshotFile {
         let bytes = file.metadata()?.len();
         let starts_with = |magic: &[u8]| -> io::Result<bool> {
             let mut head = vec![0; magic.len()];
-            Ok(bytes >= magic.len() as u64
-                && file.read_exact_at(&mut head, 0).is_ok()
-                && head == magic)
+            Ok(bytes >= magic.len() as u64 && file.read_exact_at(&mut head, 0).is_ok() && head == magic)
         };
         match self.compression {
             Compression::Gzip => starts_with(&GZIP_MAGIC),
-            Compression::Snappy => {
-                starts_with(&snappy_stream::HEADER[..snappy_stream::MAGIC_BYTES])
-            }
+            Compression::Snappy => starts_with(&snappy_stream::HEADER[..snappy_stream::MAGIC_BYTES]),
             Compression::None if bytes < PLAIN_BYTES_MIN => Ok(false),
             Compression::None => {
                 let mut tail = [0; END_MARK.len()];
@@ -103,18 +99,13 @@ impl SnapshotFile {
 
 /// All snapshots of a directory, newest first, whatever state they are in.
 pub fn list_snapshots(directory: &Path) -> Result<Vec<SnapshotFile>, StorageError> {
-    let names = Directory::open(directory)
-        .and_then(|d| d.names())
-        .at("cannot list", directory)?;
+    let names = Directory::open(directory).and_then(|d| d.names()).at("cannot list", directory)?;
     let to_file = |(zxid, name): (Zxid, String)| SnapshotFile {
         zxid,
         compression: Compression::of_file(&name),
         path: directory.join(&name),
     };
-    Ok(file_name::all_snapshots(&names)
-        .into_iter()
-        .map(to_file)
-        .collect())
+    Ok(file_name::all_snapshots(&names).into_iter().map(to_file).collect())
 }
 
 /// Writes the snapshot named by `last`: every transaction up to it is in the source.
@@ -136,28 +127,12 @@ pub fn write_snapshot(
         let _ = opened.remove(&unfinished);
     }
     written.at("cannot write", &path)?;
-    Ok(SnapshotFile {
-        zxid: last,
-        path: opened.join(&name),
-        compression: options.compression,
-    })
+    Ok(SnapshotFile { zxid: last, path: opened.join(&name), compression: options.compression })
 }
 
-fn write_file(
-    path: &Path,
-    compression: Compression,
-    source: &impl SnapshotSource,
-) -> io::Result<()> {
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(path)?;
-    let paced = PacedFile {
-        file,
-        written: 0,
-        pushed: 0,
-    };
+fn write_file(path: &Path, compression: Compression, source: &impl SnapshotSource) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+    let paced = PacedFile { file, written: 0, pushed: 0 };
     let paced = match compression {
         Compression::None => {
             let mut paced = paced;
@@ -205,29 +180,20 @@ impl Write for PacedFile {
 }
 
 /// Reads one snapshot into the sink. After an error the sink holds part of it and is to be begun again.
-pub fn load_snapshot(
-    snapshot: &SnapshotFile,
-    sink: &mut impl SnapshotSink,
-) -> Result<SnapshotTrailer, StorageError> {
+pub fn load_snapshot(snapshot: &SnapshotFile, sink: &mut impl SnapshotSink) -> Result<SnapshotTrailer, StorageError> {
     let path = &snapshot.path;
     let file = File::open(path).at("cannot open", path)?;
     read_ahead(&file);
     sink.begin();
     let outcome = match snapshot.compression {
         Compression::None => snapshot_format::read(file, sink),
-        Compression::Gzip => snapshot_format::read(
-            GzDecoder::new(io::BufReader::with_capacity(64 << 10, file)),
-            sink,
-        ),
+        Compression::Gzip => snapshot_format::read(GzDecoder::new(io::BufReader::with_capacity(64 << 10, file)), sink),
         Compression::Snappy => read_snappy(io::BufReader::with_capacity(64 << 10, file), sink),
     };
     outcome.map_err(|error| StorageError::bad_snapshot(path, error))
 }
 
-fn read_snappy(
-    file: impl Read,
-    sink: &mut impl SnapshotSink,
-) -> Result<SnapshotTrailer, super::error::StreamError> {
+fn read_snappy(file: impl Read, sink: &mut impl SnapshotSink) -> Result<SnapshotTrailer, super::error::StreamError> {
     snapshot_format::read(SnappyReader::new(file)?, sink)
 }
 
@@ -246,9 +212,7 @@ pub fn remove_snapshots_above(directory: &Path, target: Zxid) -> Result<(), Stor
 pub(super) fn remove_unfinished(directory: &Directory) -> Result<(), StorageError> {
     for name in directory.names().at("cannot list", directory.path())? {
         if file_name::is_unfinished_snapshot(&name) {
-            directory
-                .remove(&name)
-                .at("cannot remove", &directory.join(&name))?;
+            directory.remove(&name).at("cannot remove", &directory.join(&name))?;
         }
     }
     Ok(())

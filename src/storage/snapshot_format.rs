@@ -98,10 +98,7 @@ pub trait SnapshotSource {
 }
 
 /// Reads a whole snapshot and verifies every seal.
-pub(super) fn read(
-    source: impl Read,
-    sink: &mut impl SnapshotSink,
-) -> Result<SnapshotTrailer, StreamError> {
+pub(super) fn read(source: impl Read, sink: &mut impl SnapshotSink) -> Result<SnapshotTrailer, StreamError> {
     let mut stream = ByteStream::new(source);
     read_header(&mut stream)?;
     read_sessions(&mut stream, sink)?;
@@ -124,10 +121,7 @@ fn read_header<R: Read>(stream: &mut ByteStream<R>) -> Result<(), StreamError> {
     Ok(())
 }
 
-fn read_sessions<R: Read>(
-    stream: &mut ByteStream<R>,
-    sink: &mut impl SnapshotSink,
-) -> Result<(), StreamError> {
+fn read_sessions<R: Read>(stream: &mut ByteStream<R>, sink: &mut impl SnapshotSink) -> Result<(), StreamError> {
     let count = stream.record(|r| r.int("session count"))?;
     for _ in 0..count {
         let (session, timeout_ms) =
@@ -137,10 +131,7 @@ fn read_sessions<R: Read>(
     Ok(())
 }
 
-fn read_acls<R: Read>(
-    stream: &mut ByteStream<R>,
-    sink: &mut impl SnapshotSink,
-) -> Result<(), StreamError> {
+fn read_acls<R: Read>(stream: &mut ByteStream<R>, sink: &mut impl SnapshotSink) -> Result<(), StreamError> {
     let count = stream.record(|r| r.int("ACL count"))?;
     for _ in 0..count {
         let (key, list) = stream.record(|r| {
@@ -155,10 +146,7 @@ fn read_acls<R: Read>(
 
 /// False at the end mark, which is consumed.
 #[inline]
-fn read_node<R: Read>(
-    stream: &mut ByteStream<R>,
-    sink: &mut impl SnapshotSink,
-) -> Result<bool, StreamError> {
+fn read_node<R: Read>(stream: &mut ByteStream<R>, sink: &mut impl SnapshotSink) -> Result<bool, StreamError> {
     stream.need("node path", 4)?;
     let path_bytes = length_at(stream, 0)?.unwrap_or(0);
     stream.need("node path", 4 + path_bytes)?;
@@ -175,21 +163,13 @@ fn read_node<R: Read>(
 
     let offset = stream.offset();
     let node = &stream.window()[..node_bytes];
-    let path = std::str::from_utf8(&node[4..4 + path_bytes])
-        .map_err(|_| bad("node path", offset, Found::NotUtf8))?;
+    let path = std::str::from_utf8(&node[4..4 + path_bytes]).map_err(|_| bad("node path", offset, Found::NotUtf8))?;
     let (acl_key, stat) = node[tail_at..].split_at(8);
     let acl_key = i64::from_be_bytes(acl_key.try_into().expect("split at eight"));
     let stat = StoredStat::ref_from_bytes(stat).expect("sixty bytes are left");
-    let node = SnapshotNode {
-        path,
-        data: data_bytes.map(|_| &node[data_at..tail_at]),
-        acl_key,
-        stat: stat.into(),
-    };
+    let node = SnapshotNode { path, data: data_bytes.map(|_| &node[data_at..tail_at]), acl_key, stat: stat.into() };
     if let Err(reason) = sink.node(node) {
-        return Err(StreamError::Invalid(format!(
-            "node {path:?} at byte {offset}: {reason}"
-        )));
+        return Err(StreamError::Invalid(format!("node {path:?} at byte {offset}: {reason}")));
     }
     stream.consume(node_bytes);
     Ok(true)
@@ -202,20 +182,12 @@ fn length_at<R: Read>(stream: &ByteStream<R>, at: usize) -> Result<Option<usize>
     match i32::from_be_bytes(bytes) {
         -1 => Ok(None),
         length @ 0.. => Ok(Some(length as usize)),
-        length => Err(bad(
-            "length in a node",
-            stream.offset() + at as u64,
-            Found::Length(length),
-        )),
+        length => Err(bad("length in a node", stream.offset() + at as u64, Found::Length(length))),
     }
 }
 
 fn bad(what: &'static str, offset: u64, found: Found) -> StreamError {
-    StreamError::Bad(BadBytes {
-        what,
-        offset: offset as usize,
-        found,
-    })
+    StreamError::Bad(BadBytes { what, offset: offset as usize, found })
 }
 
 /// The text of a seal is not looked at, as in Java.
@@ -255,17 +227,10 @@ fn read_trailer<R: Read>(stream: &mut ByteStream<R>) -> Result<SnapshotTrailer, 
             return Ok(trailer);
         }
     }
-    Err(StreamError::Invalid(
-        "the digest or the last zxid behind the nodes is damaged".into(),
-    ))
+    Err(StreamError::Invalid("the digest or the last zxid behind the nodes is damaged".into()))
 }
 
-fn parse_trailer(
-    bytes: &[u8],
-    before: &Adler32,
-    has_digest: bool,
-    has_last_zxid: bool,
-) -> Option<SnapshotTrailer> {
+fn parse_trailer(bytes: &[u8], before: &Adler32, has_digest: bool, has_last_zxid: bool) -> Option<SnapshotTrailer> {
     let mut r = Reader::new(bytes);
     let mut trailer = SnapshotTrailer::default();
     if has_digest {
@@ -289,11 +254,7 @@ fn parse_digest(r: &mut Reader<'_>) -> Result<SnapshotDigest, BadBytes> {
     } else {
         r.long("digest")? as u64
     };
-    Ok(SnapshotDigest {
-        zxid,
-        version,
-        tree,
-    })
+    Ok(SnapshotDigest { zxid, version, tree })
 }
 
 fn check_seal(bytes: &[u8], before: &Adler32, r: &mut Reader<'_>) -> Option<()> {
@@ -323,16 +284,9 @@ impl From<&StoredStat> for StatPersisted {
 
 /// Writes a whole snapshot.
 pub(super) fn write(target: impl Write, source: &impl SnapshotSource) -> io::Result<()> {
-    let mut out = SealedWriter {
-        target,
-        pending: Vec::with_capacity(WRITE_BYTES + (64 << 10)),
-        checksum: Adler32::new(),
-    };
-    let header = FileHeader {
-        magic: U32::new(MAGIC),
-        version: I32::new(VERSION),
-        dbid: I64::new(DBID),
-    };
+    let mut out =
+        SealedWriter { target, pending: Vec::with_capacity(WRITE_BYTES + (64 << 10)), checksum: Adler32::new() };
+    let header = FileHeader { magic: U32::new(MAGIC), version: I32::new(VERSION), dbid: I64::new(DBID) };
     out.pending.extend_from_slice(header.as_bytes());
     write_sessions(&mut out, source)?;
     write_acls(&mut out, source)?;
@@ -362,10 +316,7 @@ pub(super) fn write(target: impl Write, source: &impl SnapshotSource) -> io::Res
     out.target.flush()
 }
 
-fn write_sessions<W: Write>(
-    out: &mut SealedWriter<W>,
-    source: &impl SnapshotSource,
-) -> io::Result<()> {
+fn write_sessions<W: Write>(out: &mut SealedWriter<W>, source: &impl SnapshotSource) -> io::Result<()> {
     let mut left = source.session_count();
     Writer::new(&mut out.pending).count(left);
     source.sessions(&mut |session, timeout_ms| {
@@ -375,11 +326,7 @@ fn write_sessions<W: Write>(
         w.int(timeout_ms);
         out.flush_if_full()
     })?;
-    if left == 0 {
-        Ok(())
-    } else {
-        Err(wrong_count())
-    }
+    if left == 0 { Ok(()) } else { Err(wrong_count()) }
 }
 
 fn write_acls<W: Write>(out: &mut SealedWriter<W>, source: &impl SnapshotSource) -> io::Result<()> {
@@ -392,11 +339,7 @@ fn write_acls<W: Write>(out: &mut SealedWriter<W>, source: &impl SnapshotSource)
         w.acl(Some(list));
         out.flush_if_full()
     })?;
-    if left == 0 {
-        Ok(())
-    } else {
-        Err(wrong_count())
-    }
+    if left == 0 { Ok(()) } else { Err(wrong_count()) }
 }
 
 /// The count stands in front: a source that gives out another number would make the file unreadable.
@@ -428,10 +371,7 @@ impl<W: Write> SealedWriter<W> {
 
     fn seal(&mut self) -> io::Result<()> {
         self.flush()?;
-        let seal = Seal {
-            checksum: U64::new(u64::from(self.checksum.finish())),
-            mark: END_MARK,
-        };
+        let seal = Seal { checksum: U64::new(u64::from(self.checksum.finish())), mark: END_MARK };
         self.pending.extend_from_slice(seal.as_bytes());
         self.flush()
     }

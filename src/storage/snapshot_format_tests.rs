@@ -19,10 +19,7 @@ fn read_back(bytes: &[u8]) -> Result<Database, String> {
 
 fn hex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text.bytes().filter(|b| b.is_ascii_hexdigit()).collect();
-    digits
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
-        .collect()
+    digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
 }
 
 /// The empty standalone database of the storage sheet, §4.2.
@@ -32,11 +29,7 @@ fn the_sheets_example_is_written_byte_for_byte() {
         path: path.into(),
         data: Some(vec![]),
         acl_key,
-        stat: StatPersisted {
-            aversion,
-            cversion,
-            ..StatPersisted::default()
-        },
+        stat: StatPersisted { aversion, cversion, ..StatPersisted::default() },
     };
     let database = Database {
         sessions: vec![],
@@ -48,43 +41,28 @@ fn the_sheets_example_is_written_byte_for_byte() {
             system_node("/zookeeper/quota", -1, 0, 0),
         ],
         trailer: SnapshotTrailer {
-            digest: Some(SnapshotDigest {
-                zxid: Zxid::ZERO,
-                version: 2,
-                tree: 0,
-            }),
+            digest: Some(SnapshotDigest { zxid: Zxid::ZERO, version: 2, tree: 0 }),
             last_zxid: Some(Zxid::ZERO),
         },
         ..Database::default()
     };
     let bytes = written(&database);
     assert_eq!(bytes.len(), 478);
-    let head = hex(
-        "5a4b534e 00000002 ffffffffffffffff 00000000 00000001 0000000000000001 00000001 00000001
-        00000005 776f726c64 00000006 616e796f6e65 00000000 00000000 ffffffffffffffff",
-    );
+    let head = hex("5a4b534e 00000002 ffffffffffffffff 00000000 00000001 0000000000000001 00000001 00000001
+        00000005 776f726c64 00000006 616e796f6e65 00000000 00000000 ffffffffffffffff");
     assert_eq!(bytes[..head.len()], head);
-    let tail = hex(
-        "00000001 2f 00000000b8a23b49 00000001 2f 0000000000000000 00000002 0000000000000000
-        0000000095b93d59 00000001 2f 0000000000000000 00000000bde83f6d 00000001 2f",
-    );
+    let tail = hex("00000001 2f 00000000b8a23b49 00000001 2f 0000000000000000 00000002 0000000000000000
+        0000000095b93d59 00000001 2f 0000000000000000 00000000bde83f6d 00000001 2f");
     assert_eq!(bytes[bytes.len() - tail.len()..], tail);
     assert_eq!(read_back(&bytes).unwrap(), database);
 }
 
 #[test]
 fn sections_behind_the_nodes_may_be_missing() {
-    let digest = Some(SnapshotDigest {
-        zxid: Zxid(7),
-        version: 2,
-        tree: 0x1234_5678_9abc_def0,
-    });
+    let digest = Some(SnapshotDigest { zxid: Zxid(7), version: 2, tree: 0x1234_5678_9abc_def0 });
     for digest in [digest, None] {
         for last_zxid in [Some(Zxid(9)), None] {
-            let database = Database {
-                trailer: SnapshotTrailer { digest, last_zxid },
-                ..Database::default()
-            };
+            let database = Database { trailer: SnapshotTrailer { digest, last_zxid }, ..Database::default() };
             assert_eq!(read_back(&written(&database)).unwrap(), database);
         }
     }
@@ -103,28 +81,16 @@ fn a_digest_of_version_one_is_text() {
     w.long(i64::from(checksum.finish()));
     w.raw(&END_MARK);
     let digest = read_back(&bytes).unwrap().trailer.digest.unwrap();
-    assert_eq!(
-        (digest.zxid, digest.version, digest.tree),
-        (Zxid(7), 1, 0x1f3)
-    );
+    assert_eq!((digest.zxid, digest.version, digest.tree), (Zxid(7), 1, 0x1f3));
 }
 
 #[test]
 fn a_node_without_parent_makes_the_snapshot_invalid() {
     let database = Database {
-        nodes: vec![OwnedNode {
-            path: "/orphan".into(),
-            data: None,
-            acl_key: -1,
-            stat: StatPersisted::default(),
-        }],
+        nodes: vec![OwnedNode { path: "/orphan".into(), data: None, acl_key: -1, stat: StatPersisted::default() }],
         ..Database::default()
     };
-    assert!(
-        read_back(&written(&database))
-            .unwrap_err()
-            .contains("/orphan")
-    );
+    assert!(read_back(&written(&database)).unwrap_err().contains("/orphan"));
 }
 
 #[test]
@@ -134,10 +100,7 @@ fn a_source_that_miscounts_is_found_out() {
         fn session_count(&self) -> usize {
             self.0.session_count() + 1
         }
-        fn sessions(
-            &self,
-            each: &mut dyn FnMut(SessionId, i32) -> io::Result<()>,
-        ) -> io::Result<()> {
+        fn sessions(&self, each: &mut dyn FnMut(SessionId, i32) -> io::Result<()>) -> io::Result<()> {
             self.0.sessions(each)
         }
         fn acl_count(&self) -> usize {
@@ -146,10 +109,7 @@ fn a_source_that_miscounts_is_found_out() {
         fn acls(&self, each: &mut dyn FnMut(i64, &[Acl]) -> io::Result<()>) -> io::Result<()> {
             self.0.acls(each)
         }
-        fn nodes(
-            &self,
-            each: &mut dyn FnMut(&SnapshotNode<'_>) -> io::Result<()>,
-        ) -> io::Result<()> {
+        fn nodes(&self, each: &mut dyn FnMut(&SnapshotNode<'_>) -> io::Result<()>) -> io::Result<()> {
             self.0.nodes(each)
         }
         fn trailer(&self) -> SnapshotTrailer {

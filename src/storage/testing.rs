@@ -74,9 +74,7 @@ impl SnapshotSource for Database {
     }
 
     fn sessions(&self, each: &mut dyn FnMut(SessionId, i32) -> io::Result<()>) -> io::Result<()> {
-        self.sessions
-            .iter()
-            .try_for_each(|(session, timeout_ms)| each(*session, *timeout_ms))
+        self.sessions.iter().try_for_each(|(session, timeout_ms)| each(*session, *timeout_ms))
     }
 
     fn acl_count(&self) -> usize {
@@ -84,19 +82,12 @@ impl SnapshotSource for Database {
     }
 
     fn acls(&self, each: &mut dyn FnMut(i64, &[Acl]) -> io::Result<()>) -> io::Result<()> {
-        self.acls
-            .iter()
-            .try_for_each(|(key, list)| each(*key, list))
+        self.acls.iter().try_for_each(|(key, list)| each(*key, list))
     }
 
     fn nodes(&self, each: &mut dyn FnMut(&SnapshotNode<'_>) -> io::Result<()>) -> io::Result<()> {
         self.nodes.iter().try_for_each(|node| {
-            each(&SnapshotNode {
-                path: &node.path,
-                data: node.data.as_deref(),
-                acl_key: node.acl_key,
-                stat: node.stat,
-            })
+            each(&SnapshotNode { path: &node.path, data: node.data.as_deref(), acl_key: node.acl_key, stat: node.stat })
         })
     }
 
@@ -135,17 +126,10 @@ pub fn entry(zxid: i64, data_bytes: usize) -> Vec<u8> {
     let body = TxnBody::SetData {
         op: OpCode::SetData,
         path: "/some/node".into(),
-        data: Some(
-            (0..data_bytes)
-                .map(|i| (i as i64 * 7 + zxid) as u8 | 1)
-                .collect(),
-        ),
+        data: Some((0..data_bytes).map(|i| (i as i64 * 7 + zxid) as u8 | 1).collect()),
         version: 3,
     };
-    let digest = TxnDigest {
-        version: 2,
-        tree: zxid as u64 * 0x9e37_79b9_7f4a_7c15,
-    };
+    let digest = TxnDigest { version: 2, tree: (zxid as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) };
     let mut bytes = Vec::new();
     txn::encode(&header, &body, Some(&digest), &mut bytes);
     bytes
@@ -174,47 +158,29 @@ fn any_stat() -> impl Strategy<Value = StatPersisted> {
 
 pub fn any_database() -> impl Strategy<Value = Database> {
     let data = || proptest::option::of(proptest::collection::vec(any::<u8>(), 0..60));
-    let acl =
-        (any::<i32>(), "[a-z]{0,6}", "[a-z:=]{0,9}").prop_map(|(p, s, i)| Acl::new(p, &s, &i));
-    let acls =
-        proptest::collection::vec((any::<i64>(), proptest::collection::vec(acl, 0..3)), 0..4);
-    let sessions =
-        proptest::collection::vec((any::<i64>().prop_map(SessionId), any::<i32>()), 0..5);
+    let acl = (any::<i32>(), "[a-z]{0,6}", "[a-z:=]{0,9}").prop_map(|(p, s, i)| Acl::new(p, &s, &i));
+    let acls = proptest::collection::vec((any::<i64>(), proptest::collection::vec(acl, 0..3)), 0..4);
+    let sessions = proptest::collection::vec((any::<i64>().prop_map(SessionId), any::<i32>()), 0..5);
     let root = (data(), any::<i64>(), any_stat());
     let children = proptest::collection::vec((data(), any::<i64>(), any_stat()), 0..8);
     let digest = proptest::option::of((any::<i64>(), any::<u64>()));
-    (
-        sessions,
-        acls,
-        root,
-        children,
-        digest,
-        proptest::option::of(any::<i64>()),
-    )
-        .prop_map(|(sessions, acls, root, children, digest, last_zxid)| {
+    (sessions, acls, root, children, digest, proptest::option::of(any::<i64>())).prop_map(
+        |(sessions, acls, root, children, digest, last_zxid)| {
             let paths = std::iter::once(String::new()).chain((0..).map(|i| format!("/n{i}")));
             let nodes = paths
                 .zip(std::iter::once(root).chain(children))
-                .map(|(path, (data, acl_key, stat))| OwnedNode {
-                    path,
-                    data,
-                    acl_key,
-                    stat,
-                })
+                .map(|(path, (data, acl_key, stat))| OwnedNode { path, data, acl_key, stat })
                 .collect();
             Database {
                 sessions,
                 acls,
                 nodes,
                 trailer: SnapshotTrailer {
-                    digest: digest.map(|(zxid, tree)| SnapshotDigest {
-                        zxid: Zxid(zxid),
-                        version: 2,
-                        tree,
-                    }),
+                    digest: digest.map(|(zxid, tree)| SnapshotDigest { zxid: Zxid(zxid), version: 2, tree }),
                     last_zxid: last_zxid.map(Zxid),
                 },
                 ..Database::default()
             }
-        })
+        },
+    )
 }

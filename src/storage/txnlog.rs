@@ -90,6 +90,12 @@ impl FlushTicket {
         self.sync_needed
     }
 
+    /// What is to be synced, the file last.
+    pub fn files(&self) -> Vec<Arc<File>> {
+        let directory = self.directory.as_ref().map(|directory| directory.file().clone());
+        directory.into_iter().chain([self.file.clone()]).collect()
+    }
+
     /// To be fdatasync'ed. Open as long as the ticket lives.
     pub fn file_fd(&self) -> RawFd {
         self.file.as_raw_fd()
@@ -97,9 +103,7 @@ impl FlushTicket {
 
     /// To be fsync'ed as well, before or after: the file is new and so is its name.
     pub fn directory_fd(&self) -> Option<RawFd> {
-        self.directory
-            .as_ref()
-            .map(|directory| directory.as_raw_fd())
+        self.directory.as_ref().map(|directory| directory.as_raw_fd())
     }
 
     /// Last transaction covered.
@@ -164,11 +168,7 @@ impl TxnLog {
         let opened = Directory::open(directory).at("cannot open", directory)?;
         remove_leftovers(&opened).at("cannot tidy up", directory)?;
         let directory = Arc::new(opened);
-        let supply = SegmentSupply::start(
-            Arc::clone(&directory),
-            options.segment_bytes,
-            Arc::clone(&background),
-        );
+        let supply = SegmentSupply::start(Arc::clone(&directory), options.segment_bytes, Arc::clone(&background));
         Ok(TxnLog {
             directory,
             options,
@@ -203,24 +203,16 @@ impl TxnLog {
 
     /// Stages one record. zxids only ever grow. Fails only where `has_room_for` would have.
     pub fn append(&mut self, zxid: Zxid, entry: &[u8]) -> Result<(), Unavailable> {
-        assert!(
-            self.appended.is_none_or(|last| zxid > last),
-            "{zxid} appended behind {:?}",
-            self.appended
-        );
+        assert!(self.appended.is_none_or(|last| zxid > last), "{zxid} appended behind {:?}", self.appended);
         assert!(entry.len() <= ENTRY_BYTES_MAX);
         let bytes = (entry.len() + RECORD_FRAME_BYTES) as u64;
-        let wants_new_file =
-            (self.roll_wanted || self.is_over_limit()) && self.supply.is_ready(bytes);
+        let wants_new_file = (self.roll_wanted || self.is_over_limit()) && self.supply.is_ready(bytes);
         if wants_new_file || !self.fits(bytes) {
             self.begin_file(zxid, bytes)?;
         } else if self.needs_new_run(bytes as usize) {
             self.begin_run(None);
         }
-        let run = self
-            .staged
-            .back_mut()
-            .expect("begun above if there was none");
+        let run = self.staged.back_mut().expect("begun above if there was none");
         push_record(&mut run.bytes, entry);
         run.through = zxid;
         self.end += bytes;
@@ -234,15 +226,13 @@ impl TxnLog {
     }
 
     fn is_over_limit(&self) -> bool {
-        self.options
-            .file_bytes_limit
-            .is_some_and(|limit| self.end >= limit)
+        self.options.file_bytes_limit.is_some_and(|limit| self.end >= limit)
     }
 
     fn needs_new_run(&self, bytes: usize) -> bool {
-        self.staged.back().is_none_or(|run| {
-            !run.bytes.is_empty() && run.bytes.len() + bytes > self.options.flush_bytes_max
-        })
+        self.staged
+            .back()
+            .is_none_or(|run| !run.bytes.is_empty() && run.bytes.len() + bytes > self.options.flush_bytes_max)
     }
 
     fn begin_file(&mut self, first: Zxid, bytes: u64) -> Result<(), Unavailable> {
@@ -283,17 +273,11 @@ impl TxnLog {
         if let Some((prepared, name)) = run.opens {
             self.leave_current();
             let path = self.directory.join(&name);
-            self.current = Some(
-                prepared
-                    .become_log(&self.directory, &name)
-                    .at("cannot name", &path)?,
-            );
+            self.current = Some(prepared.become_log(&self.directory, &name).at("cannot name", &path)?);
             directory = Some(Arc::clone(&self.directory));
         }
         let segment = self.current.as_mut().expect("the first run opens a file");
-        segment
-            .write(run.offset, &run.bytes)
-            .at("cannot map", self.directory.path())?;
+        segment.write(run.offset, &run.bytes).at("cannot map", self.directory.path())?;
         self.current_end = run.offset + run.bytes.len() as u64;
         Ok(Some(FlushTicket {
             file: Arc::clone(&segment.file),
@@ -322,9 +306,7 @@ impl TxnLog {
         assert!(!self.in_flight, "a flush is in flight");
         let mut through = None;
         while let Some(ticket) = self.start_flush()? {
-            ticket
-                .sync_blocking()
-                .at("cannot sync the log in", self.directory.path())?;
+            ticket.sync_blocking().at("cannot sync the log in", self.directory.path())?;
             through = Some(self.flush_done(ticket));
         }
         Ok(through)
@@ -345,16 +327,11 @@ impl TxnLog {
         let through = self.flush_blocking()?;
         if let Some(mut current) = self.current.take() {
             current.unmap();
-            let trimmed = current
-                .file
-                .set_len(self.current_end)
-                .and_then(|()| current.file.sync_all());
+            let trimmed = current.file.set_len(self.current_end).and_then(|()| current.file.sync_all());
             trimmed.at("cannot trim the log in", self.directory.path())?;
         }
         self.supply.stop();
-        self.directory
-            .sync()
-            .at("cannot sync", self.directory.path())?;
+        self.directory.sync().at("cannot sync", self.directory.path())?;
         Ok(through)
     }
 
@@ -404,13 +381,8 @@ pub fn truncate(directory: &Path, target: Zxid) -> Result<(), StorageError> {
 
 /// Shortens a file and makes that durable.
 pub(super) fn shorten(directory: &Directory, path: &Path, bytes: u64) -> Result<(), StorageError> {
-    let file = OpenOptions::new()
-        .write(true)
-        .open(path)
-        .at("cannot open", path)?;
-    file.set_len(bytes)
-        .and_then(|()| file.sync_all())
-        .at("cannot shorten", path)?;
+    let file = OpenOptions::new().write(true).open(path).at("cannot open", path)?;
+    file.set_len(bytes).and_then(|()| file.sync_all()).at("cannot shorten", path)?;
     directory.sync().at("cannot sync", directory.path())
 }
 
@@ -431,3 +403,7 @@ fn find_end(
     }
     Ok(None)
 }
+
+#[cfg(test)]
+#[path = "txnlog_tests.rs"]
+mod tests;

@@ -118,9 +118,7 @@ pub fn parse_record(bytes: &[u8], file_bytes_left: u64) -> Parsed<'_> {
     let Ok((head, rest)) = RecordHead::ref_from_prefix(bytes) else {
         return match file_bytes_left < RECORD_HEAD_BYTES as u64 {
             false => Parsed::NeedMore(RECORD_HEAD_BYTES),
-            true if (bytes.len() as u64) < file_bytes_left => {
-                Parsed::NeedMore(file_bytes_left as usize)
-            }
+            true if (bytes.len() as u64) < file_bytes_left => Parsed::NeedMore(file_bytes_left as usize),
             true if bytes.iter().all(|byte| *byte == 0) => Parsed::Stop(Stop::ZeroLength),
             true => Parsed::Stop(Stop::CutShort),
         };
@@ -146,10 +144,7 @@ pub fn parse_record(bytes: &[u8], file_bytes_left: u64) -> Parsed<'_> {
     if head.checksum.get() != checksum(entry) {
         return Parsed::Stop(Stop::BadChecksum);
     }
-    Parsed::Record {
-        entry,
-        framed_bytes,
-    }
+    Parsed::Record { entry, framed_bytes }
 }
 
 pub fn checksum(entry: &[u8]) -> u64 {
@@ -159,14 +154,8 @@ pub fn checksum(entry: &[u8]) -> u64 {
 /// Appends one record.
 pub fn push_record(out: &mut Vec<u8>, entry: &[u8]) {
     let length = i32::try_from(entry.len()).expect("an entry is shorter than 2 GiB");
-    assert!(
-        length > 0,
-        "a record of length zero reads as the end of the log"
-    );
-    let head = RecordHead {
-        checksum: U64::new(checksum(entry)),
-        length: I32::new(length),
-    };
+    assert!(length > 0, "a record of length zero reads as the end of the log");
+    let head = RecordHead { checksum: U64::new(checksum(entry)), length: I32::new(length) };
     out.reserve(entry.len() + RECORD_FRAME_BYTES);
     out.extend_from_slice(head.as_bytes());
     out.extend_from_slice(entry);
@@ -183,10 +172,7 @@ pub fn find_records(bytes: &[u8]) -> Vec<Zxid> {
         // A checksum's upper half is zero, a length is positive: nearly every wrong place fails here.
         let looks_right = bytes[at..at + 4] == [0; 4] && bytes[at + 8..at + 12] != [0; 4];
         if looks_right
-            && let Parsed::Record {
-                entry,
-                framed_bytes,
-            } = parse_if_affordable(&bytes[at..], &mut checksum_bytes_left)
+            && let Parsed::Record { entry, framed_bytes } = parse_if_affordable(&bytes[at..], &mut checksum_bytes_left)
             && let Ok(zxid) = txn::decode_zxid(entry)
         {
             found.push(zxid);
@@ -225,10 +211,7 @@ pub fn fuzz_log_file(bytes: &[u8]) -> (Vec<Zxid>, Option<Stop>) {
     loop {
         let rest = &bytes[at..];
         match parse_record(rest, rest.len() as u64) {
-            Parsed::Record {
-                entry,
-                framed_bytes,
-            } => match txn::decode(entry) {
+            Parsed::Record { entry, framed_bytes } => match txn::decode(entry) {
                 Ok(txn) => {
                     zxids.push(txn.header.zxid);
                     at += framed_bytes;
@@ -253,15 +236,9 @@ mod tests {
     fn a_record_is_framed_as_the_sheet_shows() {
         let mut bytes = Vec::new();
         push_record(&mut bytes, b"entry");
-        assert_eq!(
-            &bytes[..12],
-            &[0, 0, 0, 0, 0x06, 0x6f, 0x02, 0x33, 0, 0, 0, 5]
-        );
+        assert_eq!(&bytes[..12], &[0, 0, 0, 0, 0x06, 0x6f, 0x02, 0x33, 0, 0, 0, 5]);
         assert_eq!(&bytes[12..], b"entryB");
-        assert_eq!(
-            FileHeader::OURS.as_bytes()[..8],
-            [0x5a, 0x4b, 0x4c, 0x47, 0, 0, 0, 2]
-        );
+        assert_eq!(FileHeader::OURS.as_bytes()[..8], [0x5a, 0x4b, 0x4c, 0x47, 0, 0, 0, 2]);
     }
 
     #[test]
@@ -276,11 +253,7 @@ mod tests {
         assert_eq!(stop(&[0; 5]), Stop::ZeroLength);
         assert_eq!(stop(&[0; 50]), Stop::ZeroLength);
         for cut in 1..good.len() {
-            let expected = if cut <= 4 {
-                Stop::ZeroLength
-            } else {
-                Stop::CutShort
-            };
+            let expected = if cut <= 4 { Stop::ZeroLength } else { Stop::CutShort };
             assert_eq!(stop(&good[..cut]), expected, "cut at {cut}");
         }
         let changed = |at: usize, with: u8| {

@@ -1,1 +1,11 @@
 //! The one integration-test binary; each module below is one kind of proof.
+//!
+//! `process.rs` starts servers, `client.rs` and `codec.rs` talk to them without using any of the server's own code.
+//! `RINGKEEPER_TEST_SERVER=java` puts Apache ZooKeeper where our server would stand, to prove the tests themselves.
+
+mod client;
+mod codec;
+mod differential;
+mod four_letter;
+mod golden;
+mod process;

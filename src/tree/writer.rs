@@ -29,6 +29,10 @@ pub struct TreeWriter {
     pub(super) journal: Option<Vec<Undo>>,
 }
 
+// SAFETY: the writer owns what its pointers reach, together with the published versions, which are only read elsewhere;
+// nothing is tied to the thread it was made on.
+unsafe impl Send for TreeWriter {}
+
 struct Sealed {
     version: Version,
     retired: Vec<Retired>,

@@ -40,16 +40,12 @@ impl Events {
     /// Every event with those who hear it; a connection occurs once in a group.
     pub fn groups(&self) -> impl Iterator<Item = (&WatchEvent, &[ConnId])> {
         let starts = std::iter::once(0).chain(self.groups.iter().map(|group| group.conns_end));
-        self.groups
-            .iter()
-            .zip(starts)
-            .map(|(group, start)| (&group.event, &self.conns[start..group.conns_end]))
+        self.groups.iter().zip(starts).map(|(group, start)| (&group.event, &self.conns[start..group.conns_end]))
     }
 
     /// The same, one notification at a time.
     pub fn iter(&self) -> impl Iterator<Item = (ConnId, &WatchEvent)> {
-        self.groups()
-            .flat_map(|(event, conns)| conns.iter().map(move |conn| (*conn, event)))
+        self.groups().flat_map(|(event, conns)| conns.iter().map(move |conn| (*conn, event)))
     }
 
     pub(super) fn tell(&mut self, conn: ConnId) {
@@ -60,10 +56,7 @@ impl Events {
     pub(super) fn hear(&mut self, event: impl FnOnce() -> WatchEvent) {
         let told_before = self.groups.last().map_or(0, |group| group.conns_end);
         if self.conns.len() > told_before {
-            self.groups.push(Group {
-                event: event(),
-                conns_end: self.conns.len(),
-            });
+            self.groups.push(Group { event: event(), conns_end: self.conns.len() });
         }
     }
 }

@@ -68,10 +68,7 @@ pub(super) fn places(kind: WatchKind) -> &'static [(Side, Modes)] {
     match kind {
         WatchKind::Data => &[(Side::Data, Modes::STANDARD)],
         WatchKind::Child => &[(Side::Child, Modes::STANDARD)],
-        WatchKind::Persistent => &[
-            (Side::Data, Modes::PERSISTENT),
-            (Side::Child, Modes::PERSISTENT),
-        ],
+        WatchKind::Persistent => &[(Side::Data, Modes::PERSISTENT), (Side::Child, Modes::PERSISTENT)],
         WatchKind::PersistentRecursive => &[(Side::Data, Modes::RECURSIVE)],
     }
 }

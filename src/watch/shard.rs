@@ -37,10 +37,7 @@ pub struct WatchCounts {
 impl WatchShard {
     /// `hash_seed` is to be a secret of this process.
     pub fn new(hash_seed: u64) -> WatchShard {
-        WatchShard {
-            table: Table::new(hash_seed),
-            event_number: 0,
-        }
+        WatchShard { table: Table::new(hash_seed), event_number: 0 }
     }
 
     /// Registers a watch; once more changes nothing. Neither the znode nor permissions matter here.
@@ -54,8 +51,7 @@ impl WatchShard {
 
     /// checkWatches: whether there is any such watch on exactly this path.
     pub fn check(&self, conn: ConnId, path: &str, kind: WatchRemovalKind) -> bool {
-        let (Some(conn), Some(path)) = (self.table.find_conn(conn), self.table.find_path(path))
-        else {
+        let (Some(conn), Some(path)) = (self.table.find_conn(conn), self.table.find_path(path)) else {
             return false;
         };
         places_of_removal(kind).iter().any(|(side, modes)| {
@@ -66,8 +62,7 @@ impl WatchShard {
 
     /// removeWatches: removes every such watch on exactly this path, other kinds stay. Whether there was any.
     pub fn remove(&mut self, conn: ConnId, path: &str, kind: WatchRemovalKind) -> bool {
-        let (Some(conn), Some(path)) = (self.table.find_conn(conn), self.table.find_path(path))
-        else {
+        let (Some(conn), Some(path)) = (self.table.find_conn(conn), self.table.find_path(path)) else {
             return false;
         };
         let mut found = false;
@@ -133,11 +128,7 @@ impl WatchShard {
         match missed {
             Some(kind) => {
                 events.tell(conn);
-                events.hear(|| WatchEvent {
-                    kind,
-                    path: path.into(),
-                    zxid: Zxid(-1),
-                });
+                events.hear(|| WatchEvent { kind, path: path.into(), zxid: Zxid(-1) });
             }
             None => self.add(conn, path, otherwise),
         }

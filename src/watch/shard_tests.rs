@@ -14,12 +14,8 @@ const REMOVALS: [WatchRemovalKind; 5] = [
     WatchRemovalKind::Persistent,
     WatchRemovalKind::PersistentRecursive,
 ];
-const KINDS: [WatchKind; 4] = [
-    WatchKind::Data,
-    WatchKind::Child,
-    WatchKind::Persistent,
-    WatchKind::PersistentRecursive,
-];
+const KINDS: [WatchKind; 4] =
+    [WatchKind::Data, WatchKind::Child, WatchKind::Persistent, WatchKind::PersistentRecursive];
 const ZXID: Zxid = Zxid(77);
 
 /// A list under which the connections whose bits are set may read.
@@ -50,9 +46,7 @@ fn trigger(shard: &mut WatchShard, effect: &Effect) -> Events {
 /// What one connection hears: `3/a,4/`.
 fn heard(events: &Events, conn: ConnId) -> String {
     let mine = events.iter().filter(|(told, _)| *told == conn);
-    let words: Vec<String> = mine
-        .map(|(_, event)| format!("{}{}", event.kind as i32, event.path))
-        .collect();
+    let words: Vec<String> = mine.map(|(_, event)| format!("{}{}", event.kind as i32, event.path)).collect();
     match words.is_empty() {
         true => "-".to_owned(),
         false => words.join(","),
@@ -141,25 +135,13 @@ fn a_filtered_standard_watch_is_used_up_a_persistent_one_stays() {
     }
     shard.add(a, "/p", WatchKind::Persistent);
     let only_b = 1 << b.0;
-    let events = trigger(
-        &mut shard,
-        &effect(EffectKind::DataChanged, "/p", only_b, 0),
-    );
-    assert_eq!(
-        (heard(&events, a), heard(&events, b)),
-        ("-".into(), "3/p".into())
-    );
+    let events = trigger(&mut shard, &effect(EffectKind::DataChanged, "/p", only_b, 0));
+    assert_eq!((heard(&events, a), heard(&events, b)), ("-".into(), "3/p".into()));
     // The parent's list filters events of children.
     let events = trigger(&mut shard, &effect(EffectKind::Created, "/p/q", 0, only_b));
-    assert_eq!(
-        (heard(&events, a), heard(&events, b)),
-        ("-".into(), "4/p".into())
-    );
+    assert_eq!((heard(&events, a), heard(&events, b)), ("-".into(), "4/p".into()));
     let events = trigger(&mut shard, &effect(EffectKind::DataChanged, "/p", -1, -1));
-    assert_eq!(
-        (heard(&events, a), heard(&events, b)),
-        ("3/p".into(), "-".into())
-    );
+    assert_eq!((heard(&events, a), heard(&events, b)), ("3/p".into(), "-".into()));
 }
 
 /// Java keeps a watch of the empty path (getData accepts it for the root), but no change ever has that path.
@@ -170,11 +152,7 @@ fn the_empty_path_is_not_the_root() {
     for kind in KINDS {
         shard.add(conn, "", kind);
     }
-    for (kind, path) in [
-        (EffectKind::DataChanged, "/"),
-        (EffectKind::Created, "/e"),
-        (EffectKind::Deleted, "/e"),
-    ] {
+    for (kind, path) in [(EffectKind::DataChanged, "/"), (EffectKind::Created, "/e"), (EffectKind::Deleted, "/e")] {
         assert!(trigger(&mut shard, &effect(kind, path, -1, -1)).is_empty());
     }
     assert!(shard.check(conn, "", WatchRemovalKind::PersistentRecursive));
@@ -201,26 +179,12 @@ fn set_watches_catches_up_in_list_order() {
         let mut shard = WatchShard::new(1);
         let conn = ConnId(1);
         let mut events = Events::new();
-        let lookup = |path: &str| {
-            (path == "/s").then_some(LastChange {
-                mzxid: Zxid(1),
-                pzxid: Zxid(2),
-            })
-        };
+        let lookup = |path: &str| (path == "/s").then_some(LastChange { mzxid: Zxid(1), pzxid: Zxid(2) });
         shard.set_watches(conn, &watches(Zxid(seen)), lookup, &mut events);
         assert_eq!(heard(&events, conn), told);
         assert!(events.iter().all(|(_, event)| event.zxid == Zxid(-1)));
         let found = |path| {
-            REMOVALS
-                .map(|kind| {
-                    if shard.check(conn, path, kind) {
-                        'Y'
-                    } else {
-                        '-'
-                    }
-                })
-                .iter()
-                .collect::<String>()
+            REMOVALS.map(|kind| if shard.check(conn, path, kind) { 'Y' } else { '-' }).iter().collect::<String>()
         };
         assert_eq!(found("/s"), checks);
         assert_eq!(found("/nope"), "--YY-");
@@ -270,11 +234,7 @@ fn lines_of_removal(kind: WatchRemovalKind) -> Vec<&'static str> {
         WatchRemovalKind::Data => vec!["data standard"],
         WatchRemovalKind::Persistent => vec!["data persistent", "child persistent"],
         WatchRemovalKind::PersistentRecursive => vec!["data recursive"],
-        WatchRemovalKind::Any => KINDS
-            .iter()
-            .flat_map(|kind| lines(*kind))
-            .copied()
-            .collect(),
+        WatchRemovalKind::Any => KINDS.iter().flat_map(|kind| lines(*kind)).copied().collect(),
     }
 }
 
@@ -288,9 +248,7 @@ impl Model {
     }
 
     fn check(&self, conn: ConnId, path: &str, kind: WatchRemovalKind) -> bool {
-        lines_of_removal(kind)
-            .into_iter()
-            .any(|line| self.watches.contains(&(conn, path.to_owned(), line)))
+        lines_of_removal(kind).into_iter().any(|line| self.watches.contains(&(conn, path.to_owned(), line)))
     }
 
     fn remove(&mut self, conn: ConnId, path: &str, kind: WatchRemovalKind) -> bool {
@@ -304,14 +262,9 @@ impl Model {
     /// Takes who matches out of one table, at one path.
     fn fire(&mut self, table: &str, path: &str) -> BTreeSet<ConnId> {
         let at = |watch: &(ConnId, String, &str)| watch.1 == path && watch.2.starts_with(table);
-        let told = self
-            .watches
-            .iter()
-            .filter(|watch| at(watch))
-            .map(|watch| watch.0);
+        let told = self.watches.iter().filter(|watch| at(watch)).map(|watch| watch.0);
         let told = told.collect();
-        self.watches
-            .retain(|watch| !(at(watch) && watch.2.ends_with("standard")));
+        self.watches.retain(|watch| !(at(watch) && watch.2.ends_with("standard")));
         told
     }
 
@@ -322,10 +275,7 @@ impl Model {
         let mut above = changed.clone();
         while above != "/" {
             above = path::parent(&above).to_owned();
-            let recursive = self
-                .watches
-                .iter()
-                .filter(|w| w.1 == above && w.2 == "data recursive");
+            let recursive = self.watches.iter().filter(|w| w.1 == above && w.2 == "data recursive");
             of_node.extend(recursive.map(|watch| watch.0));
         }
         let code = match effect.kind {
@@ -398,14 +348,7 @@ fn compare(shard: &WatchShard, model: &Model) -> Result<(), TestCaseError> {
         for path in PATHS {
             for kind in REMOVALS {
                 let expected = model.check(conn, path, kind);
-                prop_assert_eq!(
-                    shard.check(conn, path, kind),
-                    expected,
-                    "{:?} {} {:?}",
-                    conn,
-                    path,
-                    kind
-                );
+                prop_assert_eq!(shard.check(conn, path, kind), expected, "{:?} {} {:?}", conn, path, kind);
             }
         }
     }
@@ -414,19 +357,13 @@ fn compare(shard: &WatchShard, model: &Model) -> Result<(), TestCaseError> {
     let mut turned: BTreeMap<&str, BTreeSet<ConnId>> = BTreeMap::new();
     for (conn, paths) in shard.conns_watching() {
         for path in paths {
-            prop_assert!(
-                turned.entry(path).or_default().insert(conn),
-                "twice in a list"
-            );
+            prop_assert!(turned.entry(path).or_default().insert(conn), "twice in a list");
         }
     }
     prop_assert_eq!(&turned, &by_path);
     let conns: BTreeSet<&ConnId> = by_path.values().flatten().collect();
-    let entries: BTreeSet<(ConnId, &str, &str)> = model
-        .watches
-        .iter()
-        .map(|(conn, path, line)| (*conn, path.as_str(), &line[..5]))
-        .collect();
+    let entries: BTreeSet<(ConnId, &str, &str)> =
+        model.watches.iter().map(|(conn, path, line)| (*conn, path.as_str(), &line[..5])).collect();
     let counts = WatchCounts {
         conns: conns.len(),
         paths: by_path.len(),

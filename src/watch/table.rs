@@ -53,10 +53,7 @@ pub(super) struct Ends {
 }
 
 impl Ends {
-    const EMPTY: Ends = Ends {
-        first: NONE,
-        last: NONE,
-    };
+    const EMPTY: Ends = Ends { first: NONE, last: NONE };
 }
 
 /// Lists a watch is in.
@@ -96,10 +93,7 @@ struct Slab<T> {
 
 impl<T> Slab<T> {
     fn new() -> Slab<T> {
-        Slab {
-            items: Vec::new(),
-            free: Vec::new(),
-        }
+        Slab { items: Vec::new(), free: Vec::new() }
     }
 
     fn insert(&mut self, item: T) -> u32 {
@@ -123,22 +117,17 @@ struct Index(HashTable<(u32, u32)>);
 
 impl Index {
     fn find(&self, hash: u32, mut is: impl FnMut(u32) -> bool) -> Option<u32> {
-        let found = self
-            .0
-            .find(spread(hash), |(kept, slot)| *kept == hash && is(*slot));
+        let found = self.0.find(spread(hash), |(kept, slot)| *kept == hash && is(*slot));
         found.map(|(_, slot)| *slot)
     }
 
     fn insert(&mut self, hash: u32, slot: u32) {
-        self.0
-            .insert_unique(spread(hash), (hash, slot), |(kept, _)| spread(*kept));
+        self.0.insert_unique(spread(hash), (hash, slot), |(kept, _)| spread(*kept));
     }
 
     fn remove(&mut self, hash: u32, slot: u32) {
-        let entry = self
-            .0
-            .find_entry(spread(hash), |(_, kept)| *kept == slot)
-            .expect("what is in a list is in the index");
+        let entry =
+            self.0.find_entry(spread(hash), |(_, kept)| *kept == slot).expect("what is in a list is in the index");
         entry.remove();
     }
 }
@@ -206,9 +195,7 @@ impl Table {
 
     fn find_path_hashed(&self, hash: u32, text: &str) -> Option<u32> {
         let paths = &self.paths.items;
-        self.path_index.find(hash, |slot| {
-            paths[slot as usize].text.as_deref() == Some(text)
-        })
+        self.path_index.find(hash, |slot| paths[slot as usize].text.as_deref() == Some(text))
     }
 
     pub fn find_path(&self, text: &str) -> Option<u32> {
@@ -219,10 +206,7 @@ impl Table {
     pub fn path_slot(&mut self, text: &str) -> u32 {
         let hash = self.path_hash(text);
         self.find_path_hashed(hash, text).unwrap_or_else(|| {
-            let slot = self.paths.insert(Path {
-                text: Some(text.into()),
-                sides: [Ends::EMPTY; 2],
-            });
+            let slot = self.paths.insert(Path { text: Some(text.into()), sides: [Ends::EMPTY; 2] });
             self.path_index.insert(hash, slot);
             slot
         })
@@ -236,18 +220,12 @@ impl Table {
 
     pub fn find_conn(&self, id: ConnId) -> Option<u32> {
         let conns = &self.conns.items;
-        self.conn_index
-            .find(mixed(id.0), |slot| conns[slot as usize].id == id)
+        self.conn_index.find(mixed(id.0), |slot| conns[slot as usize].id == id)
     }
 
     pub fn conn_slot(&mut self, id: ConnId) -> u32 {
         self.find_conn(id).unwrap_or_else(|| {
-            let slot = self.conns.insert(Conn {
-                id,
-                watches: Ends::EMPTY,
-                data_watches: 0,
-                considered: 0,
-            });
+            let slot = self.conns.insert(Conn { id, watches: Ends::EMPTY, data_watches: 0, considered: 0 });
             self.conn_index.insert(mixed(id.0), slot);
             slot
         })
@@ -318,16 +296,8 @@ impl Table {
     }
 
     fn insert(&mut self, spot: Spot, conn: u32, modes: Modes) -> u32 {
-        let unlinked = Link {
-            prev: NONE,
-            next: NONE,
-        };
-        let slot = self.watches.insert(Watch {
-            spot,
-            conn,
-            links: [unlinked; 2],
-            modes,
-        });
+        let unlinked = Link { prev: NONE, next: NONE };
+        let slot = self.watches.insert(Watch { spot, conn, links: [unlinked; 2], modes });
         self.watch_index.insert(Self::watch_hash(spot, conn), slot);
         let watches = &mut self.watches.items;
         let owner = &mut self.conns.items[conn as usize];
@@ -400,10 +370,7 @@ impl Table {
             let watches = chain(conn.watches.first, |watch| self.next_of(watch));
             let spots = watches.map(|watch| self.watch(watch).spot);
             let data = spots.filter(|spot| spot.side() == Side::Data as usize);
-            (
-                conn.id,
-                data.map(|spot| &**self.path_text(spot.path() as u32)),
-            )
+            (conn.id, data.map(|spot| &**self.path_text(spot.path() as u32)))
         })
     }
 }
@@ -415,10 +382,7 @@ fn chain(first: u32, next: impl Fn(u32) -> u32) -> impl Iterator<Item = u32> {
 
 fn append(watches: &mut [Watch], ends: &mut Ends, chain: Chain, slot: u32) {
     let chain = chain as usize;
-    watches[slot as usize].links[chain] = Link {
-        prev: ends.last,
-        next: NONE,
-    };
+    watches[slot as usize].links[chain] = Link { prev: ends.last, next: NONE };
     match ends.last {
         NONE => ends.first = slot,
         last => watches[last as usize].links[chain].next = slot,

@@ -62,39 +62,21 @@ impl WatchShard {
         if let (Some(path), WatchEventKind::NodeDeleted) = (path, kind) {
             self.consider(Spot::new(path, Side::Child), Modes::ANY, may_hear, events);
         }
-        events.hear(|| WatchEvent {
-            kind,
-            path: text.unwrap_or_else(|| effect.path.clone()),
-            zxid: effect.zxid,
-        });
+        events.hear(|| WatchEvent { kind, path: text.unwrap_or_else(|| effect.path.clone()), zxid: effect.zxid });
     }
 
-    fn tell_of_children(
-        &mut self,
-        effect: &Effect,
-        may_hear: &mut impl FnMut(ConnId) -> bool,
-        events: &mut Events,
-    ) {
+    fn tell_of_children(&mut self, effect: &Effect, may_hear: &mut impl FnMut(ConnId) -> bool, events: &mut Events) {
         let Some(parent) = self.table.find_path(path::parent(&effect.path)) else {
             return;
         };
         self.event_number += 1;
         let text = self.table.path_text(parent).clone();
         self.consider(Spot::new(parent, Side::Child), Modes::ANY, may_hear, events);
-        events.hear(|| WatchEvent {
-            kind: WatchEventKind::NodeChildrenChanged,
-            path: text,
-            zxid: effect.zxid,
-        });
+        events.hear(|| WatchEvent { kind: WatchEventKind::NodeChildrenChanged, path: text, zxid: effect.zxid });
     }
 
     /// Recursive watches on the ancestors of `path`, nearest first.
-    fn consider_above(
-        &mut self,
-        path: &str,
-        may_hear: &mut impl FnMut(ConnId) -> bool,
-        events: &mut Events,
-    ) {
+    fn consider_above(&mut self, path: &str, may_hear: &mut impl FnMut(ConnId) -> bool, events: &mut Events) {
         let mut below = path;
         while self.table.recursive_count > 0 && below != path::ROOT {
             below = path::parent(below);
@@ -107,13 +89,7 @@ impl WatchShard {
 
     /// Tells the connections that hold one of `modes` at `spot`, each once for the current event, and uses up their
     /// standard watches if those are among `modes`.
-    fn consider(
-        &mut self,
-        spot: Spot,
-        modes: Modes,
-        may_hear: &mut impl FnMut(ConnId) -> bool,
-        events: &mut Events,
-    ) {
+    fn consider(&mut self, spot: Spot, modes: Modes, may_hear: &mut impl FnMut(ConnId) -> bool, events: &mut Events) {
         let uses_up = modes.meets(Modes::STANDARD);
         let mut next = self.table.first_at(spot);
         while next != NONE {

@@ -66,22 +66,15 @@ pub enum BadFrame {
 /// The frame at the start of `bytes`, once the ConnectRequest has been accepted.
 pub fn next_frame(bytes: &[u8], payload_bytes_max: usize) -> Result<Frame, BadFrame> {
     let Some((length, rest)) = bytes.split_first_chunk::<LENGTH_BYTES>() else {
-        return Ok(Frame::Short {
-            missing: LENGTH_BYTES - bytes.len(),
-        });
+        return Ok(Frame::Short { missing: LENGTH_BYTES - bytes.len() });
     };
     let length = i32::from_be_bytes(*length);
     let payload_bytes = usize::try_from(length).map_err(|_| BadFrame::Negative(length))?;
     if payload_bytes > payload_bytes_max {
-        return Err(BadFrame::TooLong {
-            bytes: payload_bytes,
-            bytes_max: payload_bytes_max,
-        });
+        return Err(BadFrame::TooLong { bytes: payload_bytes, bytes_max: payload_bytes_max });
     }
     if payload_bytes > rest.len() {
-        return Ok(Frame::Short {
-            missing: payload_bytes - rest.len(),
-        });
+        return Ok(Frame::Short { missing: payload_bytes - rest.len() });
     }
     Ok(Frame::Whole(LENGTH_BYTES..LENGTH_BYTES + payload_bytes))
 }
@@ -110,16 +103,10 @@ mod tests {
     #[test]
     fn the_limit_is_inclusive() {
         let max = PAYLOAD_BYTES_MAX_DEFAULT;
-        assert_eq!(
-            next_frame(&[0x00, 0x0f, 0xff, 0xff], max),
-            Ok(Frame::Short { missing: max })
-        );
+        assert_eq!(next_frame(&[0x00, 0x0f, 0xff, 0xff], max), Ok(Frame::Short { missing: max }));
         assert_eq!(
             next_frame(&[0x00, 0x10, 0x00, 0x00], max),
-            Err(BadFrame::TooLong {
-                bytes: 0x10_0000,
-                bytes_max: max
-            })
+            Err(BadFrame::TooLong { bytes: 0x10_0000, bytes_max: max })
         );
         assert_eq!(next_frame(&framed(b""), max), Ok(Frame::Whole(4..4)));
     }
@@ -127,10 +114,7 @@ mod tests {
     #[test]
     fn negative_lengths_are_refused() {
         for length in [-1, -2, i32::MIN] {
-            assert_eq!(
-                next_frame(&length.to_be_bytes(), 100),
-                Err(BadFrame::Negative(length))
-            );
+            assert_eq!(next_frame(&length.to_be_bytes(), 100), Err(BadFrame::Negative(length)));
         }
     }
 
@@ -141,10 +125,7 @@ mod tests {
             bytes.push(b'\n');
             assert_eq!(first_frame(&bytes, usize::MAX), Ok(FirstFrame::Word(word)));
             assert!(next_frame(&bytes, 0xf_ffff).is_err());
-            assert_eq!(
-                first_frame(&word[..3], 0xf_ffff),
-                Ok(FirstFrame::Frame(Frame::Short { missing: 1 }))
-            );
+            assert_eq!(first_frame(&word[..3], 0xf_ffff), Ok(FirstFrame::Frame(Frame::Short { missing: 1 })));
         }
         assert!(first_frame(b"nope", 0xf_ffff).is_err());
         assert!(first_frame(b"GET / HTTP/1.1\r\n", 0xf_ffff).is_err());

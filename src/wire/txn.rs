@@ -35,38 +35,20 @@ pub fn encode(header: &TxnHeader, body: &TxnBody, digest: Option<&TxnDigest>, ou
 fn encode_body(body: &TxnBody, out: &mut Vec<u8>) {
     let mut w = Writer::new(out);
     match body {
-        TxnBody::Create {
-            op: _,
-            path,
-            data,
-            acl,
-            ephemeral,
-            parent_cversion,
-        } => {
+        TxnBody::Create { op: _, path, data, acl, ephemeral, parent_cversion } => {
             w.string(path);
             w.buffer(data.as_deref());
             w.acl(acl.as_deref());
             w.bool(*ephemeral);
             w.int(*parent_cversion);
         }
-        TxnBody::CreateContainer {
-            path,
-            data,
-            acl,
-            parent_cversion,
-        } => {
+        TxnBody::CreateContainer { path, data, acl, parent_cversion } => {
             w.string(path);
             w.buffer(data.as_deref());
             w.acl(acl.as_deref());
             w.int(*parent_cversion);
         }
-        TxnBody::CreateTtl {
-            path,
-            data,
-            acl,
-            parent_cversion,
-            ttl_ms,
-        } => {
+        TxnBody::CreateTtl { path, data, acl, parent_cversion, ttl_ms } => {
             w.string(path);
             w.buffer(data.as_deref());
             w.acl(acl.as_deref());
@@ -74,12 +56,7 @@ fn encode_body(body: &TxnBody, out: &mut Vec<u8>) {
             w.long(*ttl_ms);
         }
         TxnBody::Delete { op: _, path } => w.string(path),
-        TxnBody::SetData {
-            op: _,
-            path,
-            data,
-            version,
-        } => {
+        TxnBody::SetData { op: _, path, data, version } => {
             w.string(path);
             w.buffer(data.as_deref());
             w.int(*version);
@@ -128,26 +105,15 @@ pub fn decode(entry: &[u8]) -> Result<Txn, BadBytes> {
     let op = decode_type(&mut r, "txn type")?;
     let body = match op {
         OpCode::Multi => TxnBody::Multi(decode_multi(&mut r)?),
-        OpCode::CreateSession => TxnBody::CreateSession {
-            timeout_ms: r.int("createSession timeout")?,
-        },
+        OpCode::CreateSession => TxnBody::CreateSession { timeout_ms: r.int("createSession timeout")? },
         OpCode::CloseSession => decode_close_session(&mut r)?,
         OpCode::Create | OpCode::Create2 => decode_create(&mut r, op)?,
         OpCode::Check => return Err(r.error("txn type", Found::Value(i64::from(op.code())))),
         _ => decode_plain(&mut r, op)?,
     };
     let digest = decode_digest(&mut r)?;
-    let header = TxnHeader {
-        session,
-        cxid,
-        zxid,
-        time,
-    };
-    Ok(Txn {
-        header,
-        body,
-        digest,
-    })
+    let header = TxnHeader { session, cxid, zxid, time };
+    Ok(Txn { header, body, digest })
 }
 
 /// The zxid of an entry without decoding the rest.
@@ -180,21 +146,11 @@ fn decode_plain(r: &mut Reader<'_>, op: OpCode) -> Result<TxnBody, BadBytes> {
             ttl_ms: r.long("createTTL ttl")?,
         },
         OpCode::Delete | OpCode::DeleteContainer => TxnBody::Delete { op, path: path(r)? },
-        OpCode::SetData | OpCode::Reconfig => TxnBody::SetData {
-            op,
-            path: path(r)?,
-            data: data(r)?,
-            version: r.int("setData version")?,
-        },
-        OpCode::SetAcl => TxnBody::SetAcl {
-            path: path(r)?,
-            acl: acl(r)?,
-            version: r.int("setACL version")?,
-        },
-        OpCode::Check => TxnBody::Check {
-            path: path(r)?,
-            version: r.int("check version")?,
-        },
+        OpCode::SetData | OpCode::Reconfig => {
+            TxnBody::SetData { op, path: path(r)?, data: data(r)?, version: r.int("setData version")? }
+        }
+        OpCode::SetAcl => TxnBody::SetAcl { path: path(r)?, acl: acl(r)?, version: r.int("setACL version")? },
+        OpCode::Check => TxnBody::Check { path: path(r)?, version: r.int("check version")? },
         OpCode::Error => TxnBody::Error(r.int("error code")?),
         _ => return Err(r.error("txn type", Found::Value(i64::from(op.code())))),
     })
@@ -207,19 +163,8 @@ fn decode_create(r: &mut Reader<'_>, op: OpCode) -> Result<TxnBody, BadBytes> {
     let acl = acl(r)?;
     let ephemeral = r.bool("create ephemeral")?;
     let is_v0 = op == OpCode::Create && r.is_empty();
-    let parent_cversion = if is_v0 {
-        -1
-    } else {
-        r.int("create parentCVersion")?
-    };
-    Ok(TxnBody::Create {
-        op,
-        path,
-        data,
-        acl,
-        ephemeral,
-        parent_cversion,
-    })
+    let parent_cversion = if is_v0 { -1 } else { r.int("create parentCVersion")? };
+    Ok(TxnBody::Create { op, path, data, acl, ephemeral, parent_cversion })
 }
 
 fn decode_multi(r: &mut Reader<'_>) -> Result<Vec<SubTxn>, BadBytes> {
@@ -260,24 +205,15 @@ fn decode_path_list(r: &mut Reader<'_>) -> Result<Vec<String>, BadBytes> {
     let paths = r.vector("closeSession paths", 4, path)?;
     match r.rest().len() {
         0 | DIGEST_BYTES => Ok(paths.unwrap_or_default()),
-        left => Err(r.error(
-            "bytes behind closeSession",
-            Found::Length(i32::try_from(left).unwrap_or(i32::MAX)),
-        )),
+        left => Err(r.error("bytes behind closeSession", Found::Length(i32::try_from(left).unwrap_or(i32::MAX)))),
     }
 }
 
 fn decode_digest(r: &mut Reader<'_>) -> Result<Option<TxnDigest>, BadBytes> {
     match r.rest().len() {
         0 => Ok(None),
-        DIGEST_BYTES => Ok(Some(TxnDigest {
-            version: r.int("digest version")?,
-            tree: r.long("tree digest")? as u64,
-        })),
-        left => Err(r.error(
-            "bytes behind the txn",
-            Found::Length(i32::try_from(left).unwrap_or(i32::MAX)),
-        )),
+        DIGEST_BYTES => Ok(Some(TxnDigest { version: r.int("digest version")?, tree: r.long("tree digest")? as u64 })),
+        left => Err(r.error("bytes behind the txn", Found::Length(i32::try_from(left).unwrap_or(i32::MAX)))),
     }
 }
 

@@ -21,9 +21,7 @@ fn values(kind: Kind) -> String {
     match kind {
         Kind::Bool => "true, false".to_owned(),
         Kind::YesNo => "yes, no".to_owned(),
-        Kind::Int { min, max } if min <= i64::from(i32::MIN) && max >= i64::from(i32::MAX) => {
-            "whole number".to_owned()
-        }
+        Kind::Int { min, max } if min <= i64::from(i32::MIN) && max >= i64::from(i32::MAX) => "whole number".to_owned(),
         Kind::Int { min, max } if max == i64::from(i32::MAX) || max == i64::MAX => {
             format!("≥ {min}")
         }
@@ -32,11 +30,9 @@ fn values(kind: Kind) -> String {
         Kind::Int { min, max } => format!("{min} to {max}"),
         Kind::Real { min, max } if min > f64::MIN => format!("{min} to {max}"),
         Kind::Real { .. } => "number".to_owned(),
-        Kind::OneOf(words) => words
-            .iter()
-            .map(|word| if word.is_empty() { "(empty)" } else { word })
-            .collect::<Vec<_>>()
-            .join(", "),
+        Kind::OneOf(words) => {
+            words.iter().map(|word| if word.is_empty() { "(empty)" } else { word }).collect::<Vec<_>>().join(", ")
+        }
         Kind::Text => "text".to_owned(),
     }
 }
@@ -58,14 +54,8 @@ fn rows(text: &mut String, rows: &[KnownKey]) {
             "" => String::new(),
             default => format!("`{default}`"),
         };
-        let _ = writeln!(
-            text,
-            "| `{}` | {} | {} | {default} | {} |",
-            row.name,
-            place(row),
-            values(row.kind),
-            here(row)
-        );
+        let _ =
+            writeln!(text, "| `{}` | {} | {} | {default} | {} |", row.name, place(row), values(row.kind), here(row));
     }
 }
 
@@ -96,8 +86,5 @@ fn the_page_says_what_the_table_says() {
         std::fs::write(path, format!("{before}{BEGIN}{expected}{END}{after}")).unwrap();
         return;
     }
-    assert_eq!(
-        written, expected,
-        "refresh the page with: REFRESH_DOCS=1 cargo test --lib manual"
-    );
+    assert_eq!(written, expected, "refresh the page with: REFRESH_DOCS=1 cargo test --lib manual");
 }

@@ -6,20 +6,8 @@ use super::Place::{self, File, FileOrProcess, Process, Property, PropertyOrProce
 use super::Standing::{self, Ensemble, Ignored, NotYet, Used};
 use Kind::{Bool, OneOf, Text, YesNo};
 
-const fn key(
-    name: &'static str,
-    place: Place,
-    kind: Kind,
-    default: &'static str,
-    standing: Standing,
-) -> KnownKey {
-    KnownKey {
-        name,
-        place,
-        kind,
-        default,
-        standing,
-    }
+const fn key(name: &'static str, place: Place, kind: Kind, default: &'static str, standing: Standing) -> KnownKey {
+    KnownKey { name, place, kind, default, standing }
 }
 
 /// Any 32-bit number: where ZooKeeper gives negative values a meaning, or clamps.
@@ -30,17 +18,13 @@ const AT_LEAST_1: Kind = Kind::int(1);
 const MILLIS: Kind = Kind::long(0);
 const PORT: Kind = Kind::Int { min: 0, max: 65535 };
 const RATIO: Kind = Kind::Real { min: 0.0, max: 1.0 };
-const ANY_REAL: Kind = Kind::Real {
-    min: f64::MIN,
-    max: f64::MAX,
-};
+const ANY_REAL: Kind = Kind::Real { min: f64::MIN, max: f64::MAX };
 
 const THREADS: Standing = Ignored("one pinned thread per core does this work; see cores.*");
 const BATCHING: Standing = Ignored("a flush takes what has arrived, no timer or count decides");
 const NO_CACHE: Standing = Ignored("replies are made from the tree without a cache");
 const NO_JVM: Standing = Ignored("there is no Java virtual machine to watch");
-const WATCH_TABLE: Standing =
-    Ignored("there is one kind of watch table, it keeps all kinds of watches");
+const WATCH_TABLE: Standing = Ignored("there is one kind of watch table, it keeps all kinds of watches");
 const LOGGING: Standing = Ignored("log output is set by the environment variable RUST_LOG");
 const CLOSING: Standing = Ignored("sockets and threads are closed without waiting");
 const SASL: Standing = NotYet("SASL is planned; until then no client becomes a sasl identity");
@@ -60,8 +44,8 @@ pub const KNOWN_KEYS: &[KnownKey] = &[
     key("secureClientPortAddress", File, Text, "", NotYet("TLS is planned; a secure port stops the start")),
     key("clientPortListenBacklog", File, Kind::int(-1), "-1", Used),
     key("tickTime", File, AT_LEAST_1, "3000", Used),
-    key("initLimit", File, AT_LEAST_1, "", Ensemble),
-    key("syncLimit", File, AT_LEAST_1, "", Ensemble),
+    key("initLimit", File, COUNT, "", Ensemble),
+    key("syncLimit", File, COUNT, "", Ensemble),
     key("connectToLearnerMasterLimit", File, COUNT, "0", Ensemble),
     key("minSessionTimeout", File, Kind::int(-1), "-1", Used),
     key("maxSessionTimeout", File, Kind::int(-1), "-1", Used),

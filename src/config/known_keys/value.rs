@@ -28,10 +28,7 @@ pub enum Value {
 
 impl Kind {
     pub const fn int(min: i64) -> Kind {
-        Kind::Int {
-            min,
-            max: i32::MAX as i64,
-        }
+        Kind::Int { min, max: i32::MAX as i64 }
     }
 
     pub const fn long(min: i64) -> Kind {
@@ -102,45 +99,21 @@ mod tests {
         assert_eq!(parsed("010", true), Some(Value::Int(8)));
         assert_eq!(parsed("0xfffff", true), Some(Value::Int(0xfffff)));
         assert_eq!(parsed("#ff", true), Some(Value::Int(255)));
-        for wrong in [
-            "",
-            "-",
-            "0x10",
-            "1 000",
-            "2000ms",
-            "-2",
-            "2147483648",
-            "--1",
-            "é",
-        ] {
+        for wrong in ["", "-", "0x10", "1 000", "2000ms", "-2", "2147483648", "--1", "é"] {
             assert_eq!(parsed(wrong, false), None, "{wrong}");
         }
-        assert_eq!(
-            parsed("99999999999999999999999999999999999999999", true),
-            None
-        );
+        assert_eq!(parsed("99999999999999999999999999999999999999999", true), None);
         let long = Kind::long(i64::MIN);
-        assert_eq!(
-            long.parse("-9223372036854775808", false).unwrap(),
-            Value::Int(i64::MIN)
-        );
+        assert_eq!(long.parse("-9223372036854775808", false).unwrap(), Value::Int(i64::MIN));
     }
 
     #[test]
     fn words() {
         assert_eq!(Kind::Bool.parse("TRUE", false).unwrap(), Value::Bool(true));
-        assert!(
-            Kind::Bool
-                .parse("yes", false)
-                .unwrap_err()
-                .contains("true or false")
-        );
+        assert!(Kind::Bool.parse("yes", false).unwrap_err().contains("true or false"));
         assert_eq!(Kind::YesNo.parse("no", false).unwrap(), Value::Bool(false));
         let kind = Kind::OneOf(&["gz", "snappy"]);
-        assert_eq!(
-            kind.parse("GZ", true).unwrap(),
-            Value::Text("gz".to_owned())
-        );
+        assert_eq!(kind.parse("GZ", true).unwrap(), Value::Text("gz".to_owned()));
         assert!(kind.parse("zip", true).unwrap_err().contains("`zip`"));
         let ratio = Kind::Real { min: 0.0, max: 1.0 };
         assert_eq!(ratio.parse("0.02", true).unwrap(), Value::Real(0.02));

@@ -183,3 +183,280 @@ fn shown(stat: &StatPersisted, new: &NewNode<'_>) -> Stat {
         ..Stat::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{EffectKind, WriteOp, WriteResult};
+    use crate::request::testbed::{ALICE, BOB, Testbed, create, create_op, delete};
+    use crate::types::Zxid;
+
+    fn ttl(path: &str, flags: i32, ttl_ms: i64) -> WriteOp {
+        WriteOp::Create(CreateOp { op: OpCode::CreateTtl, ttl_ms, ..create_op(path, flags) })
+    }
+
+    fn by(op: OpCode, path: &str, flags: i32) -> WriteOp {
+        WriteOp::Create(CreateOp { op, ..create_op(path, flags) })
+    }
+
+    #[test]
+    fn a_new_znode_and_its_parent_get_the_stats_of_the_book() {
+        let mut bed = Testbed::default();
+        bed.add_with("/a", "data");
+        let stat = bed.stat("/a");
+        let expected = Stat {
+            czxid: Zxid(1),
+            mzxid: Zxid(1),
+            pzxid: Zxid(1),
+            ctime: 1000,
+            mtime: 1000,
+            data_length: 4,
+            ..Stat::default()
+        };
+        assert_eq!(stat, expected);
+        let root = bed.stat("/");
+        assert_eq!((root.cversion, root.pzxid, root.num_children), (0, Zxid(1), 2));
+        assert_eq!(bed.changes(), [(EffectKind::Created, "/a")]);
+        assert_eq!(bed.effects[0].zxid, Zxid(1));
+        assert_eq!(*bed.effects[0].acl, Acl::open_unsafe());
+        assert_eq!(bed.effects[0].parent_acl.as_deref(), Some(&Acl::open_unsafe()[..]));
+    }
+
+    #[test]
+    fn only_the_oldest_create_answers_without_a_stat() {
+        let mut bed = Testbed::default();
+        let plain = bed.run(create("/a", 0));
+        assert_eq!(plain, Ok(WriteResult::Path("/a".to_owned())));
+        let op = WriteOp::Create(CreateOp { ttl_ms: 5, ..create_op("/t", 5) });
+        assert_eq!(bed.run(op), Err(ErrorCode::BadArguments));
+        for (op, path) in [
+            (by(OpCode::Create2, "/b", 1), "/b"),
+            (by(OpCode::CreateContainer, "/c", 4), "/c"),
+            (ttl("/d", 5, 77), "/d"),
+        ] {
+            let result = bed.run(op);
+            let stat = bed.stat(path);
+            assert_eq!(result, Ok(WriteResult::PathAndStat(path.to_owned(), stat)));
+        }
+    }
+
+    #[test]
+    fn owners_are_stored_as_the_mode_says() {
+        let mut bed = Testbed::default();
+        for (op, path, owner, shown) in [
+            (create("/p", 0), "/p", EphemeralOwner::Persistent, 0),
+            (create("/e", 1), "/e", EphemeralOwner::Session(ALICE), ALICE.0),
+            (by(OpCode::CreateContainer, "/c", 4), "/c", EphemeralOwner::Container, 0),
+            (ttl("/t", 5, 9), "/t", EphemeralOwner::Ttl { ttl_ms: 9 }, 0),
+            // The opcode makes a container, not the flags; flags make an ephemeral only where the opcode lets them.
+            (create("/p4", 4), "/p4", EphemeralOwner::Persistent, 0),
+            (by(OpCode::CreateContainer, "/c1", 1), "/c1", EphemeralOwner::Container, 0),
+        ] {
+            bed.run(op).expect(path);
+            let node = bed.view().lookup(path).expect(path);
+            assert_eq!(node.owner(), owner, "{path}");
+            assert_eq!(node.stat().ephemeral_owner, shown, "{path}");
+        }
+        let raw = |path| bed.view().lookup(path).expect(path).stat_persisted().ephemeral_owner;
+        assert_eq!(raw("/c"), i64::MIN);
+        assert_eq!(raw("/t") as u64, 0xff00_0000_0000_0009);
+    }
+
+    #[test]
+    fn flags_and_ttl_must_agree() {
+        let mut bed = Testbed::default();
+        for op in [
+            create("/x", -1),
+            create("/x", 7),
+            create("/x", 5),
+            by(OpCode::CreateContainer, "/x", 6),
+            ttl("/x", 0, 5),
+            ttl("/x", 0, -1),
+            ttl("/x", 4, 5),
+            ttl("/x", 5, 0),
+            ttl("/x", 5, -1),
+            ttl("/x", 6, EphemeralOwner::TTL_MS_MAX + 1),
+        ] {
+            assert_eq!(bed.run(op.clone()), Err(ErrorCode::BadArguments), "{op:?}");
+        }
+        bed.run(ttl("/x", 6, EphemeralOwner::TTL_MS_MAX)).expect("the longest there is");
+        bed.rules.owner.extended_types = false;
+        assert_eq!(bed.run(ttl("/y", 5, 5)), Err(ErrorCode::Unimplemented));
+        assert_eq!(bed.run(create("/y", 5)), Err(ErrorCode::Unimplemented));
+        assert_eq!(bed.run(ttl("/y", 0, 5)), Err(ErrorCode::BadArguments));
+    }
+
+    #[test]
+    fn sequence_numbers_are_the_parents_count_of_creates() {
+        let mut bed = Testbed::default();
+        bed.add("/q");
+        bed.add("/q/other");
+        let path = |result| match result {
+            Ok(WriteResult::Path(path)) => path,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(path(bed.run(create("/q/n-", 2))), "/q/n-0000000001");
+        bed.run(delete("/q/n-0000000001", -1)).expect("deleted");
+        // A delete does not count back, and a name may consist of the number alone.
+        assert_eq!(path(bed.run(create("/q/", 3))), "/q/0000000002");
+        assert_eq!(path(bed.run(create("/", 2))), "/0000000001");
+    }
+
+    /// The counter's turn, as Java prints and keeps it.
+    #[test]
+    fn a_wrapped_sequence_number_carries_its_sign() {
+        for (count, name) in [(i32::MAX, "/q/2147483647"), (-1, "/q/-000000001"), (i32::MIN, "/q/-2147483648")] {
+            let made = final_path("/q/".to_owned(), CreateMode::PersistentSequential, count);
+            assert_eq!(made.as_deref(), Ok(name));
+        }
+        let stat = StatPersisted { cversion: i32::MAX, ..StatPersisted::default() };
+        let header = Testbed::default().header(ALICE);
+        let kept = parent_change(&stat, i32::MAX.wrapping_add(1), &header);
+        assert_eq!(kept, ParentChange::default());
+    }
+
+    /// What Java answers to these paths, seen on a running server.
+    #[test]
+    fn paths_are_refused_where_java_refuses_them() {
+        let mut bed = Testbed::default();
+        bed.add("/a");
+        for (path, flags, error) in [
+            ("", 0, ErrorCode::BadArguments),
+            ("a", 0, ErrorCode::BadArguments),
+            ("/a\0", 0, ErrorCode::BadArguments),
+            ("a/b", 0, ErrorCode::NoNode),
+            ("/none/b", 0, ErrorCode::NoNode),
+            ("/none/", 0, ErrorCode::NoNode),
+            ("/a/", 0, ErrorCode::BadArguments),
+            ("//", 0, ErrorCode::BadArguments),
+            ("/a/..", 0, ErrorCode::BadArguments),
+            ("/a/\u{1}", 2, ErrorCode::BadArguments),
+            ("/", 0, ErrorCode::NodeExists),
+            ("/a", 0, ErrorCode::NodeExists),
+            ("/zookeeper/config/x", 0, ErrorCode::NoAuth),
+        ] {
+            assert_eq!(bed.run(create(path, flags)), Err(error), "{path:?}");
+        }
+        bed.add("/zookeeper/x");
+        let null = CreateOp { path: None, ..create_op("", 0) };
+        assert_eq!(bed.run(WriteOp::Create(null.clone())), Err(ErrorCode::MarshallingError));
+        let null_and_bad_flags = CreateOp { flags: 9, ..null };
+        let refused = bed.run(WriteOp::Create(null_and_bad_flags));
+        assert_eq!(refused, Err(ErrorCode::BadArguments));
+    }
+
+    /// Each request fails in all that follow, too; the first of them names the error.
+    #[test]
+    fn the_first_check_that_fails_names_the_error() {
+        let mut bed = Testbed::default();
+        bed.add_guarded("/shut", perms::READ, "world", "anyone");
+        bed.run(create("/e", 1)).expect("created");
+        let bad_acl = || Some(vec![Acl::new(31, "nobody", "knows")]);
+        let op = |path: &str, flags, acl| WriteOp::Create(CreateOp { acl, ..create_op(path, flags) });
+        let open = || Some(Acl::open_unsafe());
+        bed.refusal = Some(ErrorCode::SessionExpired);
+        assert_eq!(bed.run(op("", 9, None)), Err(ErrorCode::BadArguments));
+        assert_eq!(bed.run(op("", 0, None)), Err(ErrorCode::SessionExpired));
+        bed.refusal = Some(ErrorCode::SessionMoved);
+        assert_eq!(bed.run(op("", 0, None)), Err(ErrorCode::SessionMoved));
+        bed.refusal = None;
+        assert_eq!(bed.run(op("", 0, bad_acl())), Err(ErrorCode::BadArguments));
+        assert_eq!(bed.run(op("/none/x/", 0, bad_acl())), Err(ErrorCode::InvalidAcl));
+        assert_eq!(bed.run(op("/none/x/", 0, None)), Err(ErrorCode::InvalidAcl));
+        assert_eq!(bed.run(op("/none/x/", 0, open())), Err(ErrorCode::NoNode));
+        assert_eq!(bed.run(op("/shut/", 0, open())), Err(ErrorCode::NoAuth));
+        assert_eq!(bed.run(op("/e/", 0, open())), Err(ErrorCode::BadArguments));
+        assert_eq!(bed.run(op("/e/x", 0, open())), Err(ErrorCode::NoChildrenForEphemerals));
+    }
+
+    #[test]
+    fn containers_and_ttl_znodes_may_have_children() {
+        let mut bed = Testbed::default();
+        bed.run(by(OpCode::CreateContainer, "/c", 4)).expect("created");
+        bed.run(ttl("/t", 5, 1)).expect("created");
+        bed.add("/c/x");
+        bed.add("/t/x");
+    }
+
+    #[test]
+    fn null_data_stays_null() {
+        let mut bed = Testbed::default();
+        let null = CreateOp { data: None, ..create_op("/n", 0) };
+        bed.run(WriteOp::Create(null)).expect("created");
+        assert_eq!(bed.view().lookup("/n").expect("there").data(), None);
+        assert_eq!(bed.stat("/n").data_length, 0);
+    }
+
+    #[test]
+    fn limits_nodes_that_would_break_java_are_refused() {
+        let mut bed = Testbed::default();
+        bed.add("/zookeeperX");
+        bed.add("/zookeeper-abcde");
+        bed.add("/zookeeper-abcdef");
+        for path in [
+            "/zookeeper/zookeeper_limits",
+            "/zookeeper/quota/zookeeper_limits",
+            "/zookeeperX/zookeeper_limits",
+            "/zookeeper-abcde/zookeeper_limits",
+        ] {
+            assert_eq!(bed.run(create(path, 0)), Err(ErrorCode::BadArguments), "{path}");
+        }
+        bed.add("/zookeeper_limits");
+        bed.add("/zookeeper-abcdef/zookeeper_limits");
+    }
+
+    fn old_create(path: &str, parent_cversion: i32, op: OpCode) -> TxnBody {
+        TxnBody::Create {
+            op,
+            path: path.to_owned(),
+            data: Some(Vec::new()),
+            acl: Some(vec![Acl::new(1, "world", "anyone")]),
+            ephemeral: false,
+            parent_cversion,
+        }
+    }
+
+    /// Replay over a snapshot that was written while writes went on (storage sheet §6).
+    #[test]
+    fn a_replayed_create_never_takes_the_parent_back() {
+        use crate::request::replay;
+        let mut bed = Testbed::default();
+        bed.add("/a");
+        bed.add("/a/x");
+        let parent = |bed: &Testbed| {
+            let stat = bed.view().lookup("/a").expect("there").stat_persisted();
+            (stat.cversion, stat.pzxid)
+        };
+        assert_eq!(parent(&bed), (1, Zxid(2)));
+        for (body, expected) in [
+            // Older than the state: only the znode comes.
+            (old_create("/a/old", 1, OpCode::Create), (1, Zxid(2))),
+            (old_create("/a/older", 0, OpCode::Create), (1, Zxid(2))),
+            // From before 3.4: one more than now.
+            (old_create("/a/v0", -1, OpCode::Create), (2, Zxid(5))),
+            // There already: the parent moves on, for type 1 only.
+            (old_create("/a/x", 9, OpCode::Create), (9, Zxid(6))),
+            (old_create("/a/x", 10, OpCode::Create2), (9, Zxid(6))),
+            (old_create("/none/x", 11, OpCode::Create), (9, Zxid(6))),
+        ] {
+            let header = bed.header(BOB);
+            replay(&mut bed.tree, &header, &body);
+            assert_eq!(parent(&bed), expected, "{body:?}");
+            assert_eq!(bed.view().last_zxid(), header.zxid);
+        }
+        let met = bed.view().lookup("/a/x").expect("there");
+        assert_eq!(**met.acl(), [Acl::new(1, "world", "anyone")]);
+        assert_eq!(met.stat_persisted().czxid, Zxid(2));
+        let header = bed.header(BOB);
+        for (path, error) in [
+            ("/a/x", ErrorCode::NodeExists),
+            ("/none/x", ErrorCode::NoNode),
+            ("no slash", ErrorCode::NoNode),
+            ("/", ErrorCode::NodeExists),
+        ] {
+            let body = old_create(path, -1, OpCode::Create2);
+            let result = crate::request::apply(&mut bed.tree, &header, &body, None);
+            assert_eq!(result, Err(error), "{path}");
+        }
+    }
+}

@@ -41,13 +41,9 @@ pub(super) fn decode(body: &[u8]) -> Result<List<'_>, BadList> {
             return Ok(list);
         }
         match OpCode::from_code(kind) {
-            Some(OpCode::GetData) => list.reads.push(MultiReadOp::GetData {
-                path: read(&mut r)?,
-            }),
+            Some(OpCode::GetData) => list.reads.push(MultiReadOp::GetData { path: read(&mut r)? }),
             Some(OpCode::GetChildren) => {
-                list.reads.push(MultiReadOp::GetChildren {
-                    path: read(&mut r)?,
-                });
+                list.reads.push(MultiReadOp::GetChildren { path: read(&mut r)? });
             }
             Some(op) => list.writes.push(write(op, &mut r)?),
             None => return Err(foreign(&r, kind).into()),
@@ -67,23 +63,11 @@ fn read<'a>(r: &mut Reader<'a>) -> Result<Option<&'a str>, BadBytes> {
 
 fn write(op: OpCode, r: &mut Reader<'_>) -> Result<MultiOp, BadList> {
     Ok(match op {
-        OpCode::Create | OpCode::Create2 | OpCode::CreateContainer => {
-            MultiOp::Create(plain_create(op, r)?)
-        }
+        OpCode::Create | OpCode::Create2 | OpCode::CreateContainer => MultiOp::Create(plain_create(op, r)?),
         OpCode::CreateTtl => MultiOp::Create(ttl_create(r)?),
-        OpCode::Delete => MultiOp::Delete {
-            path: owned_path(r)?,
-            version: r.int("version")?,
-        },
-        OpCode::SetData => MultiOp::SetData {
-            path: owned_path(r)?,
-            data: owned_data(r)?,
-            version: r.int("version")?,
-        },
-        OpCode::Check => MultiOp::Check {
-            path: owned_path(r)?,
-            version: r.int("version")?,
-        },
+        OpCode::Delete => MultiOp::Delete { path: owned_path(r)?, version: r.int("version")? },
+        OpCode::SetData => MultiOp::SetData { path: owned_path(r)?, data: owned_data(r)?, version: r.int("version")? },
+        OpCode::Check => MultiOp::Check { path: owned_path(r)?, version: r.int("version")? },
         other => return Err(foreign(r, other.code()).into()),
     })
 }

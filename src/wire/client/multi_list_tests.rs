@@ -27,11 +27,7 @@ fn write_list(w: &mut Writer<'_>, ops: &[MultiOp]) {
                 w.string_or_null(path.as_deref());
                 w.int(*version);
             }
-            MultiOp::SetData {
-                path,
-                data,
-                version,
-            } => {
+            MultiOp::SetData { path, data, version } => {
                 write_entry_header(w, 5, false);
                 w.string_or_null(path.as_deref());
                 w.buffer(data.as_deref());
@@ -59,10 +55,7 @@ fn decode_multi(ops: &[MultiOp]) -> Result<WriteOp, Refusal> {
 fn bad_lists_of_a_multi_travel_on() {
     let good = MultiOp::Create(create_op(OpCode::Create, Some("/q"), 0));
     let bad_flags = |op| MultiOp::Create(create_op(op, Some("/q"), 77));
-    let null_path = MultiOp::Delete {
-        path: None,
-        version: -1,
-    };
+    let null_path = MultiOp::Delete { path: None, version: -1 };
     for ops in [
         vec![bad_flags(OpCode::Create)],
         vec![good.clone(), bad_flags(OpCode::Create2)],
@@ -75,14 +68,9 @@ fn bad_lists_of_a_multi_travel_on() {
     }
     let list = bytes(|w| write_list(w, &[good.clone(), good.clone()]));
     for length in 0..list.len() {
-        assert_eq!(
-            decode_op(OpCode::Multi, &list[..length]),
-            Ok(Request::Write(WriteOp::BadMulti))
-        );
+        assert_eq!(decode_op(OpCode::Multi, &list[..length]), Ok(Request::Write(WriteOp::BadMulti)));
     }
-    for kind in [
-        0, 3, 4, 6, 7, 8, 9, 11, 12, 14, 16, 20, 22, 100, -1, -11, 77,
-    ] {
+    for kind in [0, 3, 4, 6, 7, 8, 9, 11, 12, 14, 16, 20, 22, 100, -1, -11, 77] {
         for before in [&[][..], std::slice::from_ref(&good)] {
             let mut list = bytes(|w| write_list(w, before));
             list.truncate(list.len() - 9);
@@ -92,23 +80,14 @@ fn bad_lists_of_a_multi_travel_on() {
                 w.bool(false);
                 write_entry_header(w, -1, true);
             }));
-            assert_eq!(
-                decode_op(OpCode::Multi, &list),
-                Ok(Request::Write(WriteOp::BadMulti)),
-                "{kind}"
-            );
+            assert_eq!(decode_op(OpCode::Multi, &list), Ok(Request::Write(WriteOp::BadMulti)), "{kind}");
         }
     }
 }
 
 #[test]
 fn a_null_acl_list_in_a_multi_takes_no_zxid_unless_it_is_a_create_ttl() {
-    let no_acl = |op, flags| {
-        MultiOp::Create(CreateOp {
-            acl: None,
-            ..create_op(op, Some("/q"), flags)
-        })
-    };
+    let no_acl = |op, flags| MultiOp::Create(CreateOp { acl: None, ..create_op(op, Some("/q"), flags) });
     for op in [OpCode::Create, OpCode::Create2, OpCode::CreateContainer] {
         let refused = decode_multi(&[no_acl(op, 0)]);
         assert!(matches!(refused, Err(Refusal::Undecodable(_))));
@@ -141,35 +120,18 @@ fn flags_decide_what_a_create_in_a_multi_is() {
     for (sent, flags, expected) in rows {
         let decoded = decode_multi(&[MultiOp::Create(create_op(sent, Some("/q"), flags))]);
         let wanted = CreateOp {
-            ttl_ms: if expected == OpCode::CreateTtl {
-                100
-            } else {
-                -1
-            },
+            ttl_ms: if expected == OpCode::CreateTtl { 100 } else { -1 },
             ..create_op(expected, Some("/q"), flags)
         };
-        assert_eq!(
-            decoded,
-            Ok(WriteOp::Multi(vec![MultiOp::Create(wanted)])),
-            "{sent:?} {flags}"
-        );
+        assert_eq!(decoded, Ok(WriteOp::Multi(vec![MultiOp::Create(wanted)])), "{sent:?} {flags}");
     }
 }
 
 #[test]
 fn the_end_marker_may_say_anything() {
-    for marker in [
-        [0xff, 0xff, 0xff, 0xff, 1, 0xff, 0xff, 0xff, 0xff],
-        [0, 0, 0, 4, 2, 0, 0, 0, 0],
-    ] {
-        assert_eq!(
-            decode_op(OpCode::Multi, &marker),
-            Ok(Request::Write(WriteOp::Multi(vec![])))
-        );
-        assert_eq!(
-            decode_op(OpCode::MultiRead, &marker),
-            Ok(Request::Read(ReadOp::MultiRead { ops: Some(vec![]) }))
-        );
+    for marker in [[0xff, 0xff, 0xff, 0xff, 1, 0xff, 0xff, 0xff, 0xff], [0, 0, 0, 4, 2, 0, 0, 0, 0]] {
+        assert_eq!(decode_op(OpCode::Multi, &marker), Ok(Request::Write(WriteOp::Multi(vec![]))));
+        assert_eq!(decode_op(OpCode::MultiRead, &marker), Ok(Request::Read(ReadOp::MultiRead { ops: Some(vec![]) })));
     }
 }
 
@@ -188,30 +150,18 @@ fn lists_of_a_multi_read() {
     assert_eq!(
         decode_op(OpCode::MultiRead, &reads(&[(4, Some("/e")), (8, None)])),
         Ok(Request::Read(ReadOp::MultiRead {
-            ops: Some(vec![
-                MultiReadOp::GetData { path: Some("/e") },
-                MultiReadOp::GetChildren { path: None }
-            ])
+            ops: Some(vec![MultiReadOp::GetData { path: Some("/e") }, MultiReadOp::GetChildren { path: None }])
         }))
     );
     for kind in [0, 3, 6, 12, 22, 77] {
-        assert!(is_undecodable(
-            OpCode::MultiRead,
-            &reads(&[(4, Some("/e")), (kind, Some("/e"))])
-        ));
+        assert!(is_undecodable(OpCode::MultiRead, &reads(&[(4, Some("/e")), (kind, Some("/e"))])));
     }
     let create = [MultiOp::Create(create_op(OpCode::Create, Some("/q"), 0))];
     let writes = bytes(|w| write_list(w, &create));
-    assert_eq!(
-        decode_op(OpCode::MultiRead, &writes),
-        Ok(Request::Read(ReadOp::MultiRead { ops: None }))
-    );
+    assert_eq!(decode_op(OpCode::MultiRead, &writes), Ok(Request::Read(ReadOp::MultiRead { ops: None })));
     let mixed = [&writes[..writes.len() - 9], &reads(&[(4, Some("/e"))])].concat();
     assert!(is_undecodable(OpCode::MultiRead, &mixed));
-    assert_eq!(
-        decode_op(OpCode::Multi, &mixed),
-        Ok(Request::Write(WriteOp::BadMulti))
-    );
+    assert_eq!(decode_op(OpCode::Multi, &mixed), Ok(Request::Write(WriteOp::BadMulti)));
 }
 
 /// Entries that a multi keeps as they are.
@@ -221,11 +171,7 @@ fn any_entry() -> impl Strategy<Value = MultiOp> {
         any_create().prop_map(|create| {
             let mode = CreateMode::from_flags(create.flags).filter(|mode| !mode.is_ttl());
             MultiOp::Create(match create.op {
-                OpCode::CreateTtl => CreateOp {
-                    flags: 5,
-                    path: Some("/t".to_owned()),
-                    ..create
-                },
+                OpCode::CreateTtl => CreateOp { flags: 5, path: Some("/t".to_owned()), ..create },
                 op => CreateOp {
                     op: match mode {
                         Some(CreateMode::Container) => OpCode::CreateContainer,
@@ -239,11 +185,7 @@ fn any_entry() -> impl Strategy<Value = MultiOp> {
             })
         }),
         (path(), any::<i32>()).prop_map(|(path, version)| MultiOp::Delete { path, version }),
-        (path(), any_data(), any::<i32>()).prop_map(|(path, data, version)| MultiOp::SetData {
-            path,
-            data,
-            version
-        }),
+        (path(), any_data(), any::<i32>()).prop_map(|(path, data, version)| MultiOp::SetData { path, data, version }),
         (path(), any::<i32>()).prop_map(|(path, version)| MultiOp::Check { path, version }),
     ]
 }

@@ -12,8 +12,7 @@
 
 use super::multi_list::{self, BadList, List};
 use crate::message::{
-    AddWatchMode, AuthPacket, ConnectRequest, CreateOp, ReadOp, WatchRemovalKind, WatchesToSet,
-    WriteOp,
+    AddWatchMode, AuthPacket, ConnectRequest, CreateOp, ReadOp, WatchRemovalKind, WatchesToSet, WriteOp,
 };
 use crate::types::{Acl, Id, OpCode, SessionId, Xid, Zxid};
 use crate::wire::{BadBytes, Found, Reader};
@@ -61,11 +60,7 @@ pub fn decode_header(payload: &[u8]) -> Result<Header<'_>, BadBytes> {
     let mut r = Reader::new(payload);
     let xid = Xid(r.int("xid")?);
     let op = r.int("request type")?;
-    Ok(Header {
-        xid,
-        op,
-        body: r.rest(),
-    })
+    Ok(Header { xid, op, body: r.rest() })
 }
 
 /// First frame of a connection. The last field is missing from clients before 3.4.
@@ -77,11 +72,7 @@ pub fn decode_connect(payload: &[u8]) -> Result<ConnectRequest, BadBytes> {
         timeout_ms: r.int("timeOut")?,
         session: SessionId(r.long("sessionId")?),
         password: r.buffer("passwd")?.map(<[u8]>::to_vec),
-        read_only: if r.is_empty() {
-            None
-        } else {
-            Some(r.bool("readOnly")?)
-        },
+        read_only: if r.is_empty() { None } else { Some(r.bool("readOnly")?) },
     })
 }
 
@@ -101,9 +92,7 @@ pub fn decode(op: i32, body: &[u8]) -> Result<Request<'_>, Refusal> {
         | OpCode::Ping
         | OpCode::WhoAmI => Request::Read(plain_read(known, r)?),
         OpCode::MultiRead => Request::Read(multi_read(body)?),
-        OpCode::SetWatches | OpCode::SetWatches2 | OpCode::AddWatch => {
-            Request::Read(watch_setting(known, r)?)
-        }
+        OpCode::SetWatches | OpCode::SetWatches2 | OpCode::AddWatch => Request::Read(watch_setting(known, r)?),
         OpCode::CheckWatches | OpCode::RemoveWatches => Request::Read(watch_query(known, r)?),
         OpCode::SetData => Request::Write(set_data(r)?),
         OpCode::Create | OpCode::Create2 | OpCode::CreateContainer | OpCode::CreateTtl => {
@@ -114,9 +103,7 @@ pub fn decode(op: i32, body: &[u8]) -> Result<Request<'_>, Refusal> {
         OpCode::Multi => Request::Write(multi(body)?),
         OpCode::Reconfig => Request::Write(reconfig(r)?),
         OpCode::Auth => Request::Auth(auth(r).map_err(Refusal::HangUp)?),
-        OpCode::Sasl => Request::Sasl {
-            token: sasl_token(r).map_err(Refusal::HangUp)?,
-        },
+        OpCode::Sasl => Request::Sasl { token: sasl_token(r).map_err(Refusal::HangUp)? },
         OpCode::CloseSession => Request::CloseSession,
         OpCode::Error | OpCode::CreateSession | OpCode::DeleteContainer | OpCode::Check => {
             return Err(Refusal::UnknownOp(op));
@@ -127,34 +114,14 @@ pub fn decode(op: i32, body: &[u8]) -> Result<Request<'_>, Refusal> {
 /// Reads of one path, and the requests without one. A null path is refused only where Java trips over it.
 fn plain_read<'a>(op: OpCode, r: &mut Reader<'a>) -> Result<ReadOp<'a>, BadBytes> {
     Ok(match op {
-        OpCode::GetData => ReadOp::GetData {
-            path: r.string_present("path")?,
-            watch: r.bool("watch")?,
-        },
-        OpCode::Exists => ReadOp::Exists {
-            path: r.string_present("path")?,
-            watch: r.bool("watch")?,
-        },
-        OpCode::GetChildren => ReadOp::GetChildren {
-            path: r.string_present("path")?,
-            watch: r.bool("watch")?,
-        },
-        OpCode::GetChildren2 => ReadOp::GetChildren2 {
-            path: r.string_present("path")?,
-            watch: r.bool("watch")?,
-        },
-        OpCode::GetAcl => ReadOp::GetAcl {
-            path: r.string_present("path")?,
-        },
-        OpCode::GetAllChildrenNumber => ReadOp::GetAllChildrenNumber {
-            path: r.string_present("path")?,
-        },
-        OpCode::GetEphemerals => ReadOp::GetEphemerals {
-            prefix: r.string("prefixPath")?,
-        },
-        OpCode::Sync => ReadOp::Sync {
-            path: r.string("path")?,
-        },
+        OpCode::GetData => ReadOp::GetData { path: r.string_present("path")?, watch: r.bool("watch")? },
+        OpCode::Exists => ReadOp::Exists { path: r.string_present("path")?, watch: r.bool("watch")? },
+        OpCode::GetChildren => ReadOp::GetChildren { path: r.string_present("path")?, watch: r.bool("watch")? },
+        OpCode::GetChildren2 => ReadOp::GetChildren2 { path: r.string_present("path")?, watch: r.bool("watch")? },
+        OpCode::GetAcl => ReadOp::GetAcl { path: r.string_present("path")? },
+        OpCode::GetAllChildrenNumber => ReadOp::GetAllChildrenNumber { path: r.string_present("path")? },
+        OpCode::GetEphemerals => ReadOp::GetEphemerals { prefix: r.string("prefixPath")? },
+        OpCode::Sync => ReadOp::Sync { path: r.string("path")? },
         OpCode::WhoAmI => ReadOp::WhoAmI,
         _ => ReadOp::Ping,
     })
@@ -193,14 +160,12 @@ fn watch_setting<'a>(op: OpCode, r: &mut Reader<'a>) -> Result<ReadOp<'a>, BadBy
 
 /// Paths that are looked up, none of which may be null.
 fn present_paths<'a>(r: &mut Reader<'a>, what: &'static str) -> Result<Vec<&'a str>, BadBytes> {
-    r.vector(what, 4, |r| r.string_present(what))?
-        .ok_or_else(|| r.error(what, Found::Null))
+    r.vector(what, 4, |r| r.string_present(what))?.ok_or_else(|| r.error(what, Found::Null))
 }
 
 /// Paths that are only registered.
 fn watched_paths<'a>(r: &mut Reader<'a>, what: &'static str) -> Result<Vec<&'a str>, BadBytes> {
-    r.vector(what, 4, watched_path)?
-        .ok_or_else(|| r.error(what, Found::Null))
+    r.vector(what, 4, watched_path)?.ok_or_else(|| r.error(what, Found::Null))
 }
 
 fn watch_query<'a>(op: OpCode, r: &mut Reader<'a>) -> Result<ReadOp<'a>, BadBytes> {
@@ -235,10 +200,7 @@ fn acl(r: &mut Reader<'_>) -> Result<Option<Vec<Acl>>, BadBytes> {
         let perms = r.int("perms")?;
         let scheme = r.string("scheme")?.unwrap_or_default().to_owned();
         let id = r.string("id")?.unwrap_or_default().to_owned();
-        Ok(Acl {
-            perms,
-            id: Id { scheme, id },
-        })
+        Ok(Acl { perms, id: Id { scheme, id } })
     })
 }
 
@@ -258,26 +220,15 @@ pub(super) fn create(op: OpCode, r: &mut Reader<'_>) -> Result<CreateOp, BadByte
 }
 
 fn delete(r: &mut Reader<'_>) -> Result<WriteOp, BadBytes> {
-    Ok(WriteOp::Delete {
-        path: owned_path(r)?,
-        version: r.int("version")?,
-    })
+    Ok(WriteOp::Delete { path: owned_path(r)?, version: r.int("version")? })
 }
 
 fn set_data(r: &mut Reader<'_>) -> Result<WriteOp, BadBytes> {
-    Ok(WriteOp::SetData {
-        path: owned_path(r)?,
-        data: owned_data(r)?,
-        version: r.int("version")?,
-    })
+    Ok(WriteOp::SetData { path: owned_path(r)?, data: owned_data(r)?, version: r.int("version")? })
 }
 
 fn set_acl(r: &mut Reader<'_>) -> Result<WriteOp, BadBytes> {
-    Ok(WriteOp::SetAcl {
-        path: owned_path(r)?,
-        acl: acl(r)?,
-        version: r.int("version")?,
-    })
+    Ok(WriteOp::SetAcl { path: owned_path(r)?, acl: acl(r)?, version: r.int("version")? })
 }
 
 fn reconfig(r: &mut Reader<'_>) -> Result<WriteOp, BadBytes> {
@@ -308,24 +259,17 @@ fn multi(body: &[u8]) -> Result<WriteOp, BadBytes> {
 /// A list of writes decodes, but is answered by -5 with an empty list.
 fn multi_read(body: &[u8]) -> Result<ReadOp<'_>, BadBytes> {
     match multi_list::decode(body) {
-        Ok(List { writes, reads }) => Ok(ReadOp::MultiRead {
-            ops: writes.is_empty().then_some(reads),
-        }),
+        Ok(List { writes, reads }) => Ok(ReadOp::MultiRead { ops: writes.is_empty().then_some(reads) }),
         Err(BadList::Bytes(bad) | BadList::NullAcl(bad)) => Err(bad),
     }
 }
 
 fn auth<'a>(r: &mut Reader<'a>) -> Result<AuthPacket<'a>, BadBytes> {
-    Ok(AuthPacket {
-        kind: r.int("type")?,
-        scheme: r.string("scheme")?,
-        auth: r.buffer("auth")?,
-    })
+    Ok(AuthPacket { kind: r.int("type")?, scheme: r.string("scheme")?, auth: r.buffer("auth")? })
 }
 
 fn sasl_token<'a>(r: &mut Reader<'a>) -> Result<&'a [u8], BadBytes> {
-    r.buffer("token")?
-        .ok_or_else(|| r.error("token", Found::Null))
+    r.buffer("token")?.ok_or_else(|| r.error("token", Found::Null))
 }
 
 #[cfg(test)]

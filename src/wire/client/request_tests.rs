@@ -2,26 +2,20 @@
 
 use super::*;
 use crate::wire::client::test_client::{
-    any_acl, any_create, any_data, any_path, bytes, create_op, decode_op, hex, is_undecodable,
-    write_create,
+    any_acl, any_create, any_data, any_path, bytes, create_op, decode_op, hex, is_undecodable, write_create,
 };
 use proptest::prelude::*;
 
 #[test]
 fn captured_create() {
-    let frame = hex(
-        "00000001 00000001 00000002 2f61 00000001 78 00000001 0000001f 00000005 776f726c64 00000006 616e796f6e65
-         00000000",
-    );
+    let frame =
+        hex("00000001 00000001 00000002 2f61 00000001 78 00000001 0000001f 00000005 776f726c64 00000006 616e796f6e65
+         00000000");
     let header = decode_header(&frame).unwrap();
     assert_eq!((header.xid, header.op), (Xid(1), 1));
     assert_eq!(
         decode(header.op, header.body),
-        Ok(Request::Write(WriteOp::Create(create_op(
-            OpCode::Create,
-            Some("/a"),
-            0
-        ))))
+        Ok(Request::Write(WriteOp::Create(create_op(OpCode::Create, Some("/a"), 0))))
     );
 }
 
@@ -35,16 +29,12 @@ fn a_header_needs_eight_bytes() {
 
 #[test]
 fn connect_requests_of_old_and_new_clients() {
-    let captured = hex(
-        "00000000 0000000000000007 00002710 0000000000000000 00000010 00000000000000000000000000000000 01",
-    );
+    let captured =
+        hex("00000000 0000000000000007 00002710 0000000000000000 00000010 00000000000000000000000000000000 01");
     let old = captured[..captured.len() - 1].to_vec();
     let request = decode_connect(&old).unwrap();
     assert_eq!(request.read_only, None);
-    assert_eq!(
-        (request.last_zxid_seen, request.timeout_ms),
-        (Zxid(7), 10_000)
-    );
+    assert_eq!((request.last_zxid_seen, request.timeout_ms), (Zxid(7), 10_000));
     assert_eq!(request.password, Some(vec![0; 16]));
     for (byte, read_only) in [(0, false), (1, true), (77, true)] {
         let mut new = old.clone();
@@ -120,27 +110,15 @@ fn null_paths_of_reads() {
     ] {
         assert!(is_undecodable(op, &null(&[1])), "{op:?}");
     }
-    assert_eq!(
-        decode_op(OpCode::Sync, &null(&[])),
-        Ok(Request::Read(ReadOp::Sync { path: None }))
-    );
-    assert_eq!(
-        decode_op(OpCode::GetEphemerals, &null(&[])),
-        Ok(Request::Read(ReadOp::GetEphemerals { prefix: None }))
-    );
+    assert_eq!(decode_op(OpCode::Sync, &null(&[])), Ok(Request::Read(ReadOp::Sync { path: None })));
+    assert_eq!(decode_op(OpCode::GetEphemerals, &null(&[])), Ok(Request::Read(ReadOp::GetEphemerals { prefix: None })));
     assert_eq!(
         decode_op(OpCode::AddWatch, &null(&[0, 0, 0, 1])),
-        Ok(Request::Read(ReadOp::AddWatch {
-            path: "",
-            mode: AddWatchMode::PersistentRecursive
-        }))
+        Ok(Request::Read(ReadOp::AddWatch { path: "", mode: AddWatchMode::PersistentRecursive }))
     );
     assert_eq!(
         decode_op(OpCode::CheckWatches, &null(&[0, 0, 0, 3])),
-        Ok(Request::Read(ReadOp::CheckWatches {
-            path: "",
-            kind: WatchRemovalKind::Any
-        }))
+        Ok(Request::Read(ReadOp::CheckWatches { path: "", kind: WatchRemovalKind::Any }))
     );
     assert!(is_undecodable(OpCode::CheckWatches, &null(&[0, 0, 0, 9])));
 }
@@ -151,35 +129,20 @@ fn null_paths_of_writes() {
     let null = |tail: &[u8]| [&[0xff; 4][..], tail].concat();
     assert_eq!(
         decode_op(OpCode::Delete, &null(&[0xff; 4])),
-        Ok(Request::Write(WriteOp::Delete {
-            path: None,
-            version: -1
-        }))
+        Ok(Request::Write(WriteOp::Delete { path: None, version: -1 }))
     );
     assert_eq!(
         decode_op(OpCode::SetData, &null(&[0xff; 8])),
-        Ok(Request::Write(WriteOp::SetData {
-            path: None,
-            data: None,
-            version: -1
-        }))
+        Ok(Request::Write(WriteOp::SetData { path: None, data: None, version: -1 }))
     );
     assert_eq!(
         decode_op(OpCode::SetAcl, &null(&[0xff; 8])),
-        Ok(Request::Write(WriteOp::SetAcl {
-            path: None,
-            acl: None,
-            version: -1
-        }))
+        Ok(Request::Write(WriteOp::SetAcl { path: None, acl: None, version: -1 }))
     );
     let body = bytes(|w| write_create(w, &create_op(OpCode::Create, None, 77)));
     assert_eq!(
         decode_op(OpCode::Create, &body),
-        Ok(Request::Write(WriteOp::Create(create_op(
-            OpCode::Create,
-            None,
-            77
-        ))))
+        Ok(Request::Write(WriteOp::Create(create_op(OpCode::Create, None, 77))))
     );
 }
 
@@ -233,8 +196,7 @@ fn lists_of_set_watches() {
     let one: Option<&[Option<&str>]> = Some(&[Some("/e")]);
     let null_inside: Option<&[Option<&str>]> = Some(&[None, Some("/e")]);
     let whole = body(&[one, Some(&[]), one, null_inside, one]);
-    let Ok(Request::Read(ReadOp::SetWatches(watches))) = decode_op(OpCode::SetWatches2, &whole)
-    else {
+    let Ok(Request::Read(ReadOp::SetWatches(watches))) = decode_op(OpCode::SetWatches2, &whole) else {
         panic!("undecodable");
     };
     assert_eq!(watches.relative_zxid, Zxid(5));
@@ -246,8 +208,7 @@ fn lists_of_set_watches() {
     for length in 0..whole.len() {
         assert!(is_undecodable(OpCode::SetWatches2, &whole[..length]));
     }
-    let Ok(Request::Read(ReadOp::SetWatches(watches))) = decode_op(OpCode::SetWatches, &whole)
-    else {
+    let Ok(Request::Read(ReadOp::SetWatches(watches))) = decode_op(OpCode::SetWatches, &whole) else {
         panic!("undecodable");
     };
     assert!(watches.persistent.is_empty());
@@ -309,26 +270,13 @@ fn authentication_packets() {
     });
     assert_eq!(
         decode_op(OpCode::Auth, &body),
-        Ok(Request::Auth(AuthPacket {
-            kind: 0,
-            scheme: Some("digest"),
-            auth: Some(b"\xff:p")
-        }))
+        Ok(Request::Auth(AuthPacket { kind: 0, scheme: Some("digest"), auth: Some(b"\xff:p") }))
     );
-    assert!(matches!(
-        decode_op(OpCode::Auth, &body[..9]),
-        Err(Refusal::HangUp(_))
-    ));
+    assert!(matches!(decode_op(OpCode::Auth, &body[..9]), Err(Refusal::HangUp(_))));
     let token = bytes(|w| w.buffer(Some(b"abc")));
-    assert_eq!(
-        decode_op(OpCode::Sasl, &token),
-        Ok(Request::Sasl { token: b"abc" })
-    );
+    assert_eq!(decode_op(OpCode::Sasl, &token), Ok(Request::Sasl { token: b"abc" }));
     for bad in [&b""[..], &[0xff; 4]] {
-        assert!(matches!(
-            decode_op(OpCode::Sasl, bad),
-            Err(Refusal::HangUp(_))
-        ));
+        assert!(matches!(decode_op(OpCode::Sasl, bad), Err(Refusal::HangUp(_))));
     }
 }
 

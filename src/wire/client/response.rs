@@ -8,9 +8,7 @@
 //! length:4 | xid:4 zxid:8 err:4 | record, absent when there is none
 //! ```
 
-use crate::message::{
-    ConnectResponse, MultiReadResult, MultiResult, Outcome, WatchEvent, WriteResult,
-};
+use crate::message::{ConnectResponse, MultiReadResult, MultiResult, Outcome, WatchEvent, WriteResult};
 use crate::types::{Acl, ErrorCode, OpCode, Stat, Xid, Zxid};
 use crate::wire::Writer;
 use crate::wire::frame::LENGTH_BYTES;
@@ -76,12 +74,7 @@ pub fn acl(out: &mut Vec<u8>, xid: Xid, zxid: Zxid, acl: &[Acl], stat: &Stat) {
 }
 
 /// getChildren and getEphemerals: any number of names.
-pub fn names<'a>(
-    out: &mut Vec<u8>,
-    xid: Xid,
-    zxid: Zxid,
-    names: impl IntoIterator<Item = &'a str>,
-) {
+pub fn names<'a>(out: &mut Vec<u8>, xid: Xid, zxid: Zxid, names: impl IntoIterator<Item = &'a str>) {
     let start = begin(out, xid, zxid, 0);
     append_names(out, names);
     finish(out, start);

@@ -30,42 +30,26 @@ const STAT: Stat = Stat {
     num_children: 0x0b,
     pzxid: Zxid(0x0c0d),
 };
-const STAT_HEX: &str =
-    "0000000000000102 0000000000000304 0000000000000005 0000000000000006 00000007 ffffffff
+const STAT_HEX: &str = "0000000000000102 0000000000000304 0000000000000005 0000000000000006 00000007 ffffffff
     00000008 0000000000000009 0000000a 0000000b 0000000000000c0d";
 
 #[test]
 fn captured_replies() {
     assert_eq!(
-        payload(|out| outcome(
-            out,
-            Xid(1),
-            &Outcome {
-                zxid: Zxid(8),
-                result: Ok(WriteResult::Path("/a".to_owned())),
-            },
-        )),
+        payload(
+            |out| outcome(out, Xid(1), &Outcome { zxid: Zxid(8), result: Ok(WriteResult::Path("/a".to_owned())) },)
+        ),
         hex("00000001 0000000000000008 00000000 00000002 2f61")
     );
     assert_eq!(
         payload(|out| notification(
             out,
-            &WatchEvent {
-                kind: WatchEventKind::NodeDataChanged,
-                path: "/p1".into(),
-                zxid: Zxid(0x7e),
-            },
+            &WatchEvent { kind: WatchEventKind::NodeDataChanged, path: "/p1".into(), zxid: Zxid(0x7e) },
         )),
         hex("ffffffff 000000000000007e 00000000 00000003 00000003 00000003 2f7031")
     );
-    assert_eq!(
-        payload(|out| ping(out, Zxid(0x80))),
-        hex("fffffffe 0000000000000080 00000000")
-    );
-    assert_eq!(
-        payload(|out| unknown_op(out, Xid(1))),
-        hex("00000001 ffffffffffffffff fffffffa")
-    );
+    assert_eq!(payload(|out| ping(out, Zxid(0x80))), hex("fffffffe 0000000000000080 00000000"));
+    assert_eq!(payload(|out| unknown_op(out, Xid(1))), hex("00000001 ffffffffffffffff fffffffa"));
 }
 
 #[test]
@@ -76,8 +60,7 @@ fn captured_connect_response() {
         password: hex("29d782eb02a46588af6c79fa1bc94e46").try_into().unwrap(),
         read_only: Some(false),
     };
-    let captured =
-        hex("00000000 00002710 0100001219cd0000 00000010 29d782eb02a46588af6c79fa1bc94e46 00");
+    let captured = hex("00000000 00002710 0100001219cd0000 00000010 29d782eb02a46588af6c79fa1bc94e46 00");
     assert_eq!(payload(|out| connect(out, &response)), captured);
     response.read_only = None;
     assert_eq!(payload(|out| connect(out, &response)), captured[..36]);
@@ -91,11 +74,7 @@ fn captured_connect_response() {
 fn a_failed_multi_as_captured() {
     let failed = Outcome {
         zxid: Zxid(5),
-        result: Ok(WriteResult::Multi(vec![
-            MultiResult::Error(0),
-            MultiResult::Error(-103),
-            MultiResult::Error(-2),
-        ])),
+        result: Ok(WriteResult::Multi(vec![MultiResult::Error(0), MultiResult::Error(-103), MultiResult::Error(-2)])),
     };
     assert_eq!(
         payload(|out| outcome(out, Xid(9), &failed)),
@@ -114,19 +93,13 @@ fn a_successful_multi() {
         MultiResult::SetData(STAT),
         MultiResult::Check,
     ];
-    let succeeded = Outcome {
-        zxid: Zxid(5),
-        result: Ok(WriteResult::Multi(entries)),
-    };
+    let succeeded = Outcome { zxid: Zxid(5), result: Ok(WriteResult::Multi(entries)) };
     let expected = format!(
         "00000009 0000000000000005 00000000
          00000001 00 00000000 00000002 2f61 | 0000000f 00 00000000 00000002 2f62 {STAT_HEX}
          | 00000002 00 00000000 | 00000005 00 00000000 {STAT_HEX} | 0000000d 00 00000000 | ffffffff 01 ffffffff"
     );
-    assert_eq!(
-        payload(|out| outcome(out, Xid(9), &succeeded)),
-        hex(&expected)
-    );
+    assert_eq!(payload(|out| outcome(out, Xid(9), &succeeded)), hex(&expected));
 }
 
 #[test]
@@ -141,10 +114,7 @@ fn a_multi_read_with_and_without_an_error_of_its_own() {
          00000004 00 00000000 ffffffff {STAT_HEX} | ffffffff 00 ffffff9b ffffff9b
          | 00000008 00 00000000 00000002 00000001 63 00000001 64 | ffffffff 01 ffffffff"
     );
-    assert_eq!(
-        payload(|out| multi_read(out, Xid(9), Zxid(5), -5, entries)),
-        hex(&expected)
-    );
+    assert_eq!(payload(|out| multi_read(out, Xid(9), Zxid(5), -5, entries)), hex(&expected));
     assert_eq!(
         payload(|out| multi_read(out, Xid(9), Zxid(5), 0, [])),
         hex("00000009 0000000000000005 00000000 ffffffff 01 ffffffff")
@@ -157,68 +127,35 @@ fn every_other_record() {
     let (xid, zxid) = (Xid(7), Zxid(0x10));
     let is = |got: Vec<u8>, record: &str| assert_eq!(got, hex(&format!("{head} {record}")));
     is(payload(|out| stat(out, xid, zxid, &STAT)), STAT_HEX);
-    is(
-        payload(|out| data(out, xid, zxid, Some(b"xy"), &STAT)),
-        &format!("00000002 7879 {STAT_HEX}"),
-    );
-    is(
-        payload(|out| data(out, xid, zxid, Some(b""), &STAT)),
-        &format!("00000000 {STAT_HEX}"),
-    );
-    is(
-        payload(|out| data(out, xid, zxid, None, &STAT)),
-        &format!("ffffffff {STAT_HEX}"),
-    );
+    is(payload(|out| data(out, xid, zxid, Some(b"xy"), &STAT)), &format!("00000002 7879 {STAT_HEX}"));
+    is(payload(|out| data(out, xid, zxid, Some(b""), &STAT)), &format!("00000000 {STAT_HEX}"));
+    is(payload(|out| data(out, xid, zxid, None, &STAT)), &format!("ffffffff {STAT_HEX}"));
     is(
         payload(|out| acl(out, xid, zxid, &Acl::open_unsafe(), &STAT)),
         &format!("00000001 0000001f 00000005 776f726c64 00000006 616e796f6e65 {STAT_HEX}"),
     );
-    is(
-        payload(|out| names(out, xid, zxid, ["a", "bc"])),
-        "00000002 00000001 61 00000002 6263",
-    );
+    is(payload(|out| names(out, xid, zxid, ["a", "bc"])), "00000002 00000001 61 00000002 6263");
     is(payload(|out| names(out, xid, zxid, [])), "00000000");
-    is(
-        payload(|out| names_and_stat(out, xid, zxid, ["a"], &STAT)),
-        &format!("00000001 00000001 61 {STAT_HEX}"),
-    );
+    is(payload(|out| names_and_stat(out, xid, zxid, ["a"], &STAT)), &format!("00000001 00000001 61 {STAT_HEX}"));
     is(payload(|out| int(out, xid, zxid, 0)), "00000000");
     is(payload(|out| path(out, xid, zxid, None)), "ffffffff");
-    is(
-        payload(|out| path(out, xid, zxid, Some("/"))),
-        "00000001 2f",
-    );
+    is(payload(|out| path(out, xid, zxid, Some("/"))), "00000001 2f");
     is(
         payload(|out| who_am_i(out, xid, zxid, [("ip", "1"), ("super", "")].into_iter())),
         "00000002 00000002 6970 00000001 31 00000005 7375706572 00000000",
     );
     let ended = |result| Outcome { zxid, result };
-    is(
-        payload(|out| outcome(out, xid, &ended(Ok(WriteResult::Nothing)))),
-        "",
-    );
-    is(
-        payload(|out| outcome(out, xid, &ended(Ok(WriteResult::Stat(STAT))))),
-        STAT_HEX,
-    );
+    is(payload(|out| outcome(out, xid, &ended(Ok(WriteResult::Nothing)))), "");
+    is(payload(|out| outcome(out, xid, &ended(Ok(WriteResult::Stat(STAT))))), STAT_HEX);
     let created = WriteResult::PathAndStat("/b".to_owned(), STAT);
-    is(
-        payload(|out| outcome(out, xid, &ended(Ok(created)))),
-        &format!("00000002 2f62 {STAT_HEX}"),
-    );
+    is(payload(|out| outcome(out, xid, &ended(Ok(created)))), &format!("00000002 2f62 {STAT_HEX}"));
     let config = WriteResult::Data(Some(b"c".to_vec()), STAT);
-    is(
-        payload(|out| outcome(out, xid, &ended(Ok(config)))),
-        &format!("00000001 63 {STAT_HEX}"),
-    );
+    is(payload(|out| outcome(out, xid, &ended(Ok(config)))), &format!("00000001 63 {STAT_HEX}"));
     assert_eq!(
         payload(|out| outcome(out, xid, &ended(Err(ErrorCode::NoNode)))),
         hex("00000007 0000000000000010 ffffff9b")
     );
-    assert_eq!(
-        payload(|out| sasl(out, xid, 0, None)),
-        hex("00000007 0000000000000000 00000000 ffffffff")
-    );
+    assert_eq!(payload(|out| sasl(out, xid, 0, None)), hex("00000007 0000000000000000 00000000 ffffffff"));
 }
 
 proptest! {

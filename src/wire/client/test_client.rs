@@ -9,10 +9,7 @@ use proptest::prelude::*;
 /// Bytes of the tests, as the sheet writes them: hexadecimal digits, anything else is decoration.
 pub fn hex(text: &str) -> Vec<u8> {
     let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(16)).collect();
-    digits
-        .chunks(2)
-        .map(|pair| (pair[0] * 16 + pair[1]) as u8)
-        .collect()
+    digits.chunks(2).map(|pair| (pair[0] * 16 + pair[1]) as u8).collect()
 }
 
 pub fn bytes(fill: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
@@ -61,33 +58,21 @@ pub fn any_data() -> impl Strategy<Value = Option<Vec<u8>>> {
 
 pub fn any_acl() -> impl Strategy<Value = Vec<Acl>> {
     prop::collection::vec(
-        (any::<i32>(), "[a-z]{0,3}", "[a-z:]{0,4}")
-            .prop_map(|(perms, scheme, id)| Acl::new(perms, &scheme, &id)),
+        (any::<i32>(), "[a-z]{0,3}", "[a-z:]{0,4}").prop_map(|(perms, scheme, id)| Acl::new(perms, &scheme, &id)),
         0..3,
     )
 }
 
 pub fn any_create() -> impl Strategy<Value = CreateOp> {
-    let op = prop::sample::select(vec![
-        OpCode::Create,
-        OpCode::Create2,
-        OpCode::CreateContainer,
-        OpCode::CreateTtl,
-    ]);
-    (
-        op,
-        any_path(),
-        any_data(),
-        prop::option::of(any_acl()),
-        -1..8,
-        any::<i64>(),
-    )
-        .prop_map(|(op, path, data, acl, flags, ttl_ms)| CreateOp {
+    let op = prop::sample::select(vec![OpCode::Create, OpCode::Create2, OpCode::CreateContainer, OpCode::CreateTtl]);
+    (op, any_path(), any_data(), prop::option::of(any_acl()), -1..8, any::<i64>()).prop_map(
+        |(op, path, data, acl, flags, ttl_ms)| CreateOp {
             op,
             path,
             data,
             acl,
             flags,
             ttl_ms: if op == OpCode::CreateTtl { ttl_ms } else { -1 },
-        })
+        },
+    )
 }

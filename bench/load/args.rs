@@ -1,0 +1,234 @@
+//! The command line: what can be asked for, and every combination that makes no sense refused by name.
+//! Turns text into values once; the rest of the tool receives only valid ones.
+
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+
+use crate::failure::Failure;
+use crate::wire;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WorkloadName {
+    /// getData of a random key
+    Get,
+    /// setData of a random key
+    Set,
+    /// create of a new persistent znode under a parent of this run
+    Create,
+    /// getData and setData by --write-percent
+    Mixed,
+}
+
+impl WorkloadName {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            WorkloadName::Get => "get",
+            WorkloadName::Set => "set",
+            WorkloadName::Create => "create",
+            WorkloadName::Mixed => "mixed",
+        }
+    }
+}
+
+/// Load generator for any server that speaks the ZooKeeper client protocol.
+///
+/// One thread, many connections. Exit codes: 0 whole run without a failed operation, 1 system error, 2 bad command
+/// line, 3 server unreachable, 4 not a ZooKeeper server, 5 session refused, 6 connections lost during the run (what was
+/// measured until then is printed), 7 operations answered with an error code, 130 interrupted.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "ringkeeper-load", version)]
+pub struct Args {
+    /// Servers, host:port[,host:port...]; connections are spread over them in turn
+    #[arg(long, default_value = "127.0.0.1:2181", value_delimiter = ',')]
+    pub servers: Vec<String>,
+    /// Connections, one session each
+    #[arg(long, default_value_t = 64)]
+    pub connections: usize,
+    /// Requests in flight per connection
+    #[arg(long, default_value_t = 1)]
+    pub depth: usize,
+    #[arg(long, value_enum, default_value = "get")]
+    pub workload: WorkloadName,
+    /// Share of setData in the mixed workload
+    #[arg(long, default_value_t = 10)]
+    pub write_percent: u8,
+    /// Number of znodes that get, set and mixed choose from; created before the run where missing
+    #[arg(long, default_value_t = 10_000)]
+    pub keys: u64,
+    /// Bytes of data per znode
+    #[arg(long, default_value_t = 100)]
+    pub value_bytes: usize,
+    /// Parent of the znodes; created where missing
+    #[arg(long, default_value = "/bench")]
+    pub path: String,
+    /// Measured time
+    #[arg(long, default_value_t = 10.0)]
+    pub seconds: f64,
+    /// Load before the measured time, not counted
+    #[arg(long, default_value_t = 2.0)]
+    pub warmup_seconds: f64,
+    /// Measure exactly this many operations instead of --seconds
+    #[arg(long, conflicts_with = "seconds")]
+    pub operations: Option<u64>,
+    /// Open loop: operations per second of all connections together; latency counts from the planned send time
+    #[arg(long)]
+    pub rate: Option<f64>,
+    /// Open loop: operations planned for the same moment on the same connection
+    #[arg(long, default_value_t = 1, requires = "rate")]
+    pub burst: u64,
+    /// Only create this many znodes under --path, as fast as the server takes them, and report that
+    #[arg(long, conflicts_with_all = ["workload", "rate", "operations", "warmup_seconds", "seconds", "keys"])]
+    pub fill: Option<u64>,
+    /// Do not create or overwrite the keys first: they are there from an earlier run
+    #[arg(long)]
+    pub no_setup: bool,
+    /// Process id of the server on this machine: reports its CPU time per operation and its memory
+    #[arg(long)]
+    pub pid: Option<u32>,
+    /// Session timeout to ask for
+    #[arg(long, default_value_t = 30_000)]
+    pub session_timeout_ms: i32,
+    /// Give up when connecting, or an answer, takes longer than this
+    #[arg(long, default_value_t = 15.0)]
+    pub timeout_seconds: f64,
+    /// Run on this core only
+    #[arg(long)]
+    pub cpu: Option<usize>,
+    /// Print the result as one line of JSON on standard output
+    #[arg(long)]
+    pub json: bool,
+    /// No progress and no table; with --json, only the line
+    #[arg(long)]
+    pub quiet: bool,
+    /// Instead of generating load, answer every request on this port with a canned reply: measures the
+    /// generator's own ceiling
+    #[arg(long, hide = true)]
+    pub null_server: Option<u16>,
+}
+
+impl Args {
+    /// Refuses what clap cannot see.
+    pub fn check(&self) -> Result<(), Failure> {
+        let positive_seconds = |seconds: f64| seconds.is_finite() && seconds > 0.0;
+        let refuse = |text: String| Err(Failure::Usage(text));
+        if self.connections == 0 {
+            return refuse("--connections 0: at least one connection is needed".into());
+        }
+        if self.depth == 0 {
+            return refuse("--depth 0: at least one request in flight is needed".into());
+        }
+        if self.servers.iter().any(String::is_empty) {
+            return refuse("--servers: an address is empty; write host:port[,host:port...]".into());
+        }
+        for (name, number) in [("--fill", self.fill), ("--operations", self.operations), ("--keys", Some(self.keys))] {
+            if number == Some(0) {
+                return refuse(format!("{name} 0: nothing would be measured"));
+            }
+        }
+        for (name, number) in [("--fill", self.fill), ("--keys", Some(self.keys))] {
+            if number.is_some_and(|number| number > wire::KEYS_MAX) {
+                return refuse(format!("{name}: at most {} keys", wire::KEYS_MAX));
+            }
+        }
+        if !positive_seconds(self.seconds) {
+            return refuse(format!("--seconds {}: must be above 0", self.seconds));
+        }
+        if !(self.warmup_seconds.is_finite() && self.warmup_seconds >= 0.0) {
+            return refuse(format!("--warmup-seconds {}: must be 0 or more", self.warmup_seconds));
+        }
+        if !positive_seconds(self.timeout_seconds) {
+            return refuse(format!("--timeout-seconds {}: must be above 0", self.timeout_seconds));
+        }
+        if self.rate.is_some_and(|rate| !(rate.is_finite() && rate > 0.0)) {
+            return refuse("--rate: must be above 0 operations per second".into());
+        }
+        if self.burst == 0 {
+            return refuse("--burst 0: at least one operation per burst is needed".into());
+        }
+        if self.write_percent > 100 {
+            return refuse(format!("--write-percent {}: a percentage goes up to 100", self.write_percent));
+        }
+        if self.session_timeout_ms <= 0 {
+            return refuse(format!("--session-timeout-ms {}: must be above 0", self.session_timeout_ms));
+        }
+        self.check_path()
+    }
+
+    fn check_path(&self) -> Result<(), Failure> {
+        let names_ok = self.path.strip_prefix('/').is_some_and(|names| names.split('/').all(is_plain_name));
+        if names_ok {
+            return Ok(());
+        }
+        let text = format!("--path {:?}: must be absolute, below the root, without a slash at its end", self.path);
+        Err(Failure::Usage(text))
+    }
+
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs_f64(self.timeout_seconds)
+    }
+
+    /// What the run is called in the report.
+    pub fn workload_name(&self) -> &'static str {
+        if self.fill.is_some() { "fill" } else { self.workload.as_str() }
+    }
+}
+
+fn is_plain_name(name: &str) -> bool {
+    !name.is_empty() && name != "." && name != ".." && !name.chars().any(char::is_control)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(line: &str) -> Result<Args, String> {
+        let words = std::iter::once("ringkeeper-load").chain(line.split_ascii_whitespace());
+        let args = Args::try_parse_from(words).map_err(|error| error.to_string())?;
+        args.check().map_err(|failure| failure.to_string())?;
+        Ok(args)
+    }
+
+    #[test]
+    fn defaults_are_the_table_of_the_readme() {
+        let args = check("").expect("defaults are valid");
+        assert_eq!((args.connections, args.depth, args.keys, args.value_bytes), (64, 1, 10_000, 100));
+        assert_eq!(args.workload_name(), "get");
+    }
+
+    #[test]
+    fn servers_are_split_at_commas() {
+        let args = check("--servers a:1,b:2").expect("valid");
+        assert_eq!(args.servers, ["a:1", "b:2"]);
+    }
+
+    #[test]
+    fn nonsense_is_refused_by_name() {
+        for (line, named) in [
+            ("--connections 0", "--connections"),
+            ("--depth 0", "--depth"),
+            ("--operations 0", "--operations"),
+            ("--fill 0", "--fill"),
+            ("--keys 0", "--keys"),
+            ("--keys 100000001", "--keys"),
+            ("--seconds 0", "--seconds"),
+            ("--seconds NaN", "--seconds"),
+            ("--warmup-seconds=-1", "--warmup-seconds"),
+            ("--rate 0", "--rate"),
+            ("--rate 10 --burst 0", "--burst"),
+            ("--burst 4", "--rate"),
+            ("--write-percent 101", "--write-percent"),
+            ("--path /", "--path"),
+            ("--path bench", "--path"),
+            ("--path /bench/", "--path"),
+            ("--path /a//b", "--path"),
+            ("--servers a:1,,b:2", "--servers"),
+            ("--fill 10 --rate 5", "--rate"),
+            ("--timeout-seconds 0", "--timeout-seconds"),
+            ("--session-timeout-ms 0", "--session-timeout-ms"),
+        ] {
+            let message = check(line).expect_err(line);
+            assert!(message.contains(named), "{line}: {message}");
+        }
+    }
+}

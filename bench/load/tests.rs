@@ -1,0 +1,295 @@
+//! Stories of whole runs: against the null server, and against servers that go wrong in each way a user will meet.
+//! Every server here is a thread on a port of its own.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use clap::Parser;
+
+use crate::args::Args;
+use crate::failure::{Failure, exit_code};
+use crate::null_server::NullServer;
+use crate::run::{Outcome, run};
+use crate::workload::OpKind;
+
+const VALUE_BYTES: usize = 100;
+/// A ConnectRequest with its length prefix.
+const HANDSHAKE_BYTES: usize = 49;
+/// A getData of a key below `/bench`, with its length prefix.
+const GET_DATA_BYTES: usize = 33;
+
+fn load(port: u16, line: &str) -> Result<Outcome, Failure> {
+    let line = format!("ringkeeper-load --quiet --servers 127.0.0.1:{port} {line}");
+    let args = Args::try_parse_from(line.split_ascii_whitespace()).expect("a valid command line");
+    args.check()?;
+    run(&args)
+}
+
+fn with_null_server(test: impl FnOnce(u16)) {
+    let server = NullServer::bind(0, vec![7; VALUE_BYTES]).expect("bind");
+    let port = server.port().expect("port");
+    let stop = Arc::new(AtomicBool::new(false));
+    let serving = thread::spawn({
+        let stop = stop.clone();
+        move || server.serve(&stop)
+    });
+    test(port);
+    stop.store(true, Ordering::Relaxed);
+    serving.join().expect("no panic").expect("no error");
+}
+
+/// Serves every connection with `behave` on its own thread, after the handshake bytes have come.
+fn with_odd_server(behave: fn(TcpStream), test: impl FnOnce(u16)) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let port = listener.local_addr().expect("address").port();
+    thread::spawn(move || {
+        for mut socket in listener.incoming().flatten() {
+            thread::spawn(move || {
+                let mut handshake = [0; HANDSHAKE_BYTES];
+                if socket.read_exact(&mut handshake).is_ok() {
+                    behave(socket);
+                }
+            });
+        }
+    });
+    test(port);
+}
+
+fn accept_session(socket: &mut TcpStream) {
+    let mut response = 37u32.to_be_bytes().to_vec();
+    response.extend([0, 0, 0, 0, 0, 0, 0x75, 0x30]); // version 0, 30 s
+    response.extend(1u64.to_be_bytes());
+    response.extend(16u32.to_be_bytes());
+    response.extend([0; 17]);
+    socket.write_all(&response).expect("write");
+}
+
+fn failure_of(result: Result<Outcome, Failure>) -> Failure {
+    match result {
+        Ok(_) => panic!("the run should have failed"),
+        Err(failure) => failure,
+    }
+}
+
+#[test]
+fn a_counted_run_counts_exactly() {
+    with_null_server(|port| {
+        for workload in ["get", "set", "create"] {
+            let line = format!(
+                "--connections 3 --depth 5 --keys 50 --warmup-seconds 0 --workload {workload} --operations 1234"
+            );
+            let outcome = load(port, &line).expect("a clean run");
+            assert_eq!(outcome.meter.answered_ok, 1234, "{workload}");
+            assert!(outcome.meter.errors.is_empty() && outcome.failure.is_none());
+            let counted: u64 = OpKind::ALL.iter().map(|kind| outcome.meter.latency_ns(*kind).len()).sum();
+            assert_eq!(counted, 1234, "{workload}");
+        }
+    });
+}
+
+#[test]
+fn fill_creates_as_many_as_asked() {
+    with_null_server(|port| {
+        let outcome = load(port, "--connections 4 --fill 10001").expect("a clean run");
+        assert_eq!(outcome.meter.latency_ns(OpKind::Create).len(), 10_001);
+    });
+}
+
+#[test]
+fn a_timed_run_ends_in_time() {
+    with_null_server(|port| {
+        let line = "--connections 4 --depth 4 --keys 50 --seconds 0.3 --warmup-seconds 0.1 --workload mixed --write-percent 50";
+        let started = std::time::Instant::now();
+        let outcome = load(port, line).expect("a clean run");
+        assert!(outcome.failure.is_none() && outcome.meter.answered_ok > 0);
+        assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+        for kind in [OpKind::Get, OpKind::Set] {
+            assert!(!outcome.meter.latency_ns(kind).is_empty(), "{}", kind.name());
+        }
+    });
+}
+
+#[test]
+fn an_open_loop_sends_what_was_planned() {
+    with_null_server(|port| {
+        let line = "--connections 4 --depth 64 --keys 50 --seconds 0.5 --warmup-seconds 0 --rate 8000 --burst 4";
+        let outcome = load(port, line).expect("a clean run");
+        assert_eq!(outcome.meter.answered_ok, 4_000, "8000/s for half a second");
+    });
+}
+
+/// A server that answers nothing for 300 ms: an open loop must charge that to the requests planned meanwhile.
+#[test]
+fn an_open_loop_charges_a_stall_to_every_delayed_request() {
+    fn stall_once(mut socket: TcpStream) {
+        accept_session(&mut socket);
+        thread::sleep(Duration::from_millis(300));
+        let mut request = [0; GET_DATA_BYTES];
+        while socket.read_exact(&mut request).is_ok() {
+            let mut reply = 16u32.to_be_bytes().to_vec();
+            reply.extend_from_slice(&request[4..8]);
+            reply.extend([0; 12]);
+            if socket.write_all(&reply).is_err() {
+                return;
+            }
+        }
+    }
+    with_odd_server(stall_once, |port| {
+        let line =
+            "--connections 1 --depth 1 --no-setup --timeout-seconds 1 --warmup-seconds 0 --seconds 0.6 --rate 100";
+        let outcome = load(port, line).expect("a clean run");
+        let latency = outcome.meter.latency_ns(OpKind::Get);
+        assert_eq!(latency.len(), 60);
+        let slow = latency.count_between(50_000_000, u64::MAX / 2);
+        assert!((20..=35).contains(&slow), "{slow} of 60 requests saw the stall");
+    });
+}
+
+#[test]
+fn nobody_listening_is_unreachable() {
+    let port = TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("address").port();
+    let failure = failure_of(load(port, "--connections 2"));
+    assert_eq!(failure.exit_code(), exit_code::UNREACHABLE);
+    assert!(failure.to_string().contains("nothing listens there"), "{failure}");
+}
+
+#[test]
+fn an_http_server_is_not_zookeeper() {
+    fn http(mut socket: TcpStream) {
+        let _ = socket.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+    }
+    with_odd_server(http, |port| {
+        let failure = failure_of(load(port, "--connections 2"));
+        assert_eq!(failure.exit_code(), exit_code::NOT_ZOOKEEPER);
+        assert!(failure.to_string().contains("HTTP"), "{failure}");
+    });
+}
+
+#[test]
+fn a_silent_server_is_given_up() {
+    fn hold(socket: TcpStream) {
+        thread::sleep(Duration::from_secs(3));
+        drop(socket);
+    }
+    with_odd_server(hold, |port| {
+        let failure = failure_of(load(port, "--connections 1 --timeout-seconds 0.2"));
+        assert_eq!(failure.exit_code(), exit_code::NOT_ZOOKEEPER);
+        assert!(failure.to_string().contains("did not answer"), "{failure}");
+    });
+}
+
+#[test]
+fn a_close_during_the_handshake_names_the_connection_limit() {
+    with_odd_server(drop, |port| {
+        let failure = failure_of(load(port, "--connections 1"));
+        assert_eq!(failure.exit_code(), exit_code::REFUSED);
+        assert!(failure.to_string().contains("maxClientCnxns"), "{failure}");
+    });
+}
+
+#[test]
+fn a_refused_session_is_told_as_such() {
+    fn refuse(mut socket: TcpStream) {
+        let mut response = 37u32.to_be_bytes().to_vec();
+        response.extend([0; 16]);
+        response.extend(16u32.to_be_bytes());
+        response.extend([0; 17]);
+        let _ = socket.write_all(&response);
+    }
+    with_odd_server(refuse, |port| {
+        let failure = failure_of(load(port, "--connections 1"));
+        assert_eq!(failure.exit_code(), exit_code::REFUSED);
+        assert!(failure.to_string().contains("refused to open a session"), "{failure}");
+    });
+}
+
+/// Answers 100 requests of a session, then dies: what was measured must not be lost with it.
+#[test]
+fn a_death_during_the_run_keeps_the_partial_result() {
+    fn die_young(mut socket: TcpStream) {
+        accept_session(&mut socket);
+        let mut request = [0; GET_DATA_BYTES];
+        for _ in 0..100 {
+            if socket.read_exact(&mut request).is_err() {
+                return;
+            }
+            let mut reply = 16u32.to_be_bytes().to_vec();
+            reply.extend_from_slice(&request[4..8]);
+            reply.extend([0; 12]);
+            if socket.write_all(&reply).is_err() {
+                return;
+            }
+        }
+    }
+    with_odd_server(die_young, |port| {
+        let line = "--connections 2 --depth 2 --no-setup --warmup-seconds 0 --seconds 5";
+        let outcome = load(port, line).expect("an outcome");
+        let failure = outcome.failure.as_ref().expect("a failure");
+        assert_eq!(failure.exit_code(), exit_code::LOST);
+        assert!(failure.to_string().contains("all 2 connections are lost"), "{failure}");
+        assert!((100..=200).contains(&outcome.meter.answered_ok), "{}", outcome.meter.answered_ok);
+        assert!(outcome.meter.lost > 0);
+        let line = "--servers x:1 --connections 2";
+        let args = Args::parse_from(format!("ringkeeper-load {line}").split(' '));
+        assert!(outcome.report(&args).json().contains("\"failure\":\"all 2 connections"));
+    });
+}
+
+#[test]
+fn a_reply_out_of_order_ends_the_run() {
+    fn confuse(mut socket: TcpStream) {
+        accept_session(&mut socket);
+        let mut reply = 16u32.to_be_bytes().to_vec();
+        reply.extend(999u32.to_be_bytes());
+        reply.extend([0; 12]);
+        let _ = socket.write_all(&reply);
+        thread::sleep(Duration::from_secs(2));
+    }
+    with_odd_server(confuse, |port| {
+        let outcome = load(port, "--connections 1 --no-setup --warmup-seconds 0 --seconds 5").expect("an outcome");
+        let failure = outcome.failure.expect("a failure");
+        assert_eq!(failure.exit_code(), exit_code::NOT_ZOOKEEPER);
+        assert!(failure.to_string().contains("xid 999"), "{failure}");
+    });
+}
+
+#[test]
+fn a_stalled_server_is_given_up_with_the_partial_result() {
+    fn stall(mut socket: TcpStream) {
+        accept_session(&mut socket);
+        thread::sleep(Duration::from_secs(5));
+    }
+    with_odd_server(stall, |port| {
+        let line = "--connections 1 --no-setup --warmup-seconds 0 --seconds 5 --timeout-seconds 0.3";
+        let failure = load(port, line).expect("an outcome").failure.expect("a failure");
+        assert_eq!(failure.exit_code(), exit_code::LOST);
+        assert!(failure.to_string().contains("no reply for 0.3 s"), "{failure}");
+    });
+}
+
+#[test]
+fn errors_are_counted_by_code_and_are_no_successes() {
+    fn no_node(mut socket: TcpStream) {
+        accept_session(&mut socket);
+        let mut request = [0; GET_DATA_BYTES];
+        while socket.read_exact(&mut request).is_ok() {
+            let mut reply = 16u32.to_be_bytes().to_vec();
+            reply.extend_from_slice(&request[4..8]);
+            reply.extend([0; 8]);
+            reply.extend((-101i32).to_be_bytes());
+            if socket.write_all(&reply).is_err() {
+                return;
+            }
+        }
+    }
+    with_odd_server(no_node, |port| {
+        let outcome = load(port, "--connections 1 --no-setup --timeout-seconds 1 --warmup-seconds 0 --operations 40")
+            .expect("an outcome");
+        assert_eq!(outcome.meter.errors.get(&-101), Some(&40));
+        assert_eq!(outcome.meter.answered_ok, 0);
+    });
+}

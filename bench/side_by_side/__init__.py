@@ -1,0 +1,1 @@
+"""The parts of `bench/compare`: machine (where), servers (who), measurements (what), record (how it is written down)."""

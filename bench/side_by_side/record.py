@@ -1,0 +1,246 @@
+"""The record of a run: raw lines as they come, then a summary with medians, spread, ratios and goals, and a README.
+
+Raw lines are written at once, so that an aborted run keeps what it measured. All figures of the summary are computed here
+from the raw lines and from nothing else.
+"""
+
+import datetime
+import json
+import shlex
+import statistics
+import subprocess
+import sys
+
+from . import machine, measurements, servers
+
+RUNS = servers.REPOSITORY / "bench" / "runs"
+# More than this fraction of a core busy with something else, and a figure deserves suspicion.
+OTHER_CORES_MAX = 0.15
+
+
+class Book:
+    def __init__(self, arguments, contenders):
+        self.arguments, self.contenders = arguments, contenders
+        self.date = datetime.date.today().isoformat()
+        self.commit = commit()
+        self.folder = arguments.output or unused(RUNS / f"{self.date}-{arguments.host_label}-{self.commit}")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        servers.WORK.mkdir(parents=True, exist_ok=True)
+        self.machine = machine.describe(servers.WORK)
+        self.runtimes = [(server.version, server.runtime()) for server in contenders]
+        self.lines = []
+        self.raw = open(self.folder / "raw.jsonl", "w", encoding="utf-8")
+
+    def add(self, test, server, round_number, figures):
+        line = {"test": test, "server": server.name, "round": round_number, **figures}
+        self.lines.append(line)
+        self.raw.write(json.dumps(line) + "\n")
+        self.raw.flush()
+        print(f"round {round_number}  {server.name:<11}{brief(line)}", flush=True)
+
+    def close(self):
+        self.raw.close()
+        text = self.summary()
+        (self.folder / "summary.txt").write_text(text + "\n")
+        (self.folder / "README.md").write_text(self.readme(text))
+
+    def readme(self, text):
+        command = shlex.join(["bench/compare", *sys.argv[1:]])
+        facts = [*self.machine, *self.runtimes, ("RingKeeper commit", self.commit)]
+        table = "\n".join(f"| {name} | {value} |" for name, value in facts)
+        return (
+            f"# Side by side, {self.date}, {self.arguments.host_label}\n\n"
+            f"    {command}\n\n"
+            f"| what | value |\n|---|---|\n{table}\n\n"
+            "Load generator and server share the machine; loopback; every write flushed before its answer (the default of "
+            "both). Java runs with `-Xmx1000m`, as its start script sets it. Values are medians over the rounds, the span "
+            "in brackets is the lowest and the highest round. `raw.jsonl` has every measurement.\n\n"
+            f"```text\n{text}\n```\n"
+        )
+
+    def summary(self):
+        parts = [self.ceiling(), self.table(), self.memory(), self.restart(), self.stall(), self.noise()]
+        return "\n\n".join(part for part in parts if part) or "nothing was measured"
+
+    def values(self, test, server, figure, **where):
+        """The figure of every round, in order. `figure` is a key or a function of the line."""
+        take = figure if callable(figure) else lambda line: line[figure]
+        chosen = [line for line in self.lines if line["test"] == test and line["server"] == server]
+        return [take(line) for line in chosen if all(line[key] == value for key, value in where.items())]
+
+    def ceiling(self):
+        lines = [
+            [line["row"], f"{line['rate']:,.0f}", f"{line['generator_cpu_us_per_operation']:.2f}", f"{line['generator_cores']:.2f}"]
+            for line in self.lines
+            if line["test"] == "ceiling"
+        ]
+        heading = ["workload", "ops/s", "generator CPU us/op", "generator cores"]
+        title = "The generator's own ceiling: the same requests against a server that does nothing but answer"
+        return title + "\n\n" + aligned([heading, *lines]) if lines else ""
+
+    def table(self):
+        lines = []
+        for row in measurements.TABLE:
+            lines += self.row_lines(row)
+        if not lines:
+            return ""
+        heading = ["workload", "server", "ops/s", "CPU us/op", "p50 us", "p99 us", "p99.9 us", "generator cores"]
+        return "Workloads, 10,000 keys of 100 B\n\n" + aligned([heading, *lines]) + self.goals()
+
+    def row_lines(self, row):
+        lines, medians = [], {}
+        for server in ("java", "ringkeeper"):
+            figures = {name: self.values("table", server, take, row=row.name) for name, take in figures_of(row).items()}
+            if not figures["rate"]:
+                continue
+            medians[server] = {name: statistics.median(values) for name, values in figures.items()}
+            cells = [spread(figures["rate"], 0), spread(figures["cpu"], 2)]
+            cells += [spread(figures[name], 0) for name in ("p50", "p99", "p99.9")]
+            lines.append([row.name, server, *cells, f"{medians[server]['generator']:.2f}"])
+        if len(medians) == 2:
+            java, ours = medians["java"], medians["ringkeeper"]
+            ratio = {name: ours[name] / java[name] if java[name] else float("nan") for name in java}
+            cells = [f"x {ratio[name]:.3g}" for name in ("rate", "cpu", "p50", "p99", "p99.9")]
+            lines.append([row.name, "ratio", *cells, ""])
+        return lines
+
+    def goals(self):
+        lines = []
+        for row in measurements.TABLE:
+            pair = {}
+            for server in ("java", "ringkeeper"):
+                taken = {name: self.values("table", server, take, row=row.name) for name, take in figures_of(row).items()}
+                if taken["rate"]:
+                    pair[server] = {name: statistics.median(values) for name, values in taken.items()}
+            if len(pair) == 2:
+                lines += goal_lines(row, pair["java"], pair["ringkeeper"])
+        return "\n\nGoals\n\n" + aligned([["workload", "what", "goal", "measured", ""], *lines]) if lines else ""
+
+    def memory(self):
+        lines = []
+        for server in ("java", "ringkeeper"):
+            settled = self.values("memory", server, lambda line: line["resident_kib_settled"] / 1024)
+            if settled:
+                peak = self.values("memory", server, lambda line: line["resident_kib_peak"] / 1024)
+                empty = self.values("memory", server, lambda line: line["resident_kib_empty"] / 1024)
+                rate = self.values("memory", server, "fill_rate")
+                lines.append([server, spread(empty, 0), spread(settled, 0), spread(peak, 0), spread(rate, 0)])
+        heading = ["server", "empty MiB", "filled MiB", "peak MiB", "creates/s"]
+        title = f"Resident memory, {self.arguments.znodes:,} znodes of 100 B under one parent (goal: at most 220 MiB)"
+        return title + "\n\n" + aligned([heading, *lines]) if lines else ""
+
+    def restart(self):
+        lines, medians = [], []
+        for server in ("java", "ringkeeper"):
+            seconds = self.values("restart", server, "seconds")
+            if seconds:
+                medians.append(statistics.median(seconds))
+                lines.append([server, spread(seconds, 2)])
+        if len(medians) == 2:
+            lines.append(["faster", f"x {medians[0] / medians[1]:.3g}"])
+        title = (
+            f"Restart, start of the process to first reply: snapshot of {self.arguments.znodes:,} znodes and "
+            f"{measurements.LOGGED_TXNS:,} logged txns (goal: 5 times faster and at most 1 s)"
+        )
+        return title + "\n\n" + aligned([["server", "seconds"], *lines]) if lines else ""
+
+    def stall(self):
+        lines = []
+        for server in ("java", "ringkeeper"):
+            rate = self.values("snapshot-stall", server, "planned_rate")
+            if rate:
+                taken = self.values("snapshot-stall", server, "snapshots")
+                without = self.values("snapshot-stall", server, "p99.9_without")
+                with_them = self.values("snapshot-stall", server, "p99.9_with")
+                ratio = statistics.median(with_them) / statistics.median(without)
+                cells = [spread(rate, 0), spread(without, 0), spread(with_them, 0), f"x {ratio:.3g}", spread(taken, 0)]
+                lines.append([server, *cells])
+        heading = ["server", "reads/s", "p99.9 us without", "p99.9 us with", "with/without", "snapshots"]
+        title = (
+            f"Reads at half the highest rate while a snapshot of {self.arguments.znodes:,} znodes is written, beside "
+            f"{measurements.WRITES_PER_SECOND:,} writes/s (goal: p99.9 at most 2 times that without)"
+        )
+        return title + "\n\n" + aligned([heading, *lines]) if lines else ""
+
+    def noise(self):
+        noisy = [line for line in self.lines if line.get("other_cores", 0) > OTHER_CORES_MAX]
+        if not noisy:
+            return ""
+        named = ", ".join(f"{line['row']} {line['server']} round {line['round']}" for line in noisy if "row" in line)
+        return f"Noise: something else kept more than {OTHER_CORES_MAX} cores busy during {named}."
+
+
+def figures_of(row):
+    """What a row's line tells, by name."""
+    return {
+        "rate": lambda line: line["rate"],
+        "cpu": lambda line: line["server_cpu_us_per_operation"],
+        "p50": lambda line: line["latency_us"][row.workload]["p50"],
+        "p99": lambda line: line["latency_us"][row.workload]["p99"],
+        "p99.9": lambda line: line["latency_us"][row.workload]["p99.9"],
+        "generator": lambda line: line["generator_cores"],
+    }
+
+
+def goal_lines(row, java, ours):
+    def line(what, goal, measured, met):
+        return [row.name, what, goal, f"x {measured:.3g}", "met" if met else "MISSED"]
+
+    lines = []
+    rate, cpu, p50 = (ours[name] / java[name] for name in ("rate", "cpu", "p50"))
+    if row.rate_ratio_min:
+        lines.append(line("rate", f"at least x {row.rate_ratio_min}", rate, rate >= row.rate_ratio_min))
+    if row.cpu_ratio_max:
+        lines.append(line("CPU per operation", f"at most x {row.cpu_ratio_max:.3g}", cpu, cpu <= row.cpu_ratio_max))
+    if row.p50_ratio_max:
+        p99 = ours["p99"] / java["p99"]
+        lines.append(line("p50", f"at most x {row.p50_ratio_max}", p50, p50 <= row.p50_ratio_max))
+        lines.append(line("p99", "below x 1", p99, p99 < 1))
+    return lines
+
+
+def spread(values, digits):
+    """Median, and the lowest and highest where there is more than one."""
+    median = f"{statistics.median(values):,.{digits}f}"
+    if len(values) == 1:
+        return median
+    return f"{median} [{min(values):,.{digits}f}-{max(values):,.{digits}f}]"
+
+
+def aligned(rows):
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    return "\n".join([lines[0], "-" * max(len(line) for line in lines), *lines[1:]])
+
+
+def brief(line):
+    """One measurement in a few words, for the person who waits."""
+    if line["test"] in ("table", "ceiling"):
+        latency = next(iter(line["latency_us"].values()))
+        cpu = line["server_cpu_us_per_operation"]
+        return f"{line['row']:<10} {line['rate']:>11,.0f} ops/s {cpu:>7.2f} us CPU  p50 {latency['p50']:,.0f}  p99 {latency['p99']:,.0f} us"
+    if line["test"] == "memory":
+        return f"memory     {line['resident_kib_settled'] / 1024:,.0f} MiB"
+    if line["test"] == "restart":
+        return f"restart    {line['seconds']:.2f} s"
+    return f"stall      p99.9 {line['p99.9_without']:,.0f} us, with {line['snapshots']} snapshots {line['p99.9_with']:,.0f} us"
+
+
+def commit():
+    """Short hash of what is measured; `-dirty` when the tree differs from it outside the records themselves."""
+
+    def git(*words):
+        told = subprocess.run(["git", *words], cwd=servers.REPOSITORY, capture_output=True, text=True, check=False)
+        return told.stdout.strip()
+
+    changed = git("status", "--porcelain", "--", ".", ":!bench/runs")
+    return (git("rev-parse", "--short=9", "HEAD") or "uncommitted") + ("-dirty" if changed else "")
+
+
+def unused(folder):
+    """The folder, or its name with the next free number: a second run of a day never overwrites the first."""
+    candidate, number = folder, 2
+    while candidate.exists():
+        candidate = folder.with_name(f"{folder.name}-{number}")
+        number += 1
+    return candidate

@@ -1,0 +1,137 @@
+//! From settings to what each part wants to know. The parts do not know the configuration, so that each can be built and
+//! tested without it.
+
+use ringkeeper::config::{self, PinCores, Settings, SnapshotCompression};
+use ringkeeper::ensemble::{EnsembleRules, SnapshotOptions, StartOptions};
+use ringkeeper::request::{AccessRules, AuthRules, DigestAlgorithm, DigestRules, ReapRules, RequestRules};
+use ringkeeper::runtime::placement::Wish;
+use ringkeeper::server::{ConnectionThrottle, ServerRules};
+use ringkeeper::storage::{DataDirOptions, DataDirs};
+use ringkeeper::storage::{Compression, LogOptions, RestoreOptions, StorageError};
+use ringkeeper::types::{OwnerRules, ServerId};
+
+/// Server id of a server on its own: the top byte of its session ids.
+const STANDALONE_ID: ServerId = ServerId(1);
+const HOUR_MS: u64 = 3_600_000;
+
+pub fn wish(settings: &Settings) -> Wish {
+    let pin = match settings.cores.pin {
+        PinCores::Auto => None,
+        PinCores::Yes => Some(true),
+        PinCores::No => Some(false),
+    };
+    Wish { workers: settings.cores.workers, pin, list: settings.cores.list.iter().map(|c| usize::from(*c)).collect() }
+}
+
+pub fn open_data_dir(settings: &Settings) -> Result<DataDirs, StorageError> {
+    let separate = settings.data_log_dir != settings.data_dir;
+    DataDirs::open(&DataDirOptions {
+        data_dir: settings.data_dir.clone(),
+        data_log_dir: separate.then(|| settings.data_log_dir.clone()),
+        autocreate: settings.data_dir_autocreate,
+    })
+}
+
+pub fn start_options(settings: &Settings, seed: u64) -> StartOptions {
+    let version_dir = |root: &std::path::Path| root.join("version-2");
+    StartOptions {
+        rules: EnsembleRules { request: request_rules(settings), tick_ms: u64::from(settings.tick_time_ms) },
+        restore: RestoreOptions {
+            trust_empty_snapshot: settings.snapshot_trust_empty,
+            db_autocreate: settings.db_autocreate,
+            ..RestoreOptions::default()
+        },
+        log: LogOptions {
+            segment_bytes: settings.pre_alloc_bytes,
+            force_sync: settings.force_sync,
+            file_bytes_limit: settings.txn_log_size_limit_bytes,
+            ..LogOptions::default()
+        },
+        snapshots: SnapshotOptions {
+            snapshot_dir: version_dir(&settings.data_dir),
+            log_dir: version_dir(&settings.data_log_dir),
+            txns: settings.snap_count,
+            log_bytes: settings.snap_size_limit_bytes,
+            compression: compression(settings.snapshot_compression),
+            digest: settings.digest_enabled,
+            last_zxid: settings.serialize_last_processed_zxid,
+            retain_count: settings.autopurge_snap_retain_count as usize,
+            seed,
+        },
+        server: STANDALONE_ID,
+        container_check_interval_ms: settings.container_check_interval_ms,
+        container_per_minute_max: settings.container_max_per_minute,
+        reap: ReapRules {
+            never_used_ms_max: settings
+                .container_max_never_used_interval_ms
+                .map_or(0, |ms| i64::try_from(ms).unwrap_or(i64::MAX)),
+        },
+        purge_interval_ms: settings.autopurge_interval_hours.map(|hours| u64::from(hours) * HOUR_MS),
+        hash_seed: seed,
+    }
+}
+
+fn compression(setting: SnapshotCompression) -> Compression {
+    match setting {
+        SnapshotCompression::None => Compression::None,
+        SnapshotCompression::Gz => Compression::Gzip,
+        SnapshotCompression::Snappy => Compression::Snappy,
+    }
+}
+
+fn access_rules(settings: &Settings) -> AccessRules {
+    AccessRules { skip_acl: settings.skip_acl, digest: settings.digest_auth_enabled, ..AccessRules::default() }
+}
+
+fn request_rules(settings: &Settings) -> RequestRules {
+    RequestRules {
+        access: access_rules(settings),
+        owner: OwnerRules {
+            extended_types: settings.extended_types_enabled,
+            emulate_353_ttl: settings.emulate_353_ttl_nodes,
+        },
+        enforce_quota: settings.enforce_quota,
+        reconfig_enabled: settings.reconfig_enabled,
+        close_session_list: settings.close_session_txn_enabled,
+        digest: settings.digest_enabled,
+        jute_bytes_max: settings.jute_maxbuffer_bytes as usize,
+    }
+}
+
+pub fn server_rules(settings: &Settings) -> ServerRules {
+    let digest = settings.digest_auth_enabled.then(|| DigestRules {
+        algorithm: digest_algorithm(settings.digest_algorithm),
+        super_digest: settings.super_digest.clone(),
+    });
+    let to_i32 = |ms: u32| i32::try_from(ms).unwrap_or(i32::MAX);
+    ServerRules {
+        access: access_rules(settings),
+        auth: AuthRules { digest, ensemble: None, enforced_schemes: settings.enforce_auth_schemes.clone() },
+        frame_bytes_max: settings.jute_maxbuffer_bytes as usize,
+        session_timeout_ms_min: to_i32(settings.min_session_timeout_ms),
+        session_timeout_ms_max: to_i32(settings.max_session_timeout_ms),
+        sessionless_timeout_ms: u64::from(settings.sessionless_cnxn_timeout_ms),
+        outstanding_max: settings.global_outstanding_limit as usize,
+        large_request_threshold: settings.large_request_threshold_bytes.map(|bytes| bytes as usize),
+        large_request_bytes_max: settings.large_request_bytes_max as usize,
+        throttle: settings.connection_throttle_tokens.map(|tokens| ConnectionThrottle {
+            tokens,
+            fill_time_ms: settings.connection_throttle_fill_time_ms,
+            fill_count: settings.connection_throttle_fill_count,
+            weight_global: settings.connection_throttle_weight_global,
+            weight_renew: settings.connection_throttle_weight_renew,
+        }),
+        tcp_keep_alive: settings.client_tcp_keep_alive,
+    }
+}
+
+fn digest_algorithm(setting: config::DigestAlgorithm) -> DigestAlgorithm {
+    match setting {
+        config::DigestAlgorithm::Md5 => DigestAlgorithm::Md5,
+        config::DigestAlgorithm::Sha1 => DigestAlgorithm::Sha1,
+        config::DigestAlgorithm::Sha224 => DigestAlgorithm::Sha224,
+        config::DigestAlgorithm::Sha256 => DigestAlgorithm::Sha256,
+        config::DigestAlgorithm::Sha384 => DigestAlgorithm::Sha384,
+        config::DigestAlgorithm::Sha512 => DigestAlgorithm::Sha512,
+    }
+}

@@ -1,0 +1,32 @@
+//! The background thread: snapshots, log segments made ready, old files. It gives way to everybody else.
+
+use super::placement::yield_to_others;
+use crossbeam::channel::{Sender, unbounded};
+use std::io;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Hands jobs to the background thread, which runs them one after the other.
+#[derive(Clone)]
+pub struct Jobs {
+    sender: Sender<Job>,
+}
+
+impl Jobs {
+    /// Starts a background thread called `name`.
+    pub fn start(name: &str) -> io::Result<Jobs> {
+        let (sender, receiver) = unbounded::<Job>();
+        std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            yield_to_others();
+            for job in receiver {
+                job();
+            }
+        })?;
+        Ok(Jobs { sender })
+    }
+
+    pub fn run(&self, job: Job) {
+        // The thread ends only with the process.
+        let _ = self.sender.send(job);
+    }
+}

@@ -1,0 +1,294 @@
+//! Servers as child processes: Apache ZooKeeper from a class path, ours from the binary under test.
+//!
+//! Owns their directories, their `zoo.cfg`, starting, waiting until they serve, stopping and killing by process id.
+//! What is asked of a running server belongs to `client.rs`. Invariant: no server outlives the value that stands
+//! for it, nor the test process (the kernel kills it when the thread that started it is gone).
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The ZooKeeper release everything is compared with.
+pub const JAVA_VERSION: &str = "3.9.5";
+
+/// A JVM on a busy two-core machine needs a while; a server that takes longer than this is broken.
+const START_MS_MAX: u64 = 60_000;
+const STOP_MS_MAX: u64 = 20_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Java(&'static str),
+    Ours,
+}
+
+impl Kind {
+    /// What stands on the right-hand side of comparisons and serves the real clients: our server, or with
+    /// `RINGKEEPER_TEST_SERVER=java` another Java server, which proves the tests themselves.
+    pub fn under_test() -> Kind {
+        match std::env::var("RINGKEEPER_TEST_SERVER").as_deref() {
+            Ok("java") => Kind::Java(JAVA_VERSION),
+            Ok("ringkeeper") | Err(_) => Kind::Ours,
+            Ok(other) => panic!("RINGKEEPER_TEST_SERVER must be java or ringkeeper, not {other:?}"),
+        }
+    }
+
+    pub fn name(self) -> String {
+        match self {
+            Kind::Java(version) => format!("java-{version}"),
+            Kind::Ours => "ringkeeper".to_string(),
+        }
+    }
+
+    fn command(self) -> Command {
+        match self {
+            Kind::Java(version) => {
+                let mut command = Command::new("java");
+                command.args([
+                    "-Xmx512m",
+                    "-XX:+UseSerialGC",
+                    "-XX:TieredStopAtLevel=1",
+                    "-Djava.net.preferIPv4Stack=true",
+                ]);
+                command.arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn");
+                // These three print a stack trace for every bad request, and bad requests are our trade.
+                for class in ["server.PrepRequestProcessor", "server.FinalRequestProcessor", "CreateMode"] {
+                    command.arg(format!("-Dorg.slf4j.simpleLogger.log.org.apache.zookeeper.{class}=off"));
+                }
+                command.arg("-cp").arg(java_class_path(version));
+                command
+            }
+            Kind::Ours => Command::new(env!("CARGO_BIN_EXE_ringkeeper")),
+        }
+    }
+}
+
+/// `target/zookeeper-<version>/lib/*` as left by `tools/fetch-zookeeper`.
+pub fn java_class_path(version: &str) -> String {
+    let home = target_dir().join(format!("zookeeper-{version}"));
+    assert!(
+        home.join("complete").exists(),
+        "Apache ZooKeeper {version} is not in {}: run tools/fetch-zookeeper {version} (or tools/test, which does)",
+        home.display()
+    );
+    format!("{}/lib/*", home.display())
+}
+
+pub fn target_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target")
+}
+
+/// One server: its directory, its settings, and the process while it runs.
+pub struct Server {
+    pub kind: Kind,
+    home: PathBuf,
+    port: u16,
+    settings: Vec<(String, String)>,
+    properties: Vec<(String, String)>,
+    child: Option<Child>,
+    starts: u32,
+}
+
+impl Server {
+    /// A server whose data and log live under `home`; nothing runs yet.
+    pub fn new(kind: Kind, home: &Path) -> Server {
+        fs::create_dir_all(home.join("data")).expect("cannot make the data directory");
+        let mut server = Server {
+            kind,
+            home: home.to_path_buf(),
+            port: free_port(),
+            settings: Vec::new(),
+            properties: Vec::new(),
+            child: None,
+            starts: 0,
+        };
+        server.set("tickTime", "2000");
+        server.set("admin.enableServer", "false");
+        server.set("4lw.commands.whitelist", "*");
+        server.set("maxClientCnxns", "0");
+        server
+    }
+
+    /// One line of `zoo.cfg`; a later value replaces an earlier one.
+    pub fn set(&mut self, key: &str, value: &str) -> &mut Server {
+        self.settings.retain(|(k, _)| k != key);
+        self.settings.push((key.to_string(), value.to_string()));
+        self
+    }
+
+    /// What Java takes as `-Dname=value`, for keys that `zoo.cfg` cannot carry.
+    pub fn property(&mut self, name: &str, value: &str) -> &mut Server {
+        self.properties.push((name.to_string(), value.to_string()));
+        self
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.home.join("data")
+    }
+
+    /// Starts the process and waits until it answers `srvr` as a serving server.
+    pub fn start(&mut self) {
+        self.spawn();
+        self.wait_until_serving();
+    }
+
+    /// The same for several servers at once.
+    pub fn start_all(servers: &mut [Server]) {
+        servers.iter_mut().for_each(Server::spawn);
+        servers.iter_mut().for_each(Server::wait_until_serving);
+    }
+
+    fn spawn(&mut self) {
+        assert!(self.child.is_none(), "the server runs already");
+        let mut text =
+            format!("dataDir={}\nclientPort={}\nclientPortAddress=127.0.0.1\n", self.data_dir().display(), self.port);
+        for (key, value) in &self.settings {
+            writeln!(text, "{key}={value}").expect("writing to a string");
+        }
+        let cfg = self.home.join("zoo.cfg");
+        fs::write(&cfg, text).expect("cannot write zoo.cfg");
+
+        let mut command = self.kind.command();
+        for (name, value) in &self.properties {
+            command.arg(format!("-D{name}={value}"));
+        }
+        if let Kind::Java(_) = self.kind {
+            command.arg("org.apache.zookeeper.server.quorum.QuorumPeerMain");
+        }
+        self.starts += 1;
+        let log = File::create(self.log_path()).expect("cannot create the server's log");
+        command.arg(&cfg).current_dir(&self.home).stdin(Stdio::null());
+        command.stdout(log.try_clone().expect("cannot share the log")).stderr(log);
+        // SAFETY: prctl is async-signal-safe and touches only the child between fork and exec.
+        unsafe {
+            command.pre_exec(|| {
+                if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
+                    return Err(io::Error::last_os_error());
+                }
+                Ok(())
+            });
+        }
+        let child = command.spawn().unwrap_or_else(|e| {
+            panic!("cannot start {}: {e} (Java missing? Debian: apt-get install openjdk-17-jdk-headless, or run tools/test)", self.kind.name())
+        });
+        self.child = Some(child);
+    }
+
+    fn wait_until_serving(&mut self) {
+        let deadline = Instant::now() + Duration::from_millis(START_MS_MAX);
+        loop {
+            let child = self.child.as_mut().expect("just started");
+            if let Some(status) = child.try_wait().expect("cannot wait for the server") {
+                self.child = None;
+                panic!("{} ended while starting: {status}\n{}", self.kind.name(), self.log_tail());
+            }
+            if four_letter(self.address(), b"srvr").is_ok_and(|text| text.contains("Mode: ")) {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{} does not serve after {START_MS_MAX} ms\n{}",
+                self.kind.name(),
+                self.log_tail()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// SIGTERM, then waits for the end.
+    pub fn stop(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        // SAFETY: plain system call on the id of a child that has not been waited for.
+        unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGTERM) };
+        let deadline = Instant::now() + Duration::from_millis(STOP_MS_MAX);
+        while child.try_wait().expect("cannot wait for the server").is_none() {
+            if Instant::now() > deadline {
+                let _ = child.kill();
+                let _ = child.wait();
+                panic!("{} does not stop within {STOP_MS_MAX} ms of SIGTERM\n{}", self.kind.name(), self.log_tail());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// SIGKILL: what a crash of the process leaves behind.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.home.join(format!("server-{}.log", self.starts))
+    }
+
+    /// What the process printed since its last start.
+    pub fn log(&self) -> String {
+        let bytes = fs::read(self.log_path()).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    pub fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        let tail = lines[lines.len().saturating_sub(40)..].join("\n");
+        format!("--- end of the log of {} ---\n{tail}", self.kind.name())
+    }
+
+    pub fn four_letter(&self, word: &str) -> String {
+        four_letter(self.address(), word.as_bytes())
+            .unwrap_or_else(|e| panic!("{word} to {}: {e}\n{}", self.kind.name(), self.log_tail()))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if std::thread::panicking() && self.child.is_some() {
+            eprintln!("{}", self.log_tail());
+        }
+        self.kill();
+    }
+}
+
+/// Sends the bytes of a four-letter command and reads until the server closes.
+pub fn four_letter(address: SocketAddr, word: &[u8]) -> io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    stream.write_all(word)?;
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// A port nobody listens on right now.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("no free port on loopback");
+    listener.local_addr().expect("a bound listener has an address").port()
+}
+
+/// Copies a stopped server's data directory, so that another server can start on it.
+pub fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("cannot make the target directory");
+    for entry in fs::read_dir(from).expect("cannot list the data directory") {
+        let entry = entry.expect("cannot read a directory entry");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("cannot stat").is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), &target).expect("cannot copy a data file");
+        }
+    }
+}
