@@ -108,7 +108,7 @@ impl Snapshots {
     pub fn purge(&self) {
         let options = self.options.clone();
         (self.background)(Box::new(move || {
-            match storage::purge(&options.snapshot_dir, &options.log_dir, options.retain_count) {
+            match storage::purge::purge(&options.snapshot_dir, &options.log_dir, options.retain_count) {
                 Ok(removed) if removed.is_empty() => {}
                 Ok(removed) => tracing::info!("purged {} old file(s)", removed.len()),
                 Err(error) => tracing::warn!("purging old files failed: {error}"),

@@ -10,8 +10,8 @@ use crate::runtime::lanes::EnsembleLanes;
 use crate::session::{SessionIds, SessionTable};
 
 use crate::storage::{
-    Background, DataDirs, LogOptions, Origin, RestoreOptions, RestoreSink, Restored, SnapshotSink, SnapshotTrailer, StorageError,
-    TxnLog, restore,
+    Background, DataDirs, LogOptions, Origin, RestoreOptions, RestoreSink, Restored, SnapshotSink, SnapshotTrailer,
+    StorageError, TxnLog, restore,
 };
 use crate::tree::{AclKey, TreeWriter};
 use crate::types::{AclList, Now, OwnerRules, ServerId, SessionId, Zxid};
@@ -47,7 +47,6 @@ pub fn load(dirs: &DataDirs, options: &StartOptions) -> Result<Loaded, StorageEr
     if restored.last_zxid > tree.view().last_zxid() {
         tree.set_last_zxid(restored.last_zxid);
     }
-    request::recount_all(&mut tree);
     Ok(Loaded { tree, restored })
 }
 
@@ -81,7 +80,8 @@ pub fn start(
     let sweeper =
         Sweeper::new(options.container_check_interval_ms, options.container_per_minute_max, options.reap, now.mono);
     Ok(Ensemble {
-        session_ids: SessionIds::new(options.server, now.mono.millis()),
+        // Wall clock: a clock since boot would give the ids of sessions that are still alive once more.
+        session_ids: SessionIds::new(options.server, now.wall.0 as u64),
         rules: options.rules,
         tree,
         log,
@@ -173,6 +173,7 @@ impl RestoreSink for TreeSink {
             self.tree = TreeWriter::fresh(self.owner_rules, self.digest, self.hash_seed);
         }
         self.tree.forget_unused_acls();
+        request::recount_all(&mut self.tree);
         self.tree.set_last_zxid(last);
         let fuzzy_until = trailer.digest.map_or(last, |digest| digest.zxid);
         self.compare_after = fuzzy_until.max(last);

@@ -6,8 +6,8 @@ use ringkeeper::ensemble::{EnsembleRules, SnapshotOptions, StartOptions};
 use ringkeeper::request::{AccessRules, AuthRules, DigestAlgorithm, DigestRules, ReapRules, RequestRules};
 use ringkeeper::runtime::placement::Wish;
 use ringkeeper::server::{ConnectionThrottle, ServerRules};
-use ringkeeper::storage::{DataDirOptions, DataDirs};
 use ringkeeper::storage::{Compression, LogOptions, RestoreOptions, StorageError};
+use ringkeeper::storage::{DataDirOptions, DataDirs};
 use ringkeeper::types::{OwnerRules, ServerId};
 
 /// Server id of a server on its own: the top byte of its session ids.
