@@ -4,6 +4,7 @@
 //! `RINGKEEPER_TEST_SERVER=java` puts Apache ZooKeeper where our server would stand, to prove the tests themselves.
 
 mod client;
+mod clients;
 mod codec;
 mod differential;
 mod four_letter;

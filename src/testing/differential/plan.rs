@@ -192,14 +192,12 @@ impl Plan {
         if self.maker.enforce_quota && count > 1 {
             ops.retain(|op| !RequestMaker::touches_quota(op));
         }
-        // Java checks later requests against the old ACL until a setACL is applied, so who may do what right after one
-        // is a matter of luck there: the next request has to wait. Super may everything, before and after.
-        if slot != SUPER_SLOT {
-            if let Some(last) = ops.iter().position(|op| op.opcode() == op::SET_ACL) {
-                ops.truncate(last + 1);
-            } else if self.rng.random_bool(0.3) {
-                ops.push(self.maker.set_acl(&mut self.rng, &self.known));
-            }
+        // Super may everything, before and after: an ACL not yet applied makes no difference to it.
+        let unsettled = |op: &Op| RequestMaker::unsettled(op) && !(slot == SUPER_SLOT && matches!(op, Op::SetAcl { .. }));
+        if let Some(last) = ops.iter().position(unsettled) {
+            ops.truncate(last + 1);
+        } else if self.rng.random_bool(0.3) {
+            ops.push(self.maker.set_acl(&mut self.rng, &self.known));
         }
         Step::Burst { slot, requests: self.numbered(ops) }
     }

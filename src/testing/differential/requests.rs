@@ -467,6 +467,19 @@ impl RequestMaker {
         }
     }
 
+    /// Whether Java judges the next request by luck, namely by whether this one has been applied already: it checks
+    /// against the old ACL until a setACL is applied, and takes a container made with an ephemeral flag for an
+    /// ephemeral node until then. Such a request has to be the last of its burst.
+    pub fn unsettled(op: &Op) -> bool {
+        match op {
+            Op::SetAcl { .. } => true,
+            Op::Create { opcode: op::CREATE_CONTAINER, flags, .. } => matches!(flags, 1 | 3),
+            Op::Multi { opcode: op::MULTI, items } => items.iter().any(Self::unsettled),
+            Op::Raw { opcode, .. } => [op::SET_ACL, op::CREATE_CONTAINER, op::MULTI].contains(opcode),
+            _ => false,
+        }
+    }
+
     /// Makes, changes or removes a quota, one request at a time.
     pub fn quota(&self, rng: &mut SmallRng) -> Vec<Op> {
         let root = self.quota_root(rng);
