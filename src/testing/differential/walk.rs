@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use super::compare::Mapping;
+use super::compare::{Mapping, settled};
 use super::requests::RequestMaker;
 use crate::client::{Connection, Hello};
 use crate::codec::{Acl, Body, Data, Frame, Op, Stat, Text, decode_frame, op};
@@ -80,7 +80,7 @@ fn node(path: &str, answers: [Body; 3]) -> Node {
 /// Equal up to session ids and times.
 pub fn same_meaning(maps: &mut [Mapping; 2], left: &Tree, right: &Tree) -> Result<(), String> {
     let mapped = |tree: &Tree, map: &mut Mapping| -> Tree {
-        tree.iter().map(|(path, node)| (path.clone(), Node { stat: map.stat(&node.stat), ..node.clone() })).collect()
+        tree.iter().map(|(path, node)| (path.clone(), Node { stat: map.stat(&node.stat), acl: settled(&node.acl), ..node.clone() })).collect()
     };
     let (left, right) = (mapped(left, &mut maps[0]), mapped(right, &mut maps[1]));
     for map in maps {
