@@ -8,7 +8,7 @@ use ringkeeper::runtime::core::{self, EnsembleCore, WorkerCore, run_both};
 use ringkeeper::runtime::lanes::{WorkerLane, lanes};
 use ringkeeper::runtime::placement::{self, Placement};
 use ringkeeper::runtime::stall::{self, Pulse};
-use ringkeeper::server::{self, Admission, Desk, Worker, WorkerParts};
+use ringkeeper::server::{self, Admission, Desk, ListenOptions, Worker, WorkerParts};
 use ringkeeper::types::{Now, WorkerIndex};
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::process::exit;
@@ -64,11 +64,13 @@ fn serve(settings: Arc<Settings>) {
     let loaded = ensemble::load(&dirs, &options)
         .unwrap_or_else(|error| give_up(EXIT_CODE_UNEXPECTED, &format!("cannot restore the data: {error}")));
     report(&loaded);
-    let jobs = or_give_up(EXIT_CODE_UNEXPECTED, "cannot start a thread", Jobs::start("background"));
+    let jobs = or_give_up(EXIT_CODE_UNEXPECTED, "cannot start a thread", Jobs::start("background", true));
+    let segment_jobs = or_give_up(EXIT_CODE_UNEXPECTED, "cannot start a thread", Jobs::start("segments", false));
     let (ensemble_lanes, worker_lanes) = lanes(placement.workers());
     let background: ringkeeper::storage::Background = Arc::new(move |job| jobs.run(job));
+    let segments: ringkeeper::storage::Background = Arc::new(move |job| segment_jobs.run(job));
     let reader = loaded.tree.reader();
-    let ensemble = ensemble::start(&dirs, loaded, options, ensemble_lanes, background, clock::now())
+    let ensemble = ensemble::start(&dirs, loaded, options, ensemble_lanes, background, segments, clock::now())
         .unwrap_or_else(|error| give_up(EXIT_CODE_UNEXPECTED, &error.to_string()));
 
     let registry = Arc::new(ringkeeper::observe::MetricsRegistry::new());
@@ -153,8 +155,9 @@ fn listen(settings: &Settings, placement: &Placement) -> Vec<TcpListener> {
         None => SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 0], port)),
     };
     let backlog = u32::try_from(settings.client_port_listen_backlog).ok().map(|backlog| backlog as i32);
-    let shared = placement.workers() > 1;
-    let bind = |address| server::bind(address, backlog, shared);
+    let options =
+        ListenOptions { backlog, shared: placement.workers() > 1, keep_alive: settings.client_tcp_keep_alive };
+    let bind = |address| server::bind(address, options);
     (0..placement.workers())
         .map(|_| {
             // A machine without IPv6 still has the other family.

@@ -111,7 +111,7 @@ impl EnsembleTurn for Ensemble {
 
 impl Ensemble {
     fn find_deadline(&self) -> Option<Instant> {
-        let backlog = self.lanes.has_backlog().then(|| Instant { micros: 0 });
+        let backlog = self.lanes.has_backlog().then_some(Instant { micros: 0 });
         let due =
             [self.sessions.next_deadline(), Some(self.sweeper.next_deadline()), self.purge.next_deadline(), backlog];
         due.into_iter().flatten().min()

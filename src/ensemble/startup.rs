@@ -50,13 +50,15 @@ pub fn load(dirs: &DataDirs, options: &StartOptions) -> Result<Loaded, StorageEr
     Ok(Loaded { tree, restored })
 }
 
-/// Makes the ensemble thread's state of what was loaded. Must run before anybody is served.
+/// Makes the ensemble thread's state of what was loaded. Must run before anybody is served. `segments` makes log files
+/// ready: writes may come to wait for it, so it must not wait behind snapshots.
 pub fn start(
     dirs: &DataDirs,
     loaded: Loaded,
     options: StartOptions,
     lanes: EnsembleLanes,
     background: Background,
+    segments: Background,
     now: Now,
 ) -> Result<Ensemble, StorageError> {
     let Loaded { mut tree, restored } = loaded;
@@ -64,7 +66,7 @@ pub fn start(
     let version = tree.seal();
     tree.publish_through(version);
     let last_zxid = tree.view().last_zxid();
-    let mut snapshots = Snapshots::new(options.snapshots.clone(), background.clone());
+    let mut snapshots = Snapshots::new(options.snapshots.clone(), background);
     match restored.origin {
         // A log without any snapshot is refused at the next start, so this one cannot wait.
         Origin::Fresh | Origin::LogsAlone | Origin::Unknown => write_snapshot(&options.snapshots, &tree.hold())?,
@@ -75,7 +77,7 @@ pub fn start(
     for (id, timeout_ms) in tree.view().sessions() {
         sessions.add(id, timeout_ms, None, now.mono);
     }
-    let log = TxnLog::open(&dirs.logs, Some(last_zxid), options.log, background)?;
+    let log = TxnLog::open(&dirs.logs, Some(last_zxid), options.log, segments)?;
     let workers = lanes.workers();
     let sweeper =
         Sweeper::new(options.container_check_interval_ms, options.container_per_minute_max, options.reap, now.mono);

@@ -121,7 +121,6 @@ pub fn server_rules(settings: &Settings) -> ServerRules {
             weight_global: settings.connection_throttle_weight_global,
             weight_renew: settings.connection_throttle_weight_renew,
         }),
-        tcp_keep_alive: settings.client_tcp_keep_alive,
     }
 }
 

@@ -8,18 +8,32 @@ use std::net::{SocketAddr, TcpListener};
 /// reconnect storm overflows.
 const BACKLOG_DEFAULT: i32 = 1024;
 
-/// Listens on `address`; with `shared`, several workers may listen on it and the kernel spreads the connections.
-pub fn bind(address: SocketAddr, backlog: Option<i32>, shared: bool) -> io::Result<TcpListener> {
+/// How to listen.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ListenOptions {
+    /// `clientPortListenBacklog`
+    pub backlog: Option<i32>,
+    /// Several workers listen on the same address, and the kernel spreads the connections.
+    pub shared: bool,
+    /// `clientTcpKeepAlive`
+    pub keep_alive: bool,
+}
+
+/// Listens on `address`. Accepted sockets inherit what is set here.
+pub fn bind(address: SocketAddr, options: ListenOptions) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.cloexec(), Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
-    if shared {
+    if options.shared {
         socket.set_reuse_port(true)?;
     }
+    socket.set_keepalive(options.keep_alive)?;
+    // Replies are whole frames; waiting for more would only delay them.
+    socket.set_tcp_nodelay(true)?;
     if address.is_ipv6() {
         // One socket for both families, as Java's.
         socket.set_only_v6(false)?;
     }
     socket.bind(&address.into())?;
-    socket.listen(backlog.unwrap_or(BACKLOG_DEFAULT))?;
+    socket.listen(options.backlog.unwrap_or(BACKLOG_DEFAULT))?;
     Ok(socket.into())
 }

@@ -18,8 +18,6 @@ pub struct ServerRules {
     pub large_request_threshold: Option<usize>,
     pub large_request_bytes_max: usize,
     pub throttle: Option<ConnectionThrottle>,
-    /// `clientTcpKeepAlive`
-    pub tcp_keep_alive: bool,
 }
 
 /// `connection_throttle_*`: a token bucket for new and renewed sessions.

@@ -42,9 +42,9 @@ struct Program {
 impl Program {
     fn start(mut command: Command, install: &str) -> Program {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .unwrap_or_else(|e| panic!("cannot run {:?}: {e}. Install {install}, or run tools/test, which does", command.get_program()));
+        let mut child = command.spawn().unwrap_or_else(|e| {
+            panic!("cannot run {:?}: {e}. Install {install}, or run tools/test, which does", command.get_program())
+        });
         let (sender, lines) = channel();
         let outputs: [Box<dyn std::io::Read + Send>; 2] =
             [Box::new(child.stdout.take().expect("piped")), Box::new(child.stderr.take().expect("piped"))];
@@ -232,7 +232,7 @@ mod tests {
             ("create /w/c", &["type:NodeCreated path:/w/c"]),
             ("delete /w/c", &["type:NodeDeleted path:/w/c"]),
             ("removewatches /w", &[]),
-            ("reconfig", &["Reconfig is disabled"]),
+            ("reconfig -remove 3", &["econfig is disabled"]),
             ("config", &[]),
         ];
         converse(&mut shell, first);
@@ -243,7 +243,10 @@ mod tests {
         shell.wait_for("state:SyncConnected");
         shell.say("stat /j/e");
         assert_eq!(shell.wait_for("ephemeralOwner"), owner, "the ephemeral node has another owner now");
-        converse(&mut shell, &[("whoami", &["digest: u"]), ("deleteall /j/sttl-0000000005", &[]), ("close", &["type:None path:null"])]);
+        converse(
+            &mut shell,
+            &[("whoami", &["digest: u"]), ("deleteall /j/sttl-0000000005", &[]), ("close", &["type:None path:null"])],
+        );
         shell.say("quit");
         shell.end();
     }

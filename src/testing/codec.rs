@@ -339,7 +339,9 @@ pub fn put_buffer(out: &mut Vec<u8>, bytes: &Option<Vec<u8>>) {
 }
 
 fn put_acl(out: &mut Vec<u8>, acl: &Option<Vec<Acl>>) {
-    let Some(acl) = acl else { return put_int(out, -1) };
+    let Some(acl) = acl else {
+        return put_int(out, -1);
+    };
     put_int(out, acl.len() as i32);
     for entry in acl {
         put_int(out, entry.perms);

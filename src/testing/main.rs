@@ -9,4 +9,5 @@ mod codec;
 mod differential;
 mod four_letter;
 mod golden;
+mod layers;
 mod process;

@@ -190,7 +190,9 @@ impl Server {
                 self.child = None;
                 panic!("{} ended while starting: {status}\n{}", self.kind.name(), self.log_tail());
             }
-            if four_letter_within(self.address(), b"srvr", Duration::from_millis(500)).is_ok_and(|text| text.contains("Mode: ")) {
+            if four_letter_within(self.address(), b"srvr", Duration::from_millis(500))
+                .is_ok_and(|text| text.contains("Mode: "))
+            {
                 return;
             }
             assert!(
@@ -205,7 +207,9 @@ impl Server {
 
     /// SIGTERM, then waits for the end.
     pub fn stop(&mut self) {
-        let Some(mut child) = self.child.take() else { return };
+        let Some(mut child) = self.child.take() else {
+            return;
+        };
         // SAFETY: plain system call on the id of a child that has not been waited for.
         unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGTERM) };
         let deadline = Instant::now() + Duration::from_millis(STOP_MS_MAX);

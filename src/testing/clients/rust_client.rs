@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use zookeeper_client as zk;
-use zookeeper_client::{Acl, Acls, AddWatchMode, AuthId, Client, CreateMode, Error, EventType, Permission, SessionState};
+use zookeeper_client::{
+    Acl, Acls, AddWatchMode, AuthId, Client, CreateMode, Error, EventType, Permission, SessionState,
+};
 
 use super::proxy::Proxy;
 
@@ -34,7 +36,8 @@ async fn nodes(client: &Client) {
     client.create("/r/container", b"", &open(CreateMode::Container)).await.unwrap();
     let hour = Duration::from_secs(3600);
     client.create("/r/ttl", b"", &open(CreateMode::Persistent).with_ttl(hour)).await.unwrap();
-    let (_, sequence) = client.create("/r/sttl-", b"", &open(CreateMode::PersistentSequential).with_ttl(hour)).await.unwrap();
+    let (_, sequence) =
+        client.create("/r/sttl-", b"", &open(CreateMode::PersistentSequential).with_ttl(hour)).await.unwrap();
     assert_eq!(sequence.to_string(), "0000000005");
     assert_eq!(client.create("/r", b"", &persistent).await.unwrap_err(), Error::NodeExists);
     assert_eq!(client.create("/missing/child", b"", &persistent).await.unwrap_err(), Error::NoNode);

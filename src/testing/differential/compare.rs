@@ -243,7 +243,10 @@ mod tests {
             let mut maps = maps();
             maps.iter_mut().for_each(|map| map.session(0x111, 1));
             let bad = decode_frame(&mutated, Some(op::GET_DATA));
-            assert!(frames(&mut maps, &[good.clone()], &[bad.clone()], false).is_err(), "bit {bit}: {bad:?}");
+            assert!(
+                frames(&mut maps, std::slice::from_ref(&good), std::slice::from_ref(&bad), false).is_err(),
+                "bit {bit}: {bad:?}"
+            );
         }
     }
 
@@ -256,7 +259,7 @@ mod tests {
         let mut implausible = stat(0, now - 3_600_000);
         implausible.mtime = implausible.ctime;
         for bad in [later_mtime, implausible] {
-            assert!(frames(&mut maps(), &[good.clone()], &[reply(Body::Stat(bad))], false).is_err());
+            assert!(frames(&mut maps(), std::slice::from_ref(&good), &[reply(Body::Stat(bad))], false).is_err());
         }
     }
 

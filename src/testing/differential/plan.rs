@@ -205,7 +205,8 @@ impl Plan {
             ops.retain(|op| !RequestMaker::touches_quota(op));
         }
         // Super may everything, before and after: an ACL not yet applied makes no difference to it.
-        let unsettled = |op: &Op| RequestMaker::unsettled(op) && !(slot == SUPER_SLOT && matches!(op, Op::SetAcl { .. }));
+        let unsettled =
+            |op: &Op| RequestMaker::unsettled(op) && !(slot == SUPER_SLOT && matches!(op, Op::SetAcl { .. }));
         if let Some(last) = ops.iter().position(unsettled) {
             ops.truncate(last + 1);
         } else if self.rng.random_bool(0.3) {
@@ -236,7 +237,9 @@ impl Plan {
     fn tidy(&mut self) -> Step {
         let mut ops = Vec::new();
         for _ in 0..KNOWN_PATHS_MAX / 2 {
-            let Some(path) = self.known.any(&mut self.rng) else { break };
+            let Some(path) = self.known.any(&mut self.rng) else {
+                break;
+            };
             ops.push(Op::Delete { path, version: -1 });
         }
         Step::Burst { slot: SUPER_SLOT, requests: self.numbered(ops) }

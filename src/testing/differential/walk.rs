@@ -33,7 +33,9 @@ pub fn tree(address: SocketAddr) -> Tree {
         let mut below = Vec::new();
         for (path, node) in nodes(&mut connection, &level) {
             let prefix = if path == "/" { "" } else { &path };
-            below.extend(node.children.iter().map(|child| format!("{prefix}/{}", child.as_str().expect("node names are UTF-8"))));
+            below.extend(
+                node.children.iter().map(|child| format!("{prefix}/{}", child.as_str().expect("node names are UTF-8"))),
+            );
             tree.insert(path, node);
         }
         level = below;
@@ -68,7 +70,8 @@ fn answer(connection: &mut Connection, question: &Op) -> Body {
 }
 
 fn node(path: &str, answers: [Body; 3]) -> Node {
-    let [Body::Data(data, stat), Body::Acl(acl, acl_stat), Body::NamesStat(mut children, children_stat)] = answers else {
+    let [Body::Data(data, stat), Body::Acl(acl, acl_stat), Body::NamesStat(mut children, children_stat)] = answers
+    else {
         panic!("{path:?} was answered by something else: {answers:?}")
     };
     assert!(acl_stat == stat && children_stat == stat, "{path:?}: three Stats of one node: {stat:?} {acl_stat:?} {children_stat:?}");
