@@ -181,7 +181,7 @@ impl Worker {
             connections: Vec::new(),
             outstanding: self.connections().map(|conn| conn.outstanding() as u64).sum(),
             watches: WatchStatus::default(),
-            watch_count: self.watches.counts().watches as u64,
+            watch_count: self.watches.counts().watches_of_both_sides as u64,
             expiring: Vec::new(),
         };
         match word {

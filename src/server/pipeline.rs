@@ -57,12 +57,11 @@ impl Worker {
         }
         let Ok(header) = decode_header(payload) else { return self.end(conn) };
         let at_once = matches!(OpCode::from_code(header.op), Some(OpCode::Auth | OpCode::Sasl));
-        if !at_once && (!conn.waiting.is_empty() || (!conn.in_flight.is_empty() && !is_write(header.op))) {
+        let waits = !conn.waiting.is_empty() || (!conn.in_flight.is_empty() && !is_write(header.op));
+        if (waits && !at_once) || !self.carry_out(conn, header, view) {
             conn.waiting_bytes += payload.len();
             conn.waiting.push_back(payload.into());
-            return;
         }
-        self.carry_out(conn, header, view);
     }
 
     /// `largeRequestThreshold`: frames beyond it share a budget.
@@ -90,20 +89,28 @@ impl Worker {
                 return;
             }
             let payload = conn.waiting.pop_front().expect("just seen");
-            conn.waiting_bytes -= payload.len();
-            if let Ok(header) = decode_header(&payload) {
-                self.carry_out(conn, header, view);
+            if let Ok(header) = decode_header(&payload)
+                && !self.carry_out(conn, header, view)
+            {
+                return conn.waiting.push_front(payload);
             }
+            conn.waiting_bytes -= payload.len();
         }
     }
 
-    fn carry_out(&mut self, conn: &mut Connection, header: Header<'_>, view: View<'_>) {
+    /// False: it is answered here, but has to wait for the answers to the writes before it.
+    fn carry_out(&mut self, conn: &mut Connection, header: Header<'_>, view: View<'_>) -> bool {
         let (xid, now) = (header.xid, self.now.mono);
         let decoded = decode(header.op, header.body);
+        // A write that is none any more once it is decoded has no place among those in flight.
+        if matches!(decoded, Err(Refusal::Undecodable(_))) && !conn.in_flight.is_empty() {
+            return false;
+        }
         let exempt = matches!(decoded, Ok(Request::Auth(_) | Request::Sasl { .. }));
         if !exempt && !self.rules.auth.is_satisfied_by(&conn.ids) {
             response::error(&mut conn.out, xid, Zxid::ZERO, ErrorCode::SessionClosedRequireSaslAuth);
-            return self.end(conn);
+            self.end(conn);
+            return true;
         }
         match decoded {
             Ok(Request::Read(op)) => self.read(conn, xid, &op, view),
@@ -130,6 +137,7 @@ impl Worker {
                 self.end(conn);
             }
         }
+        true
     }
 
     fn write(&mut self, conn: &mut Connection, xid: Xid, op: OpCode, write: WriteOp) {

@@ -23,10 +23,7 @@ impl Worker {
             }
             Some(Err(error)) => {
                 self.watch_what_was_read(conn, op, Some(error));
-                match op {
-                    ReadOp::MultiRead { .. } => response::multi_read(&mut conn.out, xid, zxid, error.code(), []),
-                    _ => response::error(&mut conn.out, xid, zxid, error),
-                }
+                response::error(&mut conn.out, xid, zxid, error);
             }
             None => self.read_without_tree(conn, xid, zxid, op, view),
         }
@@ -104,7 +101,10 @@ fn append(out: &mut Vec<u8>, xid: Xid, zxid: Zxid, answer: ReadAnswer<'_>) {
         }
         ReadAnswer::Number(number) => response::int(out, xid, zxid, number),
         ReadAnswer::Paths(paths) => response::names(out, xid, zxid, paths),
-        ReadAnswer::MultiRead(entries) => response::multi_read(out, xid, zxid, 0, entries),
+        ReadAnswer::MultiRead(answer) => {
+            let err = answer.refusal.map_or(0, ErrorCode::code);
+            response::multi_read(out, xid, zxid, err, answer.entries);
+        }
     }
 }
 

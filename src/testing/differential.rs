@@ -232,10 +232,10 @@ fn aftermath(pair: &mut Pair, home: &Path, variant: Variant) -> Result<(), Strin
     swap_directories(pair, home, &before, &digests)
 }
 
-/// Numbers of `mntr` that are decided by the requests alone.
+/// Numbers of `mntr` that are decided by the requests alone. Not `zk_approximate_data_size`: Java's does not follow the
+/// text of quota usage as it grows. `four_letter.rs` compares it where there is no quota.
 fn same_gauges(pair: &Pair) -> Result<(), String> {
-    let keys =
-        ["zk_znode_count", "zk_watch_count", "zk_ephemerals_count", "zk_approximate_data_size", "zk_global_sessions"];
+    let keys = ["zk_znode_count", "zk_watch_count", "zk_ephemerals_count", "zk_global_sessions"];
     let values = pair.servers.each_ref().map(|server| {
         let text = server.four_letter("mntr");
         keys.map(|key| text.lines().find_map(|line| line.strip_prefix(key)).map(|value| value.trim().to_string()))

@@ -30,6 +30,18 @@ pub const DELIBERATE_DIFFERENCES: &[(&str, &str)] = &[
         "re-attach with a wrong password while the owner is connected",
         "Java closes the owner's connection, ours does not",
     ),
+    (
+        "text that is not UTF-8",
+        "Java replaces the bytes, so that two names can become one; to ours the request is undecodable",
+    ),
+    (
+        "a null scheme or id in an ACL entry",
+        "Java trips over it in most places and answers -5, to ours it is an invalid entry: -114",
+    ),
+    (
+        "letters beyond U+FFFF in a path that is sent back (sync, events of setWatches)",
+        "Java sends two surrogates of three bytes each, which is no UTF-8; ours sends the letter",
+    ),
     ("createSession (opcode -10) from a client", "Java makes a second session, ours refuses it as unknown"),
 ];
 
