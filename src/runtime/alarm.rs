@@ -3,8 +3,7 @@
 //! Invariant (Dekker): the sleeper stores `asleep`, then looks at its rings; the other side fills a ring, then
 //! looks at `asleep`. Both with sequentially consistent fences, so one of the two sees the other.
 
-use parking_lot::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use super::sync::{AtomicBool, Mutex, Ordering, fence};
 use std::task::Waker;
 
 #[derive(Default)]
@@ -17,7 +16,10 @@ impl Alarm {
     /// Called by others after they have put something where the core will find it.
     pub fn ring(&self) {
         fence(Ordering::SeqCst);
-        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::AcqRel) {
+        // One of those who ring at the same time wakes; whoever comes too late writes nothing.
+        if self.asleep.load(Ordering::Relaxed)
+            && self.asleep.compare_exchange(true, false, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        {
             let waker = self.waker.lock().clone();
             if let Some(waker) = waker {
                 waker.wake();

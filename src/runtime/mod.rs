@@ -9,3 +9,4 @@ pub mod placement;
 mod ready;
 pub mod sockets;
 pub mod stall;
+mod sync;

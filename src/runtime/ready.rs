@@ -1,10 +1,8 @@
 //! Which operations of a core have completed. The main future of a core polls only those, so that a turn costs what
 //! it handles and not what is idle.
 
-use crossbeam::queue::SegQueue;
-use parking_lot::Mutex;
+use super::sync::{AtomicBool, Mutex, Ordering, SegQueue};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Wake, Waker};
 
 /// Completed operations, by token.
@@ -24,7 +22,8 @@ impl ReadyList {
             *known = Some(main.clone());
         }
         drop(known);
-        self.woken.store(false, Ordering::Release);
+        // Not a store: whoever found it set before does not wake, so what it put on the list must be seen from here on.
+        self.woken.swap(false, Ordering::AcqRel);
     }
 
     pub fn pop(&self) -> Option<u64> {
