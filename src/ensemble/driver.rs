@@ -83,7 +83,6 @@ impl EnsembleTurn for Ensemble {
         if let Some(result) = flushed {
             self.flush_ended(result);
         }
-        self.lanes.flush();
         self.take_submits(now);
         self.expire_sessions(now);
         self.sweep(now);
@@ -111,9 +110,7 @@ impl EnsembleTurn for Ensemble {
 
 impl Ensemble {
     fn find_deadline(&self) -> Option<Instant> {
-        let backlog = self.lanes.has_backlog().then_some(Instant { micros: 0 });
-        let due =
-            [self.sessions.next_deadline(), Some(self.sweeper.next_deadline()), self.purge.next_deadline(), backlog];
+        let due = [self.sessions.next_deadline(), Some(self.sweeper.next_deadline()), self.purge.next_deadline()];
         due.into_iter().flatten().min()
     }
 
@@ -130,9 +127,15 @@ impl Ensemble {
 
     fn take_submits(&mut self, now: Now) {
         for worker in 0..self.lanes.workers() {
-            for _ in 0..SUBMITS_PER_TURN_MAX {
-                let Some(submit) = self.lanes.next_submit(worker) else { break };
+            let mut taken = 0;
+            while taken < SUBMITS_PER_TURN_MAX
+                && let Some(submit) = self.lanes.next_submit(worker)
+            {
                 self.take(submit, now);
+                taken += 1;
+            }
+            if taken > 0 {
+                self.lanes.made_room(worker);
             }
         }
     }

@@ -1,30 +1,33 @@
-//! The rings between the ensemble thread and the workers: bounded, one producer and one consumer each. Where one
-//! thread is both, they are plain queues and nobody is woken.
+//! The queues between the ensemble thread and the workers: one producer and one consumer each. Where one thread is both,
+//! nobody is woken.
 //!
-//! The ensemble never blocks on a worker: a batch takes one slot, and what does not fit waits here in order, up to
-//! `WORKER_BACKLOG_BYTES_MAX`. A worker whose submissions do not fit stops reading its sockets.
+//! Submissions are bounded: a worker whose submissions do not fit stops reading its sockets, and is woken when there is
+//! room. Batches are not, because the ensemble never blocks on a worker, and because a batch that a worker could not
+//! find once its version is published would break the order rule (`server/deliver.rs`). Should
+//! `WORKER_BACKLOG_BYTES_MAX` wait for one worker, the server stops.
 
 use super::alarm::Alarm;
+use super::sync::{ArrayQueue, AtomicBool, AtomicUsize, Ordering, SegQueue, fence};
 use crate::message::lane::{Deliver, Submit};
 use crate::types::WorkerIndex;
-use crate::types::limits::WORKER_BACKLOG_BYTES_MAX;
-use crossbeam::queue::ArrayQueue;
+use crate::types::limits::{WORKER_BACKLOG_BYTES_MAX, WORKER_UNHEARD_BYTES_MAX};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 /// Submissions one worker may have on its ring.
 const SUBMITS_MAX: usize = 4096;
-/// Batches one worker may have on its ring.
-const DELIVERS_MAX: usize = 1024;
 
 struct Lane {
     submits: ArrayQueue<Submit>,
-    delivers: ArrayQueue<Deliver>,
+    delivers: SegQueue<Deliver>,
+    /// Of the batches in `delivers`.
+    delivers_bytes: AtomicUsize,
     worker_alarm: Alarm,
     ensemble_alarm: Arc<Alarm>,
     /// The worker has watches, so effects concern it even when no reply does.
     watching: AtomicBool,
+    /// The worker has submissions that did not fit.
+    blocked: AtomicBool,
 }
 
 /// A worker's end.
@@ -32,35 +35,41 @@ pub struct WorkerLane {
     lane: Arc<Lane>,
     backlog: VecDeque<Submit>,
     submitted: bool,
+    /// A batch whose version was not published yet; those behind it are of later versions.
+    waiting: Option<Deliver>,
 }
 
 /// The ensemble thread's ends, one per worker.
 pub struct EnsembleLanes {
     lanes: Vec<Arc<Lane>>,
-    backlog: Vec<VecDeque<Deliver>>,
-    backlog_bytes: usize,
 }
 
 /// Both ends of the lanes of `workers` workers.
 pub fn lanes(workers: u16) -> (EnsembleLanes, Vec<WorkerLane>) {
+    lanes_with(workers, SUBMITS_MAX)
+}
+
+/// `lanes` with another bound of the submissions on a ring.
+pub(super) fn lanes_with(workers: u16, submits_max: usize) -> (EnsembleLanes, Vec<WorkerLane>) {
     let ensemble_alarm = Arc::new(Alarm::default());
     let lanes: Vec<Arc<Lane>> = (0..workers)
         .map(|_| {
             Arc::new(Lane {
-                submits: ArrayQueue::new(SUBMITS_MAX),
-                delivers: ArrayQueue::new(DELIVERS_MAX),
+                submits: ArrayQueue::new(submits_max),
+                delivers: SegQueue::new(),
+                delivers_bytes: AtomicUsize::new(0),
                 worker_alarm: Alarm::default(),
                 ensemble_alarm: ensemble_alarm.clone(),
                 watching: AtomicBool::new(false),
+                blocked: AtomicBool::new(false),
             })
         })
         .collect();
     let worker_lanes = lanes
         .iter()
-        .map(|lane| WorkerLane { lane: lane.clone(), backlog: VecDeque::new(), submitted: false })
+        .map(|lane| WorkerLane { lane: lane.clone(), backlog: VecDeque::new(), submitted: false, waiting: None })
         .collect();
-    let backlog = lanes.iter().map(|_| VecDeque::new()).collect();
-    (EnsembleLanes { lanes, backlog, backlog_bytes: 0 }, worker_lanes)
+    (EnsembleLanes { lanes }, worker_lanes)
 }
 
 impl WorkerLane {
@@ -79,6 +88,7 @@ impl WorkerLane {
             }
             self.submitted = true;
         }
+        set(&self.lane.blocked, !self.backlog.is_empty());
     }
 
     /// Wakes the ensemble thread if anything was submitted since the last call.
@@ -94,26 +104,36 @@ impl WorkerLane {
     }
 
     /// The oldest batch, if the version it is tagged with is pinned.
-    pub fn next_deliver(&mut self, pinned: u64, waiting: &mut Option<Deliver>) -> Option<Deliver> {
-        let deliver = waiting.take().or_else(|| self.lane.delivers.pop())?;
+    pub fn next_deliver(&mut self, pinned: u64) -> Option<Deliver> {
+        let deliver = self.waiting.take().or_else(|| self.pop())?;
         if deliver.version <= pinned {
             return Some(deliver);
         }
-        *waiting = Some(deliver);
+        self.waiting = Some(deliver);
         None
     }
 
-    pub fn has_delivers(&self) -> bool {
-        !self.lane.delivers.is_empty()
+    fn pop(&self) -> Option<Deliver> {
+        let deliver = self.lane.delivers.pop()?;
+        self.lane.delivers_bytes.fetch_sub(deliver.bytes(), Ordering::Relaxed);
+        Some(deliver)
     }
 
-    /// Set before the version is pinned at which the first watch is registered: then either the ensemble thread sees
-    /// it and wakes this worker, or the pinned version contains the change already.
+    /// Whether a turn would find something to do: to be asked once more after falling asleep. `published` is the
+    /// newest version that could be pinned.
+    pub fn has_work(&self, published: impl FnOnce() -> u64) -> bool {
+        let has_batch = match &self.waiting {
+            Some(waiting) => waiting.version <= published(),
+            None => !self.lane.delivers.is_empty(),
+        };
+        has_batch || !self.backlog.is_empty() && !self.lane.submits.is_full()
+    }
+
+    /// Set before the worker falls asleep after the turn in which its first watch was registered. Then either the ensemble
+    /// thread sees it and wakes this worker, or `has_work` sees what was published after the version that the watch
+    /// was registered at.
     pub fn set_watching(&self, watching: bool) {
-        if self.lane.watching.load(Ordering::Relaxed) != watching {
-            self.lane.watching.store(watching, Ordering::Relaxed);
-            fence(Ordering::SeqCst);
-        }
+        set(&self.lane.watching, watching);
     }
 
     pub fn alarm(&self) -> &Alarm {
@@ -123,6 +143,14 @@ impl WorkerLane {
     /// Lets other threads wake this worker.
     pub fn doorbell(&self) -> Doorbell {
         Doorbell { lane: self.lane.clone() }
+    }
+}
+
+/// Tells the ensemble thread something that it looks at behind a fence of its own.
+fn set(flag: &AtomicBool, value: bool) {
+    if flag.load(Ordering::Relaxed) != value {
+        flag.store(value, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
     }
 }
 
@@ -147,54 +175,42 @@ impl EnsembleLanes {
         self.lanes[worker].submits.pop()
     }
 
+    /// Wakes the worker if it waits for room on its ring; to be called when some of its submissions have been taken.
+    pub fn made_room(&self, worker: usize) {
+        let lane = &self.lanes[worker];
+        fence(Ordering::SeqCst);
+        if lane.blocked.load(Ordering::Relaxed) {
+            lane.worker_alarm.ring();
+        }
+    }
+
     pub fn has_submits(&self) -> bool {
         self.lanes.iter().any(|lane| !lane.submits.is_empty())
     }
 
-    /// Puts a batch on a worker's ring. The version it is tagged with must not be published yet, unless it is an
-    /// answer that belongs to no transaction.
+    /// Puts a batch on a worker's lane. The version it is tagged with must not be published yet.
     pub fn deliver(&mut self, worker: WorkerIndex, deliver: Deliver) {
-        let index = usize::from(worker.0);
-        let backlog = &mut self.backlog[index];
-        if backlog.is_empty() {
-            if let Err(deliver) = self.lanes[index].delivers.push(deliver) {
-                self.backlog_bytes += deliver.bytes();
-                backlog.push_back(deliver);
-            }
-        } else {
-            self.backlog_bytes += deliver.bytes();
-            backlog.push_back(deliver);
-        }
+        let lane = &self.lanes[usize::from(worker.0)];
+        let bytes = deliver.bytes();
+        let bytes_waiting = lane.delivers_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         assert!(
-            self.backlog_bytes <= WORKER_BACKLOG_BYTES_MAX,
-            "worker {index} has not turned while {WORKER_BACKLOG_BYTES_MAX} bytes of changes waited for it; \
-             the server stops rather than lose watch events. Look for a stalled core in the log."
+            bytes_waiting <= WORKER_BACKLOG_BYTES_MAX,
+            "worker {} has not turned while {WORKER_BACKLOG_BYTES_MAX} bytes of changes waited for it; \
+             the server stops rather than lose watch events. Look for a stalled core in the log.",
+            worker.0
         );
+        lane.delivers.push(deliver);
     }
 
-    /// Moves what waited onto the rings that have room again.
-    pub fn flush(&mut self) {
-        for (lane, backlog) in self.lanes.iter().zip(&mut self.backlog) {
-            while let Some(deliver) = backlog.pop_front() {
-                let bytes = deliver.bytes();
-                if let Err(deliver) = lane.delivers.push(deliver) {
-                    backlog.push_front(deliver);
-                    break;
-                }
-                self.backlog_bytes -= bytes;
-            }
-        }
-    }
-
-    pub fn has_backlog(&self) -> bool {
-        self.backlog_bytes > 0
-    }
-
-    /// Wakes the worker: because replies wait for it (`must`), or because it has watches.
+    /// Wakes the worker: because replies wait for it (`must`), because it has watches, or because so much waits for it
+    /// that it should take it off the lane.
     pub fn announce(&self, worker: WorkerIndex, must: bool) {
         let lane = &self.lanes[usize::from(worker.0)];
         fence(Ordering::SeqCst);
-        if must || lane.watching.load(Ordering::Relaxed) {
+        if must
+            || lane.watching.load(Ordering::Relaxed)
+            || lane.delivers_bytes.load(Ordering::Relaxed) > WORKER_UNHEARD_BYTES_MAX
+        {
             lane.worker_alarm.ring();
         }
     }

@@ -11,7 +11,7 @@ use super::admission::Admission;
 use super::ask::Desk;
 use super::connection::{Connection, Phase};
 use super::rules::ServerRules;
-use crate::message::lane::{ConnRef, Deliver, Submit};
+use crate::message::lane::{ConnRef, Submit};
 use crate::observe::{Counter, MetricsWriter};
 use crate::request::ids_at_connect;
 use crate::runtime::alarm::Alarm;
@@ -46,8 +46,6 @@ pub struct Worker {
     pub(super) rules: Arc<ServerRules>,
     tree: TreeReader,
     pub(super) lane: WorkerLane,
-    /// A batch whose version is not pinned yet.
-    waiting_deliver: Option<Deliver>,
     pub(super) admission: Arc<Admission>,
     pub(super) desk: Arc<Desk>,
     pub(super) metrics: MetricsWriter,
@@ -73,7 +71,6 @@ impl Worker {
             rules: parts.rules,
             tree: parts.tree,
             lane: parts.lane,
-            waiting_deliver: None,
             admission: parts.admission,
             desk: parts.desk,
             metrics: parts.metrics,
@@ -96,7 +93,7 @@ impl WorkerTurn for Worker {
         let tree = self.tree.clone();
         let pinned = tree.pin();
         let view = pinned.view();
-        while let Some(deliver) = self.lane.next_deliver(pinned.number(), &mut self.waiting_deliver) {
+        while let Some(deliver) = self.lane.next_deliver(pinned.number()) {
             self.deliver(deliver, view);
         }
         for event in events.drain(..) {
@@ -119,7 +116,7 @@ impl WorkerTurn for Worker {
     }
 
     fn has_work(&self) -> bool {
-        self.lane.has_delivers() || self.desk.changes() != self.desk_changes_seen
+        self.lane.has_work(|| self.tree.pin().number()) || self.desk.changes() != self.desk_changes_seen
     }
 
     fn alarm(&self) -> &Alarm {

@@ -19,6 +19,9 @@ pub const READ_BUFFER_BYTES_BUSY: usize = 16 << 10;
 /// Effects waiting for one slow worker, bytes; beyond it the server stops with a message.
 pub const WORKER_BACKLOG_BYTES_MAX: usize = 1 << 30;
 
+/// Effects that concern nobody at a sleeping worker, bytes; beyond it the worker is woken to drop them.
+pub const WORKER_UNHEARD_BYTES_MAX: usize = 256 << 10;
+
 /// Log bytes covered by one flush, bytes; recovery takes non-zero bytes farther than this beyond
 /// the first bad record as corruption rather than as a torn tail.
 pub const FLUSH_BYTES_MAX: usize = 8 << 20;
