@@ -10,3 +10,9 @@ mod ready;
 pub mod sockets;
 pub mod stall;
 mod sync;
+
+#[cfg(test)]
+mod lanes_tests;
+// The checker switches stacks by itself, which Miri cannot follow.
+#[cfg(all(test, not(miri)))]
+mod models;

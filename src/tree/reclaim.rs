@@ -6,9 +6,8 @@
 //! Invariant: a record is reachable from version V exactly if birth <= V < death, where death is the version that
 //! retired it. So a retired record is kept while a held V lies in that range, and goes to the epoch otherwise.
 
-use crossbeam::epoch;
+use super::sync::{AtomicBool, Ordering, epoch};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Number of a version; grows by at least one for every published one.
 pub type VersionNumber = u64;
