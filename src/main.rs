@@ -60,7 +60,8 @@ fn serve(settings: Arc<Settings>) {
 
     let dirs =
         mapping::open_data_dir(&settings).unwrap_or_else(|error| give_up(EXIT_CODE_DATA_DIR, &error.to_string()));
-    let options = mapping::start_options(&settings, seed);
+    let registry = Arc::new(ringkeeper::observe::MetricsRegistry::new());
+    let options = mapping::start_options(&settings, seed, registry.register());
     let loaded = ensemble::load(&dirs, &options)
         .unwrap_or_else(|error| give_up(EXIT_CODE_UNEXPECTED, &format!("cannot restore the data: {error}")));
     report(&loaded);
@@ -73,7 +74,6 @@ fn serve(settings: Arc<Settings>) {
     let ensemble = ensemble::start(&dirs, loaded, options, ensemble_lanes, background, segments, clock::now())
         .unwrap_or_else(|error| give_up(EXIT_CODE_UNEXPECTED, &error.to_string()));
 
-    let registry = Arc::new(ringkeeper::observe::MetricsRegistry::new());
     let doorbells = worker_lanes.iter().map(WorkerLane::doorbell).collect();
     let desk = Arc::new(Desk::new(status::source(&settings, &dirs, registry.clone(), began.mono), doorbells));
     let rules = Arc::new(mapping::server_rules(&settings));

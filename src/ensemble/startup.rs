@@ -5,6 +5,7 @@ use super::chores::{Every, Sweeper};
 use super::driver::{Disk, Ensemble, EnsembleRules};
 use super::snapshots::{SnapshotOptions, Snapshots, write_snapshot};
 use crate::message::{SnapshotNode, Txn};
+use crate::observe::MetricsWriter;
 use crate::request::{self, ReapRules};
 use crate::runtime::lanes::EnsembleLanes;
 use crate::session::{SessionIds, SessionTable};
@@ -31,6 +32,8 @@ pub struct StartOptions {
     pub purge_interval_ms: Option<u64>,
     /// Secret of this process: places names in memory.
     pub hash_seed: u64,
+    /// The ensemble thread's own.
+    pub metrics: MetricsWriter,
 }
 
 /// The tree as it was, and what was found on the way.
@@ -97,6 +100,7 @@ pub fn start(
         sweeper,
         purge: Every::new(options.purge_interval_ms, now.mono),
         digests: VecDeque::new(),
+        metrics: options.metrics,
         entry: Vec::new(),
         disk: Disk::HasRoom,
         expiry_resumes: now.mono,

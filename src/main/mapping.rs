@@ -3,6 +3,7 @@
 
 use ringkeeper::config::{self, PinCores, Settings, SnapshotCompression};
 use ringkeeper::ensemble::{EnsembleRules, SnapshotOptions, StartOptions};
+use ringkeeper::observe::MetricsWriter;
 use ringkeeper::request::{AccessRules, AuthRules, DigestAlgorithm, DigestRules, ReapRules, RequestRules};
 use ringkeeper::runtime::placement::Wish;
 use ringkeeper::server::{ConnectionThrottle, ServerRules};
@@ -32,7 +33,7 @@ pub fn open_data_dir(settings: &Settings) -> Result<DataDirs, StorageError> {
     })
 }
 
-pub fn start_options(settings: &Settings, seed: u64) -> StartOptions {
+pub fn start_options(settings: &Settings, seed: u64, metrics: MetricsWriter) -> StartOptions {
     let version_dir = |root: &std::path::Path| root.join("version-2");
     StartOptions {
         rules: EnsembleRules { request: request_rules(settings), tick_ms: u64::from(settings.tick_time_ms) },
@@ -68,6 +69,7 @@ pub fn start_options(settings: &Settings, seed: u64) -> StartOptions {
         },
         purge_interval_ms: settings.autopurge_interval_hours.map(|hours| u64::from(hours) * HOUR_MS),
         hash_seed: seed,
+        metrics,
     }
 }
 
