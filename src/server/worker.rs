@@ -331,3 +331,7 @@ impl Worker {
 pub(super) fn find(conns: &[Option<Box<Connection>>], conn: ConnId) -> Option<&Connection> {
     conns.get((conn.0 & u64::from(u32::MAX)) as usize)?.as_deref().filter(|c| c.id == conn)
 }
+
+#[cfg(test)]
+#[path = "worker_tests.rs"]
+mod tests;
