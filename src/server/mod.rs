@@ -21,5 +21,5 @@ mod worker;
 pub use admission::Admission;
 pub use ask::{Desk, StatusSource};
 pub use listen::{ListenOptions, bind};
-pub use rules::{ConnectionThrottle, ServerRules};
+pub use rules::{ConnectionThrottle, RandomDrop, RequestThrottle, ServerRules};
 pub use worker::{Worker, WorkerParts};

@@ -110,7 +110,11 @@ impl RequestMaker {
     /// Without letters that Java does not send back as they came, see `DELIBERATE_DIFFERENCES`.
     fn read_path(&self, rng: &mut SmallRng, known: &Known) -> Text {
         let path = self.any_read_path(rng, known);
-        if path.as_str().is_some_and(|path| path.chars().any(|letter| letter > '\u{ffff}')) { "/é".into() } else { path }
+        if path.as_str().is_some_and(|path| path.chars().any(|letter| letter > '\u{ffff}')) {
+            "/é".into()
+        } else {
+            path
+        }
     }
 
     fn any_read_path(&self, rng: &mut SmallRng, known: &Known) -> Text {
