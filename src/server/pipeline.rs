@@ -8,6 +8,7 @@ use crate::message::WriteOp;
 use crate::message::lane::Submit;
 use crate::observe::Counter;
 use crate::tree::View;
+use crate::types::limits::CONNECTION_OUTPUT_BYTES_PAUSE;
 use crate::types::{ErrorCode, Instant, OpCode, Xid, Zxid};
 use crate::wire::client::response;
 use crate::wire::client::{Header, Refusal, Request, decode, decode_header};
@@ -80,9 +81,10 @@ impl Worker {
         true
     }
 
-    /// Goes on with what waited, now that the writes before it are answered.
+    /// Goes on with what waited, as far as the writes before it are answered and the output has room.
     pub(super) fn carry_out_waiting(&mut self, conn: &mut Connection, view: View<'_>) {
         while conn.phase == Phase::Established
+            && conn.out.len() < CONNECTION_OUTPUT_BYTES_PAUSE
             && let Some(payload) = conn.waiting.front()
         {
             let op = decode_header(payload).map_or(0, |header| header.op);
