@@ -35,7 +35,11 @@ pub fn open_data_dir(settings: &Settings) -> Result<DataDirs, StorageError> {
 pub fn start_options(settings: &Settings, seed: u64) -> StartOptions {
     let version_dir = |root: &std::path::Path| root.join("version-2");
     StartOptions {
-        rules: EnsembleRules { request: request_rules(settings), tick_ms: u64::from(settings.tick_time_ms) },
+        rules: EnsembleRules {
+            request: request_rules(settings),
+            tick_ms: u64::from(settings.tick_time_ms),
+            pause_ms: u64::from(settings.min_session_timeout_ms / 4).min(u64::from(settings.tick_time_ms / 2)).max(1),
+        },
         restore: RestoreOptions {
             trust_empty_snapshot: settings.snapshot_trust_empty,
             db_autocreate: settings.db_autocreate,
