@@ -48,6 +48,15 @@ fn ping_until(
     Ok(connection)
 }
 
+/// Lets the pinging thread go, also when the story fails.
+struct StopAtEnd<'a>(&'a std::sync::atomic::AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
 fn pause_of(pause: Duration, threads: Threads) {
     let home = tempfile::tempdir().expect("cannot make a temporary directory");
     let mut server = server(home.path(), threads);
@@ -62,6 +71,7 @@ fn pause_of(pause: Duration, threads: Threads) {
     dead.ask(1, &create("/dead", b"", EPHEMERAL));
     let (mut witness, _) = session(server.address(), 60_000);
     std::thread::scope(|scope| {
+        let _stop = StopAtEnd(&stop);
         let pinging = scope.spawn(|| ping_until(alive, &stop));
         std::thread::sleep(Duration::from_millis(300));
         server.pause(true);
