@@ -34,6 +34,8 @@ const ENTRY_BYTES_EXTRA: usize = 1024;
 /// The history of digests that `hash` shows: every 128th transaction, 1024 of them (`DataTree.digestLog`).
 const DIGEST_EVERY: i64 = 128;
 const DIGESTS_MAX: usize = 1024;
+/// How soon a worker whose ring is full is looked at again, milliseconds.
+const BACKLOG_RETRY_MS: u64 = 1;
 /// How long a failing disk is left alone before a request tries it again, milliseconds.
 const DISK_RETRY_MS: u64 = 100;
 
@@ -42,6 +44,9 @@ const DISK_RETRY_MS: u64 = 100;
 pub struct EnsembleRules {
     pub request: RequestRules,
     pub tick_ms: u64,
+    /// A turn this much too late counts as a pause of this server. At most a quarter of the shortest session timeout: clients
+    /// let a third of it pass between pings, so a pause of two thirds can be what silenced them.
+    pub pause_ms: u64,
 }
 
 /// Everything the ensemble thread owns.
@@ -74,6 +79,8 @@ pub(super) enum Disk {
     /// Writes are answered -1 and sessions do not expire until the disk takes data again.
     Full {
         retry_at: Instant,
+        /// What there was no room for: as long as that is so, nothing smaller slips in.
+        refused_bytes: usize,
     },
 }
 
@@ -92,7 +99,7 @@ impl EnsembleTurn for Ensemble {
             self.snapshots.purge();
         }
         let request = self.flush();
-        self.deadline = self.find_deadline();
+        self.deadline = Some(self.find_deadline(now.mono));
         request
     }
 
@@ -110,19 +117,24 @@ impl EnsembleTurn for Ensemble {
 }
 
 impl Ensemble {
-    fn find_deadline(&self) -> Option<Instant> {
-        let backlog = self.lanes.has_backlog().then_some(Instant { micros: 0 });
-        let due =
-            [self.sessions.next_deadline(), Some(self.sweeper.next_deadline()), self.purge.next_deadline(), backlog];
-        due.into_iter().flatten().min()
+    fn find_deadline(&self, now: Instant) -> Instant {
+        // Nobody expires before this, however long they are due.
+        let may_expire = match self.disk {
+            Disk::HasRoom => self.expiry_resumes,
+            Disk::Full { retry_at, .. } => self.expiry_resumes.max(retry_at),
+        };
+        let expiry = self.sessions.next_deadline().map(|due| due.max(may_expire));
+        let backlog = self.lanes.has_backlog().then(|| now.plus_millis(BACKLOG_RETRY_MS));
+        let due = [expiry, Some(self.sweeper.next_deadline()), self.purge.next_deadline(), backlog];
+        due.into_iter().flatten().min().unwrap_or(now).min(now.plus_millis(self.rules.pause_ms))
     }
 
-    /// A turn that comes more than a tick after its deadline means that this thread, and perhaps the whole process, did
-    /// not run. What clients sent meanwhile is still in the sockets: it counts before anybody expires.
+    /// A turn that comes long after its deadline means that this thread, and perhaps the whole process, did not run. What
+    /// clients sent meanwhile is still in the sockets: it counts before anybody expires. There is a turn at least every
+    /// `pause_ms`, so any pause of twice that is noticed.
     fn mind_pauses(&mut self, now: Instant) {
-        let tick_ms = self.rules.tick_ms;
-        if self.deadline.is_some_and(|deadline| deadline.plus_millis(tick_ms) < now) {
-            self.expiry_resumes = now.plus_millis(tick_ms);
+        if self.deadline.is_some_and(|deadline| deadline.plus_millis(self.rules.pause_ms) < now) {
+            self.expiry_resumes = now.plus_millis(self.rules.tick_ms);
         }
     }
 
@@ -293,12 +305,14 @@ impl Ensemble {
     }
 
     fn has_room(&mut self, entry_bytes: usize, now: Instant) -> bool {
-        if let Disk::Full { retry_at } = self.disk
-            && now < retry_at
-        {
-            return false;
+        let mut needed_bytes = entry_bytes + ENTRY_BYTES_EXTRA;
+        if let Disk::Full { retry_at, refused_bytes } = self.disk {
+            if now < retry_at {
+                return false;
+            }
+            needed_bytes = needed_bytes.max(refused_bytes);
         }
-        match self.log.has_room_for(1, entry_bytes + ENTRY_BYTES_EXTRA) {
+        match self.log.has_room_for(1, needed_bytes) {
             Ok(()) => {
                 if matches!(self.disk, Disk::Full { .. }) {
                     tracing::info!("the transaction log takes data again: writes are served, sessions expire");
@@ -315,7 +329,7 @@ impl Ensemble {
                          expires until there is; reads go on. Free space on the log's disk."
                     );
                 }
-                self.disk = Disk::Full { retry_at: now.plus_millis(DISK_RETRY_MS) };
+                self.disk = Disk::Full { retry_at: now.plus_millis(DISK_RETRY_MS), refused_bytes: needed_bytes };
                 false
             }
         }

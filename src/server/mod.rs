@@ -16,6 +16,7 @@ mod listen;
 mod pipeline;
 mod reads;
 mod rules;
+mod throttle;
 mod worker;
 
 pub use admission::Admission;
