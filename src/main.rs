@@ -61,7 +61,8 @@ fn serve(settings: Arc<Settings>) {
     let listeners = listen(&settings, &placement);
     let addresses: Vec<String> =
         listeners.first().and_then(|l| l.local_addr().ok()).map(|a| a.to_string()).into_iter().collect();
-    let options = mapping::start_options(&settings, seed);
+    let registry = Arc::new(ringkeeper::observe::MetricsRegistry::new());
+    let options = mapping::start_options(&settings, seed, &registry);
     let loaded = ensemble::load(&dirs, &options)
         .unwrap_or_else(|error| give_up(EXIT_CODE_UNEXPECTED, &format!("cannot restore the data: {error}")));
     report(&loaded);
@@ -72,7 +73,6 @@ fn serve(settings: Arc<Settings>) {
     let ensemble = ensemble::start(&dirs, loaded, options, ensemble_lanes, background, clock::now())
         .unwrap_or_else(|error| give_up(EXIT_CODE_UNEXPECTED, &error.to_string()));
 
-    let registry = Arc::new(ringkeeper::observe::MetricsRegistry::new());
     let doorbells = worker_lanes.iter().map(WorkerLane::doorbell).collect();
     let rules = Arc::new(mapping::server_rules(&settings));
     let admission = Arc::new(Admission::new(

@@ -14,6 +14,7 @@ use super::chores::{Every, Sweeper};
 use super::snapshots::Snapshots;
 use crate::message::lane::{ConnRef, EnsembleStatus, Reply, Submit};
 use crate::message::{ConnectResponse, Effect, Outcome, TxnHeader, WriteOp};
+use crate::observe::{Counter, MetricsWriter, Summary};
 use crate::request::{self, Executed, RequestRules, Requester};
 use crate::runtime::alarm::Alarm;
 use crate::runtime::core::{EnsembleTurn, FlushRequest};
@@ -47,6 +48,8 @@ pub struct EnsembleRules {
     /// A turn this much too late counts as a pause of this server. At most a quarter of the shortest session timeout: clients
     /// let a third of it pass between pings, so a pause of two thirds can be what silenced them.
     pub pause_ms: u64,
+    /// `fsync.warningthresholdms`: a flush that takes longer is worth a line in the log.
+    pub flush_ms_warn: u64,
 }
 
 /// Everything the ensemble thread owns.
@@ -59,7 +62,8 @@ pub struct Ensemble {
     pub(super) session_ids: SessionIds,
     pub(super) batch: Batch,
     pub(super) sealed: VecDeque<SealedBatch>,
-    pub(super) in_flight: Option<FlushTicket>,
+    pub(super) in_flight: Option<InFlight>,
+    pub(super) metrics: MetricsWriter,
     pub(super) flushed_through: Zxid,
     pub(super) snapshots: Snapshots,
     pub(super) sweeper: Sweeper,
@@ -71,6 +75,12 @@ pub struct Ensemble {
     /// No session expires before this: after a pause of our own every socket is read first.
     pub(super) expiry_resumes: Instant,
     pub(super) deadline: Option<Instant>,
+}
+
+/// The flush on the ring.
+pub(super) struct InFlight {
+    ticket: FlushTicket,
+    began: Instant,
 }
 
 /// Whether the log can be appended to.
@@ -88,7 +98,7 @@ impl EnsembleTurn for Ensemble {
     fn turn(&mut self, now: Now, flushed: Option<io::Result<()>>) -> Option<FlushRequest> {
         self.mind_pauses(now.mono);
         if let Some(result) = flushed {
-            self.flush_ended(result);
+            self.flush_ended(result, now.mono);
         }
         self.lanes.flush();
         self.take_submits(now);
@@ -98,7 +108,7 @@ impl EnsembleTurn for Ensemble {
         if self.purge.is_due(now.mono) {
             self.snapshots.purge();
         }
-        let request = self.flush();
+        let request = self.flush(now.mono);
         self.deadline = Some(self.find_deadline(now.mono));
         request
     }
@@ -251,6 +261,7 @@ impl Ensemble {
                 continue;
             }
             tracing::info!("session {session} expired: nothing heard for {timeout_ms} ms");
+            self.metrics.count(Counter::StaleSessionsExpired);
             self.close_session(session, Xid(0), now);
             if let Some(owner) = owner {
                 self.batch.close(owner);
@@ -341,7 +352,7 @@ impl Ensemble {
     }
 
     /// Starts the next flush if none is in flight, and says what needs none.
-    fn flush(&mut self) -> Option<FlushRequest> {
+    fn flush(&mut self, now: Instant) -> Option<FlushRequest> {
         while self.in_flight.is_none() {
             if !self.batch.is_empty() {
                 let workers = self.lanes.workers();
@@ -355,7 +366,7 @@ impl Ensemble {
             };
             if ticket.sync_needed() {
                 let request = FlushRequest { files: ticket.files() };
-                self.in_flight = Some(ticket);
+                self.in_flight = Some(InFlight { ticket, began: now });
                 return Some(request);
             }
             self.flushed_through = self.log.flush_done(ticket).zxid();
@@ -364,8 +375,16 @@ impl Ensemble {
         None
     }
 
-    fn flush_ended(&mut self, result: io::Result<()>) {
-        let ticket = self.in_flight.take().expect("a flush was in flight");
+    fn flush_ended(&mut self, result: io::Result<()>, now: Instant) {
+        let InFlight { ticket, began } = self.in_flight.take().expect("a flush was in flight");
+        let took_ms = now.micros_since(began) / 1000;
+        self.metrics.record(Summary::Fsynctime, took_ms);
+        if took_ms > self.rules.flush_ms_warn {
+            tracing::warn!(
+                "flushing {} bytes of the transaction log took {took_ms} ms: clients waited. Give the log a disk of its own",
+                ticket.bytes()
+            );
+        }
         if let Err(error) = result {
             stop(&format!(
                 "flushing the transaction log failed: {error}. Nothing further is acknowledged; what was \

@@ -3,6 +3,7 @@
 
 use ringkeeper::config::{self, PinCores, Settings, SnapshotCompression};
 use ringkeeper::ensemble::{EnsembleRules, SnapshotOptions, StartOptions};
+use ringkeeper::observe::MetricsRegistry;
 use ringkeeper::request::{AccessRules, AuthRules, DigestAlgorithm, DigestRules, ReapRules, RequestRules};
 use ringkeeper::runtime::placement::Wish;
 use ringkeeper::server::{ConnectionThrottle, RandomDrop, RequestThrottle, ServerRules};
@@ -32,13 +33,14 @@ pub fn open_data_dir(settings: &Settings) -> Result<DataDirs, StorageError> {
     })
 }
 
-pub fn start_options(settings: &Settings, seed: u64) -> StartOptions {
+pub fn start_options(settings: &Settings, seed: u64, registry: &MetricsRegistry) -> StartOptions {
     let version_dir = |root: &std::path::Path| root.join("version-2");
     StartOptions {
         rules: EnsembleRules {
             request: request_rules(settings),
             tick_ms: u64::from(settings.tick_time_ms),
             pause_ms: u64::from(settings.min_session_timeout_ms / 4).min(u64::from(settings.tick_time_ms / 2)).max(1),
+            flush_ms_warn: settings.fsync_warning_threshold_ms,
         },
         restore: RestoreOptions {
             trust_empty_snapshot: settings.snapshot_trust_empty,
@@ -72,6 +74,8 @@ pub fn start_options(settings: &Settings, seed: u64) -> StartOptions {
         },
         purge_interval_ms: settings.autopurge_interval_hours.map(|hours| u64::from(hours) * HOUR_MS),
         hash_seed: seed,
+        metrics: registry.register(),
+        snapshot_metrics: registry.register(),
     }
 }
 
