@@ -13,8 +13,8 @@ use super::batch::{Batch, SealedBatch};
 use super::chores::{Every, Sweeper};
 use super::snapshots::Snapshots;
 use crate::message::lane::{ConnRef, EnsembleStatus, Reply, Submit};
-use crate::message::{ConnectResponse, Effect, Outcome, TxnHeader, WriteOp};
-use crate::observe::{Counter, MetricsWriter, Summary};
+use crate::message::{ConnectResponse, Effect, Outcome, TxnBody, TxnHeader, WriteOp};
+use crate::observe::{Counter, MetricsWriter, Namespaced, Summary};
 use crate::request::{self, Executed, RequestRules, Requester};
 use crate::runtime::alarm::Alarm;
 use crate::runtime::core::{EnsembleTurn, FlushRequest};
@@ -63,12 +63,12 @@ pub struct Ensemble {
     pub(super) batch: Batch,
     pub(super) sealed: VecDeque<SealedBatch>,
     pub(super) in_flight: Option<InFlight>,
-    pub(super) metrics: MetricsWriter,
     pub(super) flushed_through: Zxid,
     pub(super) snapshots: Snapshots,
     pub(super) sweeper: Sweeper,
     pub(super) purge: Every,
     pub(super) digests: VecDeque<(Zxid, u64)>,
+    pub(super) metrics: MetricsWriter,
     /// Scratch for encoding one log entry.
     pub(super) entry: Vec<u8>,
     pub(super) disk: Disk,
@@ -295,6 +295,7 @@ impl Ensemble {
         let zxid = self.tree.view().last_zxid().next();
         let header = TxnHeader { session, cxid: xid.0, zxid, time: now.wall };
         let executed = apply(&mut self.tree, header, &self.rules.request, Some(&mut self.batch.effects));
+        count_writes(&self.metrics, &executed.txn.body);
         self.entry.clear();
         txn::encode(&executed.txn.header, &executed.txn.body, executed.txn.digest.as_ref(), &mut self.entry);
         if let Err(error) = self.log.append(zxid, &self.entry) {
@@ -414,8 +415,63 @@ impl Ensemble {
     }
 }
 
+/// What was written, by top-level znode: bytes of path and data.
+fn count_writes(metrics: &MetricsWriter, body: &TxnBody) {
+    let count = |path: &str, data: Option<&[u8]>| {
+        let bytes = path.len() + data.map_or(0, <[u8]>::len);
+        metrics.record_for_path(Namespaced::Write, path, bytes as u64);
+    };
+    match body {
+        TxnBody::Create { path, data, .. }
+        | TxnBody::CreateContainer { path, data, .. }
+        | TxnBody::CreateTtl { path, data, .. }
+        | TxnBody::SetData { path, data, .. } => count(path, data.as_deref()),
+        TxnBody::Delete { path, .. } => count(path, None),
+        TxnBody::CloseSession { paths: Some(paths) } => paths.iter().for_each(|path| count(path, None)),
+        TxnBody::Multi(subs) if !subs.iter().any(|sub| matches!(sub.body, TxnBody::Error(_))) => {
+            subs.iter().for_each(|sub| count_writes(metrics, &sub.body));
+        }
+        _ => {}
+    }
+}
+
 /// A server that cannot keep its promises says so and ends; whoever supervises it starts it again.
 fn stop(message: &str) -> ! {
     tracing::error!("{message}. The server stops.");
     std::process::exit(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::SubTxn;
+    use crate::observe::MetricsRegistry;
+    use crate::types::OpCode;
+
+    /// Bytes as a Java server was seen to count them.
+    #[test]
+    fn writes_are_counted_by_top_level_znode_unless_they_failed() {
+        let set = |path: &str, data: &[u8]| TxnBody::SetData {
+            op: OpCode::SetData,
+            path: path.to_owned(),
+            data: Some(data.to_vec()),
+            version: 1,
+        };
+        let delete = |path: &str| TxnBody::Delete { op: OpCode::Delete, path: path.to_owned() };
+        let multi = |bodies: Vec<TxnBody>| TxnBody::Multi(bodies.into_iter().map(|body| SubTxn { body }).collect());
+        for (body, count, bytes) in [
+            (set("/na", b"1234567"), 1, 10),
+            (delete("/na/b"), 1, 5),
+            (multi(vec![set("/na/b", b"xx"), set("/na/b", b"1234"), delete("/na/b")]), 3, 21),
+            (multi(vec![set("/na/b", b"xx"), TxnBody::Error(-101)]), 0, 0),
+            (TxnBody::CloseSession { paths: Some(vec!["/na/e".to_owned()]) }, 1, 5),
+            (TxnBody::Error(-110), 0, 0),
+        ] {
+            let registry = MetricsRegistry::new();
+            count_writes(&registry.register(), &body);
+            let written = registry.read().namespace(Namespaced::Write);
+            let seen = written.get("na").map_or((0, 0), |values| (values.count, values.sum));
+            assert_eq!(seen, (count, bytes), "{body:?}");
+        }
+    }
 }

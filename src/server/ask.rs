@@ -41,6 +41,9 @@ pub struct Desk {
     trace_mask: AtomicI64,
 }
 
+/// An answer counts as packets of this size, which is how Java sends it.
+const ANSWER_PACKET_BYTES: usize = 8192;
+
 struct Question {
     word: Word,
     asked_by: ConnRef,
@@ -83,6 +86,8 @@ impl Worker {
     pub(super) fn ask(&mut self, conn: &mut Connection, word: [u8; 4], rest: &[u8]) {
         let Some(word) = Word::from_bytes(word) else { return self.end(conn) };
         let desk = self.desk.clone();
+        conn.traffic.packets_received += 1;
+        self.metrics.packets_received(1);
         let text = match (desk.source.gate)(word) {
             Gate::Instead(text) => Some(text),
             Gate::Answer => self.answer_alone(&desk, word, rest),
@@ -94,6 +99,7 @@ impl Worker {
     }
 
     fn tell(&mut self, conn: &mut Connection, text: &str) {
+        self.metrics.packets_sent(text.len().div_ceil(ANSWER_PACKET_BYTES) as u64);
         conn.out.extend_from_slice(text.as_bytes());
         self.end(conn);
     }
@@ -335,7 +341,7 @@ fn status_of(conn: &Connection) -> ConnectionStatus {
     let average = traffic.latency_ms_sum.checked_div(traffic.latency_count).unwrap_or(0);
     let session = (conn.phase == Phase::Established).then(|| SessionTraffic {
         session: conn.session,
-        last_op: traffic.last_op.map_or("NA", admin::last_op_label),
+        last_op: traffic.last_op,
         established: conn.established,
         session_timeout_ms: conn.timeout_ms as u32,
         last_cxid: traffic.last_cxid,

@@ -124,7 +124,8 @@ impl Worker {
                 tracing::debug!("{}: {error}", conn.peer);
                 let zxid = view.last_zxid();
                 response::error(&mut conn.out, xid, zxid, ErrorCode::MarshallingError);
-                self.replied(conn, op_code(header.op), xid, zxid, now);
+                let op = if is_write(header.op) { OpCode::Error } else { op_code(header.op) };
+                self.replied(conn, op, xid, zxid, now);
             }
             Err(Refusal::UnknownOp(_)) => {
                 response::unknown_op(&mut conn.out, xid);
@@ -151,12 +152,17 @@ impl Worker {
 
     /// Books a reply that is in `out`.
     pub(super) fn replied(&mut self, conn: &mut Connection, op: OpCode, xid: Xid, zxid: Zxid, since: Instant) {
-        conn.traffic.packets_sent += 1;
-        self.metrics.packets_sent(1);
+        self.sent_reply(conn);
         let latency_ms = conn.traffic.answered(op, xid, zxid, since, self.now.mono);
         if op != OpCode::Ping {
             self.metrics.request_latency(latency_ms);
         }
+    }
+
+    /// Books a packet that is in `out` and all there is to book: the answer to an auth or sasl packet.
+    pub(super) fn sent_reply(&mut self, conn: &mut Connection) {
+        conn.traffic.packets_sent += 1;
+        self.metrics.packets_sent(1);
     }
 }
 

@@ -20,7 +20,7 @@ use crate::runtime::lanes::WorkerLane;
 use crate::runtime::sockets::SocketEvent;
 use crate::tree::{TreeReader, View};
 use crate::types::limits::{CONNECTION_OUTPUT_BYTES_MAX, CONNECTION_OUTPUT_BYTES_PAUSE};
-use crate::types::{ConnId, Instant, Now, WorkerIndex};
+use crate::types::{ConnId, Instant, Now, WorkerIndex, Zxid};
 use crate::watch::{Events, WatchShard};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -53,6 +53,8 @@ pub struct Worker {
     pub(super) events: Events,
     pub(super) conns: Vec<Option<Box<Connection>>>,
     pub(super) now: Now,
+    /// Last zxid of the version that this turn answers from.
+    pub(super) pinned_zxid: Zxid,
     /// Writes of this worker that are not answered yet.
     pub(super) outstanding: usize,
     /// Connections with output to send.
@@ -80,6 +82,7 @@ impl Worker {
             events: Events::new(),
             conns: Vec::new(),
             now: Now::default(),
+            pinned_zxid: Zxid::ZERO,
             outstanding: 0,
             dirty: Vec::new(),
             held: Vec::new(),
@@ -96,6 +99,7 @@ impl WorkerTurn for Worker {
         let tree = self.tree.clone();
         let pinned = tree.pin();
         let view = pinned.view();
+        self.pinned_zxid = view.last_zxid();
         while let Some(deliver) = self.lane.next_deliver(pinned.number()) {
             self.deliver(deliver);
         }
