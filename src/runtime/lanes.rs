@@ -32,6 +32,8 @@ pub struct WorkerLane {
     lane: Arc<Lane>,
     backlog: VecDeque<Submit>,
     submitted: bool,
+    /// Off the ring already, but its version was not pinned when it came.
+    early: Option<Deliver>,
 }
 
 /// The ensemble thread's ends, one per worker.
@@ -57,7 +59,7 @@ pub fn lanes(workers: u16) -> (EnsembleLanes, Vec<WorkerLane>) {
         .collect();
     let worker_lanes = lanes
         .iter()
-        .map(|lane| WorkerLane { lane: lane.clone(), backlog: VecDeque::new(), submitted: false })
+        .map(|lane| WorkerLane { lane: lane.clone(), backlog: VecDeque::new(), submitted: false, early: None })
         .collect();
     let backlog = lanes.iter().map(|_| VecDeque::new()).collect();
     (EnsembleLanes { lanes, backlog, backlog_bytes: 0 }, worker_lanes)
@@ -94,17 +96,22 @@ impl WorkerLane {
     }
 
     /// The oldest batch, if the version it is tagged with is pinned.
-    pub fn next_deliver(&mut self, pinned: u64, waiting: &mut Option<Deliver>) -> Option<Deliver> {
-        let deliver = waiting.take().or_else(|| self.lane.delivers.pop())?;
+    pub fn next_deliver(&mut self, pinned: u64) -> Option<Deliver> {
+        let deliver = self.early.take().or_else(|| self.lane.delivers.pop())?;
         if deliver.version <= pinned {
             return Some(deliver);
         }
-        *waiting = Some(deliver);
+        self.early = Some(deliver);
         None
     }
 
-    pub fn has_delivers(&self) -> bool {
-        !self.lane.delivers.is_empty()
+    /// Asked before falling asleep. A batch that came early counts once its version is there: whoever published it may
+    /// have rung while nobody was asleep yet.
+    pub fn has_delivers(&self, published: impl FnOnce() -> u64) -> bool {
+        match &self.early {
+            Some(early) => early.version <= published(),
+            None => !self.lane.delivers.is_empty(),
+        }
     }
 
     /// Set before the version is pinned at which the first watch is registered: then either the ensemble thread sees
@@ -201,5 +208,30 @@ impl EnsembleLanes {
 
     pub fn alarm(&self) -> Option<&Arc<Alarm>> {
         self.lanes.first().map(|lane| &lane.ensemble_alarm)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(version: u64) -> Deliver {
+        Deliver { version, effects: Arc::default(), replies: Vec::new() }
+    }
+
+    #[test]
+    fn a_batch_that_came_early_is_work_as_soon_as_its_version_is_there() {
+        let (mut ensemble, mut workers) = lanes(1);
+        let worker = &mut workers[0];
+        ensemble.deliver(WorkerIndex(0), batch(7));
+        assert!(worker.has_delivers(|| 6));
+        assert!(worker.next_deliver(6).is_none());
+        assert!(!worker.has_delivers(|| 6), "nothing can be done with it yet, so the worker may sleep");
+        assert!(worker.has_delivers(|| 7), "published between the look at the ring and falling asleep");
+        ensemble.deliver(WorkerIndex(0), batch(8));
+        assert_eq!(worker.next_deliver(7).map(|deliver| deliver.version), Some(7));
+        assert!(worker.next_deliver(7).is_none());
+        assert_eq!(worker.next_deliver(9).map(|deliver| deliver.version), Some(8));
+        assert!(!worker.has_delivers(|| 9));
     }
 }

@@ -1,6 +1,7 @@
 //! What operators ask: four-letter words. Some answers need every worker and the ensemble thread; a question is put on the
 //! desk, everybody adds a part on the next turn, and the worker that holds the asking connection sends the text.
 
+use super::admission::Admission;
 use super::connection::{Connection, Phase};
 use super::worker::Worker;
 use crate::admin::{self, Bucket, ConnectionStatus, Directories, DumpStatus, Environment, ExpiringConnection, Gate};
@@ -26,6 +27,7 @@ pub struct StatusSource {
     pub descriptors: Box<dyn Fn() -> (u64, u64) + Send + Sync>,
     pub time_zone: TimeZone,
     pub metrics: Arc<MetricsRegistry>,
+    pub admission: Arc<Admission>,
     pub started: Instant,
 }
 
@@ -280,7 +282,7 @@ fn server_status(source: &StatusSource, parts: &[Part], view: View<'_>, now: Now
         open_file_descriptors,
         max_file_descriptors,
         auth_failed: metrics.counter(Counter::EnsembleAuthFail),
-        connection_drop_probability: 0.0,
+        connection_drop_probability: source.admission.drop_share(),
         quotas: namespace_quotas(view)
             .into_iter()
             .map(|(name, limits, usage)| {

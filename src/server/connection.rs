@@ -57,6 +57,10 @@ pub(super) struct Connection {
     pub dirty: bool,
     /// Bytes of large requests it has in flight; see `ServerRules::large_request_threshold`.
     pub large_bytes: usize,
+    /// Since when it is not read from because the server has enough to do; see `throttle.rs`.
+    pub throttled_since: Option<Instant>,
+    /// What it sent before has waited too long to be carried out.
+    pub overdue: bool,
     pub traffic: Traffic,
 }
 
@@ -147,6 +151,8 @@ impl Connection {
             spare: Vec::new(),
             dirty: false,
             large_bytes: 0,
+            throttled_since: None,
+            overdue: false,
             traffic: Traffic::new(),
         }
     }

@@ -56,13 +56,7 @@ impl Worker {
     }
 
     /// The session is this connection's from now on.
-    pub(super) fn connected(
-        &mut self,
-        conn: &mut Connection,
-        answer: &ConnectResponse,
-        last_heard: LastHeard,
-        view: View<'_>,
-    ) {
+    pub(super) fn connected(&mut self, conn: &mut Connection, answer: &ConnectResponse, last_heard: LastHeard) {
         if conn.phase != Phase::Connecting {
             return;
         }
@@ -76,7 +70,7 @@ impl Worker {
         if !is_new {
             return conn.traffic.reattached();
         }
-        let (zxid, since, now) = (view.last_zxid(), conn.active_at, self.now.mono);
+        let (zxid, since, now) = (self.pinned_zxid, conn.active_at, self.now.mono);
         let latency_ms = conn.traffic.answered(OpCode::CreateSession, Xid(0), zxid, since, now);
         self.metrics.request_latency(latency_ms);
     }

@@ -7,6 +7,7 @@ use crate::message::{MultiReadOp, MultiReadResult, ReadOp};
 use crate::observe::{Namespaced, Summary};
 use crate::request::{self, ReadAnswer, user_name};
 use crate::tree::View;
+use crate::types::limits::CONNECTION_OUTPUT_BYTES_MAX;
 use crate::types::{ErrorCode, OpCode, Xid, Zxid, path};
 use crate::watch::{LastChange, WatchKind};
 use crate::wire::client::response;
@@ -18,6 +19,12 @@ impl Worker {
     pub(super) fn read(&mut self, conn: &mut Connection, xid: Xid, op: &ReadOp<'_>, view: View<'_>) {
         let zxid = view.last_zxid();
         let bytes_before = conn.out.len();
+        if let ReadOp::MultiRead { ops: Some(ops) } = op
+            && multi_read_bytes(view, ops) > CONNECTION_OUTPUT_BYTES_MAX
+        {
+            tracing::warn!("closing {}: one multiRead for more than {CONNECTION_OUTPUT_BYTES_MAX} bytes", conn.peer);
+            return self.end(conn);
+        }
         let answer = request::read(view, op, conn.session, &conn.ids, &self.rules.access);
         match answer {
             Some(Ok(answer)) => {
@@ -117,6 +124,20 @@ impl Worker {
             _ => unreachable!("answered from the tree"),
         }
     }
+}
+
+/// About how much a multiRead is answered with, before any of it is put together.
+fn multi_read_bytes(view: View<'_>, ops: &[MultiReadOp<'_>]) -> usize {
+    const PER_NAME_BYTES: usize = 24;
+    let bytes_of = |op: &MultiReadOp<'_>| {
+        let (MultiReadOp::GetData { path } | MultiReadOp::GetChildren { path }) = *op;
+        let Some(node) = path.and_then(|path| view.lookup(path)) else { return 0 };
+        match op {
+            MultiReadOp::GetData { .. } => node.data().map_or(0, <[u8]>::len),
+            MultiReadOp::GetChildren { .. } => node.child_count() as usize * PER_NAME_BYTES,
+        }
+    };
+    ops.iter().map(bytes_of).fold(0, usize::saturating_add)
 }
 
 fn append(out: &mut Vec<u8>, xid: Xid, zxid: Zxid, answer: ReadAnswer<'_>) {
