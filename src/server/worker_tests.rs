@@ -3,7 +3,7 @@
 use super::*;
 use crate::admin::{Gate, TimeZone};
 use crate::io::process;
-use crate::message::lane::{Reply, Submit};
+use crate::message::lane::{Deliver, Reply, Submit};
 use crate::message::{ConnectResponse, CreateOp, Outcome, WriteOp, WriteResult};
 use crate::observe::{MetricsRegistry, Namespaced};
 use crate::request::{AccessRules, AuthRules};
@@ -26,7 +26,7 @@ struct Stage {
     actions: Vec<SocketAction>,
 }
 
-fn status_source(metrics: Arc<MetricsRegistry>) -> StatusSource {
+fn status_source(metrics: Arc<MetricsRegistry>, admission: Arc<Admission>) -> StatusSource {
     StatusSource {
         gate: Box::new(|_| Gate::Answer),
         conf: Box::new(|_| unreachable!("not asked")),
@@ -35,6 +35,7 @@ fn status_source(metrics: Arc<MetricsRegistry>) -> StatusSource {
         descriptors: Box::new(process::file_descriptors),
         time_zone: TimeZone::utc(),
         metrics,
+        admission,
         started: Instant::default(),
     }
 }
@@ -51,6 +52,7 @@ fn rules() -> ServerRules {
         large_request_threshold: None,
         large_request_bytes_max: 0,
         throttle: None,
+        request_throttle: None,
     }
 }
 
@@ -96,13 +98,14 @@ impl Stage {
         let metrics = Arc::new(MetricsRegistry::new());
         let (ensemble, mut worker_lanes) = lanes(1);
         let lane = worker_lanes.remove(0);
-        let desk = Arc::new(Desk::new(status_source(metrics.clone()), vec![lane.doorbell()]));
+        let admission = Arc::new(Admission::new(None, None, None, Instant::default(), 0));
+        let desk = Arc::new(Desk::new(status_source(metrics.clone(), admission.clone()), vec![lane.doorbell()]));
         let worker = Worker::new(WorkerParts {
             index: WorkerIndex(0),
             rules: Arc::new(rules()),
             tree: tree.reader(),
             lane,
-            admission: Arc::new(Admission::new(None, None, None, Instant::default())),
+            admission,
             desk,
             metrics: metrics.register(),
             hash_seed: 0,
