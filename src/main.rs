@@ -163,9 +163,9 @@ fn listen(settings: &Settings, placement: &Placement) -> Vec<TcpListener> {
     let bind = |address, is_first| {
         if shared && is_first {
             // Sockets that share a port would share it with another server's too; one on its own is refused then.
-            drop(server::bind(address, backlog, false)?);
+            drop(server::bind_when_free(address, backlog, false)?);
         }
-        server::bind(address, backlog, shared)
+        server::bind_when_free(address, backlog, shared)
     };
     (0..placement.workers())
         .map(|index| {

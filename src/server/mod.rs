@@ -20,6 +20,6 @@ mod worker;
 
 pub use admission::Admission;
 pub use ask::{Desk, StatusSource};
-pub use listen::bind;
+pub use listen::bind_when_free;
 pub use rules::{ConnectionThrottle, ServerRules};
 pub use worker::{Worker, WorkerParts};
