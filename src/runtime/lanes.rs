@@ -17,6 +17,8 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 const SUBMITS_MAX: usize = 4096;
 /// Batches one worker may have on its ring.
 const DELIVERS_MAX: usize = 1024;
+/// So many on its ring wake even a worker that they do not concern.
+const DELIVERS_TO_WAKE: usize = DELIVERS_MAX / 2;
 
 struct Lane {
     submits: ArrayQueue<Submit>,
@@ -179,9 +181,10 @@ impl EnsembleLanes {
         );
     }
 
-    /// Moves what waited onto the rings that have room again.
+    /// Moves what waited onto the rings that have room again. Replies may be among it, so their workers are woken.
     pub fn flush(&mut self) {
         for (lane, backlog) in self.lanes.iter().zip(&mut self.backlog) {
+            let mut moved = false;
             while let Some(deliver) = backlog.pop_front() {
                 let bytes = deliver.bytes();
                 if let Err(deliver) = lane.delivers.push(deliver) {
@@ -189,6 +192,10 @@ impl EnsembleLanes {
                     break;
                 }
                 self.backlog_bytes -= bytes;
+                moved = true;
+            }
+            if moved {
+                lane.worker_alarm.ring();
             }
         }
     }
@@ -197,11 +204,12 @@ impl EnsembleLanes {
         self.backlog_bytes > 0
     }
 
-    /// Wakes the worker: because replies wait for it (`must`), or because it has watches.
+    /// Wakes the worker: because replies wait for it (`must`), because it has watches, or because its ring fills up with
+    /// what does not concern it.
     pub fn announce(&self, worker: WorkerIndex, must: bool) {
         let lane = &self.lanes[usize::from(worker.0)];
         fence(Ordering::SeqCst);
-        if must || lane.watching.load(Ordering::Relaxed) {
+        if must || lane.watching.load(Ordering::Relaxed) || lane.delivers.len() >= DELIVERS_TO_WAKE {
             lane.worker_alarm.ring();
         }
     }
@@ -233,5 +241,44 @@ mod tests {
         assert!(worker.next_deliver(7).is_none());
         assert_eq!(worker.next_deliver(9).map(|deliver| deliver.version), Some(8));
         assert!(!worker.has_delivers(|| 9));
+    }
+
+    #[derive(Default)]
+    struct Bell(AtomicBool);
+
+    impl std::task::Wake for Bell {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// A worker whose clients are all quiet sleeps through other workers' business, but not until its ring overflows.
+    #[test]
+    fn a_worker_that_nothing_concerns_is_woken_before_its_ring_is_full() {
+        let (mut ensemble, workers) = lanes(1);
+        let bell = Arc::new(Bell::default());
+        workers[0].alarm().fall_asleep(&bell.clone().into());
+        let mut posted = 0;
+        while !bell.0.load(Ordering::Relaxed) {
+            posted += 1;
+            ensemble.deliver(WorkerIndex(0), batch(posted));
+            ensemble.announce(WorkerIndex(0), false);
+            assert!(posted < DELIVERS_MAX as u64, "it sleeps on");
+        }
+        assert!(posted > 100, "it is woken for everything");
+    }
+
+    #[test]
+    fn a_worker_is_woken_when_what_waited_comes_onto_its_ring() {
+        let (mut ensemble, mut workers) = lanes(1);
+        for version in 0..=DELIVERS_MAX as u64 {
+            ensemble.deliver(WorkerIndex(0), batch(version));
+        }
+        assert!(ensemble.has_backlog());
+        while workers[0].next_deliver(u64::MAX).is_some() {}
+        let bell = Arc::new(Bell::default());
+        workers[0].alarm().fall_asleep(&bell.clone().into());
+        ensemble.flush();
+        assert!(!ensemble.has_backlog() && bell.0.load(Ordering::Relaxed));
     }
 }

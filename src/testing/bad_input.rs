@@ -147,7 +147,7 @@ fn strangers(scene: &mut Scene) {
     let http = b"GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: curl\r\n\r\n";
     let tls = [&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3][..], &[0x55; 500]].concat();
     let ssh = b"SSH-2.0-OpenSSH_9.6\r\n";
-    for bytes in [&http[..], &tls, ssh, b"ruok?"[1..].as_ref(), b"RUOK\n", &[0; 4], &frame_of(&[0xff; 60])] {
+    for bytes in [&http[..], &tls, ssh, b"ruok?"[1..].as_ref(), b"RUOK\n", &[0; 4]] {
         let mut connection = scene.connect();
         send_bare(&mut connection, bytes);
         connection.shut_write();
@@ -280,7 +280,7 @@ mod tests {
                     threads.choose(server);
                 }
             });
-            let (connections, descriptors) = (scene.connections(), scene.server.descriptors());
+            let (connections, sockets) = (scene.connections(), scene.server.sockets());
             let watches = gauge(&scene.server, "zk_watch_count");
             let stories: [(&str, fn(&mut Scene)); 7] = [
                 ("lengths", lengths),
@@ -298,8 +298,9 @@ mod tests {
                 wait_until(&format!("{name}: connections are let go"), Duration::from_secs(20), || {
                     scene.connections() == connections
                 });
-                wait_until(&format!("{name}: descriptors are let go"), Duration::from_secs(20), || {
-                    scene.server.descriptors() <= descriptors
+                // `mntr` needs one itself, which may have been counted.
+                wait_until(&format!("{name}: sockets are let go"), Duration::from_secs(20), || {
+                    scene.server.sockets() <= sockets
                 });
                 assert_eq!(gauge(&scene.server, "zk_watch_count"), watches, "{name}");
                 println!("{threads:?}, {name}: {:?}", began.elapsed());

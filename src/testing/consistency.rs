@@ -427,6 +427,33 @@ fn no_wake_up_is_lost(threads: Threads) {
     assert!(slow.len() <= 2, "{threads:?}: {} of 6000 took long (request, answered, told): {slow:?}", slow.len());
 }
 
+/// Workers without clients hear of every change as well. They must neither pile it up nor be slow for their first client.
+fn idle_workers_keep_up(threads: Threads) {
+    let home = tempfile::tempdir().expect("cannot make a temporary directory");
+    let mut server = Server::new(Kind::under_test(), home.path());
+    server.set("forceSync", "no");
+    threads.choose(&mut server);
+    server.start();
+    let (mut writer, _) = session(server.address(), TIMEOUT_MS);
+    writer.ask(1, &create("/busy", b"", PERSISTENT));
+    // One by one, so that each is a batch of its own: several times what a ring holds.
+    for n in 0..5000 {
+        writer.ask(n, &set("/busy", b""));
+    }
+    let cpu = server.cpu_time();
+    std::thread::sleep(Duration::from_secs(1));
+    let cpu = server.cpu_time() - cpu;
+    assert!(cpu < Duration::from_millis(300), "{threads:?}: {cpu:?} of processor time in a second of nothing");
+    let mut newcomers = Vec::new();
+    for nth in 0..16 {
+        let began = Instant::now();
+        let (mut newcomer, _) = session(server.address(), TIMEOUT_MS);
+        newcomer.ask(1, &set("/busy", b""));
+        assert!(began.elapsed() < Duration::from_millis(800), "{threads:?}, client {nth}: {:?}", began.elapsed());
+        newcomers.push(newcomer);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -454,6 +481,11 @@ mod tests {
     #[test]
     fn pipelined_requests_are_answered_as_if_asked_one_by_one() {
         LAYOUTS.into_iter().for_each(|threads| pipelines_of_one_session(threads, 1));
+    }
+
+    #[test]
+    fn workers_without_clients_keep_up() {
+        LAYOUTS.into_iter().for_each(idle_workers_keep_up);
     }
 
     #[test]

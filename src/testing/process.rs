@@ -285,9 +285,11 @@ impl Server {
         line.trim().trim_end_matches(" kB").trim().parse::<u64>().expect("a number of kB") * 1024
     }
 
-    /// Files and sockets that the process has open.
-    pub fn descriptors(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("cannot list descriptors").count()
+    /// Sockets that the process has open. (Files come and go with the log.)
+    pub fn sockets(&self) -> usize {
+        let entries = fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("cannot list descriptors");
+        let targets = entries.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
+        targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
     }
 
     /// Processor time used since the start, in user mode and in the kernel.
@@ -355,10 +357,14 @@ fn four_letter_within(address: SocketAddr, word: &[u8], patience: Duration) -> i
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// A port nobody listens on right now.
+/// A port nobody listens on right now. Below those that the kernel gives to outgoing connections: a server that is down for
+/// a moment must not lose its port to one of the many clients of these tests.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("no free port on loopback");
-    listener.local_addr().expect("a bound listener has an address").port()
+    const PORTS: std::ops::Range<u16> = 12_000..32_000;
+    (0..1000)
+        .map(|_| rand::random_range(PORTS))
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .expect("no free port on loopback")
 }
 
 /// Copies a stopped server's data directory, so that another server can start on it.

@@ -91,17 +91,18 @@ mod tests {
     fn a_directory_that_is_none_or_holds_something_else() {
         let home = tempfile::tempdir().unwrap();
         let mut server = server(home.path());
-        fs::remove_dir(server.data_dir()).unwrap();
-        fs::write(server.data_dir(), "a file").unwrap();
-        assert_eq!(server.start_in_vain(), EXIT_CODE_DATA_DIR);
-        assert!(server.log().contains(server.data_dir().to_str().unwrap()), "{}", server.log());
-
-        fs::remove_file(server.data_dir()).unwrap();
         let version_dir = server.data_dir().join("version-2");
-        fs::create_dir_all(&version_dir).unwrap();
-        fs::write(version_dir.join("snapshot.1f"), [0x5a; 5000]).unwrap();
+        fs::write(&version_dir, "a file").unwrap();
+        assert_eq!(server.start_in_vain(), EXIT_CODE_DATA_DIR);
+        assert!(server.log().contains(version_dir.to_str().unwrap()), "{}", server.log());
+
+        fs::remove_file(&version_dir).unwrap();
+        fs::create_dir(&version_dir).unwrap();
+        // It ends as a snapshot must, so it was one once.
+        let damaged = [&b"ZKSN"[..], &[0x5a; 5000], &[0, 0, 0, 1, b'/']].concat();
+        fs::write(version_dir.join("snapshot.1f"), damaged).unwrap();
         assert_eq!(server.start_in_vain(), EXIT_CODE_UNEXPECTED, "{}", server.log());
-        assert!(server.log().contains("snapshot"), "{}", server.log());
+        assert!(server.log().contains("snapshot.1f"), "{}", server.log());
 
         // A log of something else.
         fs::remove_file(version_dir.join("snapshot.1f")).unwrap();
