@@ -411,7 +411,8 @@ impl RequestMaker {
                 if let Some(byte) = body.len().checked_sub(1).map(|last| rng.random_range(0..=last))
                     && body[byte].is_ascii()
                 {
-                    body[byte] = rng.random_range(0..128);
+                    // Never upwards: a longer length would take bytes that are no text into a path.
+                    body[byte] = rng.random_range(0..=body[byte]);
                 }
             }
         }
