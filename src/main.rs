@@ -1,7 +1,7 @@
 //! The server binary: read the config, restore the data, build the threads, wait for a signal.
 
 use ringkeeper::config::{self, Command, EXIT_CODE_BAD_CONFIG, Settings, parse_args};
-use ringkeeper::ensemble;
+use ringkeeper::ensemble::{self, Backgrounds};
 use ringkeeper::io::{clock, process, signals};
 use ringkeeper::runtime::background::Jobs;
 use ringkeeper::runtime::core::{self, EnsembleCore, WorkerCore, run_both};
@@ -9,6 +9,7 @@ use ringkeeper::runtime::lanes::{WorkerLane, lanes};
 use ringkeeper::runtime::placement::{self, Placement};
 use ringkeeper::runtime::stall::{self, Pulse};
 use ringkeeper::server::{self, Admission, Desk, ListenOptions, Worker, WorkerParts};
+use ringkeeper::storage::Background;
 use ringkeeper::types::{Now, WorkerIndex};
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::process::exit;
@@ -54,31 +55,37 @@ fn serve(settings: Arc<Settings>) {
     let seed = or_give_up(EXIT_CODE_UNEXPECTED, "the kernel gives no random numbers", process::random_seed());
     let cores = placement::available_cores().unwrap_or_default();
     let placement = placement::decide(&mapping::wish(&settings), &cores);
+    // The lock first: whoever must not run on this data takes no port either.
+    let dirs =
+        mapping::open_data_dir(&settings).unwrap_or_else(|error| give_up(EXIT_CODE_DATA_DIR, &error.to_string()));
     let listeners = listen(&settings, &placement);
     let addresses: Vec<String> =
         listeners.first().and_then(|l| l.local_addr().ok()).map(|a| a.to_string()).into_iter().collect();
-
-    let dirs =
-        mapping::open_data_dir(&settings).unwrap_or_else(|error| give_up(EXIT_CODE_DATA_DIR, &error.to_string()));
-    let options = mapping::start_options(&settings, seed);
+    let registry = Arc::new(ringkeeper::observe::MetricsRegistry::new());
+    let options = mapping::start_options(&settings, seed, &registry);
     let loaded = ensemble::load(&dirs, &options)
         .unwrap_or_else(|error| give_up(EXIT_CODE_UNEXPECTED, &format!("cannot restore the data: {error}")));
     report(&loaded);
-    let jobs = or_give_up(EXIT_CODE_UNEXPECTED, "cannot start a thread", Jobs::start("background", true));
-    let segment_jobs = or_give_up(EXIT_CODE_UNEXPECTED, "cannot start a thread", Jobs::start("segments", false));
     let (ensemble_lanes, worker_lanes) = lanes(placement.workers());
-    let background: ringkeeper::storage::Background = Arc::new(move |job| jobs.run(job));
-    let segments: ringkeeper::storage::Background = Arc::new(move |job| segment_jobs.run(job));
+    let background =
+        Backgrounds { snapshots: background("snapshots", true), log_files: background("log-files", false) };
     let reader = loaded.tree.reader();
-    let ensemble = ensemble::start(&dirs, loaded, options, ensemble_lanes, background, segments, clock::now())
+    let ensemble = ensemble::start(&dirs, loaded, options, ensemble_lanes, background, clock::now())
         .unwrap_or_else(|error| give_up(EXIT_CODE_UNEXPECTED, &error.to_string()));
 
-    let registry = Arc::new(ringkeeper::observe::MetricsRegistry::new());
     let doorbells = worker_lanes.iter().map(WorkerLane::doorbell).collect();
-    let desk = Arc::new(Desk::new(status::source(&settings, &dirs, registry.clone(), began.mono), doorbells));
     let rules = Arc::new(mapping::server_rules(&settings));
-    let admission =
-        Arc::new(Admission::new(settings.max_client_cnxns, settings.max_cnxns, rules.throttle.clone(), began.mono));
+    let admission = Arc::new(Admission::new(
+        settings.max_client_cnxns,
+        settings.max_cnxns,
+        rules.throttle.clone(),
+        began.mono,
+        seed,
+    ));
+    let desk = Arc::new(Desk::new(
+        status::source(&settings, &dirs, registry.clone(), admission.clone(), began.mono),
+        doorbells,
+    ));
     let make_worker = move |index: u16, lane: WorkerLane, listener: Vec<TcpListener>| {
         let (rules, tree, admission, desk) = (rules.clone(), reader.clone(), admission.clone(), desk.clone());
         let registry = registry.clone();
@@ -140,6 +147,12 @@ fn start_threads<W, M>(
     or_give_up(EXIT_CODE_UNEXPECTED, "cannot start a thread", started.and_then(|()| stall::watch(pulses)));
 }
 
+/// A thread for jobs that nobody should wait for.
+fn background(name: &str, humble: bool) -> Background {
+    let jobs = or_give_up(EXIT_CODE_UNEXPECTED, "cannot start a thread", Jobs::start(name, humble));
+    Arc::new(move |job| jobs.run(job))
+}
+
 /// One listener per worker; none without a client port.
 fn listen(settings: &Settings, placement: &Placement) -> Vec<TcpListener> {
     let Some(port) = settings.client_port else {
@@ -155,15 +168,22 @@ fn listen(settings: &Settings, placement: &Placement) -> Vec<TcpListener> {
         None => SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 0], port)),
     };
     let backlog = u32::try_from(settings.client_port_listen_backlog).ok().map(|backlog| backlog as i32);
-    let options =
-        ListenOptions { backlog, shared: placement.workers() > 1, keep_alive: settings.client_tcp_keep_alive };
-    let bind = |address| server::bind(address, options);
+    let shared = placement.workers() > 1;
+    let options = ListenOptions { backlog, shared, keep_alive: settings.client_tcp_keep_alive };
+    let bind = |address, is_first| {
+        if shared && is_first {
+            // Sockets that share a port would share it with another server's too; one on its own is refused then.
+            drop(server::bind(address, ListenOptions { shared: false, ..options })?);
+        }
+        server::bind(address, options)
+    };
     (0..placement.workers())
-        .map(|_| {
+        .map(|index| {
+            let is_first = index == 0;
             // A machine without IPv6 still has the other family.
-            let bound = bind(address).or_else(|error| match settings.client_host {
+            let bound = bind(address, is_first).or_else(|error| match settings.client_host {
                 None if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
-                    bind(SocketAddr::from(([0, 0, 0, 0], port)))
+                    bind(SocketAddr::from(([0, 0, 0, 0], port)), is_first)
                 }
                 _ => Err(error),
             });

@@ -13,7 +13,8 @@ use super::batch::{Batch, SealedBatch};
 use super::chores::{Every, Sweeper};
 use super::snapshots::Snapshots;
 use crate::message::lane::{ConnRef, EnsembleStatus, Reply, Submit};
-use crate::message::{ConnectResponse, Effect, Outcome, TxnHeader, WriteOp};
+use crate::message::{ConnectResponse, Effect, Outcome, TxnBody, TxnHeader, WriteOp};
+use crate::observe::{Counter, MetricsWriter, Namespaced, Summary};
 use crate::request::{self, Executed, RequestRules, Requester};
 use crate::runtime::alarm::Alarm;
 use crate::runtime::core::{EnsembleTurn, FlushRequest};
@@ -42,6 +43,11 @@ const DISK_RETRY_MS: u64 = 100;
 pub struct EnsembleRules {
     pub request: RequestRules,
     pub tick_ms: u64,
+    /// A turn this much too late counts as a pause of this server. At most a quarter of the shortest session timeout: clients
+    /// let a third of it pass between pings, so a pause of two thirds can be what silenced them.
+    pub pause_ms: u64,
+    /// `fsync.warningthresholdms`: a flush that takes longer is worth a line in the log.
+    pub flush_ms_warn: u64,
 }
 
 /// Everything the ensemble thread owns.
@@ -54,12 +60,13 @@ pub struct Ensemble {
     pub(super) session_ids: SessionIds,
     pub(super) batch: Batch,
     pub(super) sealed: VecDeque<SealedBatch>,
-    pub(super) in_flight: Option<FlushTicket>,
+    pub(super) in_flight: Option<InFlight>,
     pub(super) flushed_through: Zxid,
     pub(super) snapshots: Snapshots,
     pub(super) sweeper: Sweeper,
     pub(super) purge: Every,
     pub(super) digests: VecDeque<(Zxid, u64)>,
+    pub(super) metrics: MetricsWriter,
     /// Scratch for encoding one log entry.
     pub(super) entry: Vec<u8>,
     pub(super) disk: Disk,
@@ -68,12 +75,20 @@ pub struct Ensemble {
     pub(super) deadline: Option<Instant>,
 }
 
+/// The flush on the ring.
+pub(super) struct InFlight {
+    ticket: FlushTicket,
+    began: Instant,
+}
+
 /// Whether the log can be appended to.
 pub(super) enum Disk {
     HasRoom,
     /// Writes are answered -1 and sessions do not expire until the disk takes data again.
     Full {
         retry_at: Instant,
+        /// What there was no room for: as long as that is so, nothing smaller slips in.
+        refused_bytes: usize,
     },
 }
 
@@ -81,7 +96,7 @@ impl EnsembleTurn for Ensemble {
     fn turn(&mut self, now: Now, flushed: Option<io::Result<()>>) -> Option<FlushRequest> {
         self.mind_pauses(now.mono);
         if let Some(result) = flushed {
-            self.flush_ended(result);
+            self.flush_ended(result, now.mono);
         }
         self.take_submits(now);
         self.expire_sessions(now);
@@ -90,8 +105,8 @@ impl EnsembleTurn for Ensemble {
         if self.purge.is_due(now.mono) {
             self.snapshots.purge();
         }
-        let request = self.flush();
-        self.deadline = self.find_deadline();
+        let request = self.flush(now.mono);
+        self.deadline = Some(self.find_deadline(now.mono));
         request
     }
 
@@ -109,17 +124,23 @@ impl EnsembleTurn for Ensemble {
 }
 
 impl Ensemble {
-    fn find_deadline(&self) -> Option<Instant> {
-        let due = [self.sessions.next_deadline(), Some(self.sweeper.next_deadline()), self.purge.next_deadline()];
-        due.into_iter().flatten().min()
+    fn find_deadline(&self, now: Instant) -> Instant {
+        // Nobody expires before this, however long they are due.
+        let may_expire = match self.disk {
+            Disk::HasRoom => self.expiry_resumes,
+            Disk::Full { retry_at, .. } => self.expiry_resumes.max(retry_at),
+        };
+        let expiry = self.sessions.next_deadline().map(|due| due.max(may_expire));
+        let due = [expiry, Some(self.sweeper.next_deadline()), self.purge.next_deadline()];
+        due.into_iter().flatten().min().unwrap_or(now).min(now.plus_millis(self.rules.pause_ms))
     }
 
-    /// A turn that comes more than a tick after its deadline means that this thread, and perhaps the whole process, did
-    /// not run. What clients sent meanwhile is still in the sockets: it counts before anybody expires.
+    /// A turn that comes long after its deadline means that this thread, and perhaps the whole process, did not run. What
+    /// clients sent meanwhile is still in the sockets: it counts before anybody expires. There is a turn at least every
+    /// `pause_ms`, so any pause of twice that is noticed.
     fn mind_pauses(&mut self, now: Instant) {
-        let tick_ms = self.rules.tick_ms;
-        if self.deadline.is_some_and(|deadline| deadline.plus_millis(tick_ms) < now) {
-            self.expiry_resumes = now.plus_millis(tick_ms);
+        if self.deadline.is_some_and(|deadline| deadline.plus_millis(self.rules.pause_ms) < now) {
+            self.expiry_resumes = now.plus_millis(self.rules.tick_ms);
         }
     }
 
@@ -242,6 +263,7 @@ impl Ensemble {
                 continue;
             }
             tracing::info!("session {session} expired: nothing heard for {timeout_ms} ms");
+            self.metrics.count(Counter::StaleSessionsExpired);
             self.close_session(session, Xid(0), now);
             if let Some(owner) = owner {
                 self.batch.close(owner);
@@ -275,6 +297,7 @@ impl Ensemble {
         let zxid = self.tree.view().last_zxid().next();
         let header = TxnHeader { session, cxid: xid.0, zxid, time: now.wall };
         let executed = apply(&mut self.tree, header, &self.rules.request, Some(&mut self.batch.effects));
+        count_writes(&self.metrics, &executed.txn.body);
         self.entry.clear();
         txn::encode(&executed.txn.header, &executed.txn.body, executed.txn.digest.as_ref(), &mut self.entry);
         if let Err(error) = self.log.append(zxid, &self.entry) {
@@ -296,12 +319,14 @@ impl Ensemble {
     }
 
     fn has_room(&mut self, entry_bytes: usize, now: Instant) -> bool {
-        if let Disk::Full { retry_at } = self.disk
-            && now < retry_at
-        {
-            return false;
+        let mut needed_bytes = entry_bytes + ENTRY_BYTES_EXTRA;
+        if let Disk::Full { retry_at, refused_bytes } = self.disk {
+            if now < retry_at {
+                return false;
+            }
+            needed_bytes = needed_bytes.max(refused_bytes);
         }
-        match self.log.has_room_for(1, entry_bytes + ENTRY_BYTES_EXTRA) {
+        match self.log.has_room_for(1, needed_bytes) {
             Ok(()) => {
                 if matches!(self.disk, Disk::Full { .. }) {
                     tracing::info!("the transaction log takes data again: writes are served, sessions expire");
@@ -318,7 +343,7 @@ impl Ensemble {
                          expires until there is; reads go on. Free space on the log's disk."
                     );
                 }
-                self.disk = Disk::Full { retry_at: now.plus_millis(DISK_RETRY_MS) };
+                self.disk = Disk::Full { retry_at: now.plus_millis(DISK_RETRY_MS), refused_bytes: needed_bytes };
                 false
             }
         }
@@ -330,7 +355,7 @@ impl Ensemble {
     }
 
     /// Starts the next flush if none is in flight, and says what needs none.
-    fn flush(&mut self) -> Option<FlushRequest> {
+    fn flush(&mut self, now: Instant) -> Option<FlushRequest> {
         while self.in_flight.is_none() {
             if !self.batch.is_empty() {
                 let workers = self.lanes.workers();
@@ -344,7 +369,7 @@ impl Ensemble {
             };
             if ticket.sync_needed() {
                 let request = FlushRequest { files: ticket.files() };
-                self.in_flight = Some(ticket);
+                self.in_flight = Some(InFlight { ticket, began: now });
                 return Some(request);
             }
             self.flushed_through = self.log.flush_done(ticket).zxid();
@@ -353,8 +378,16 @@ impl Ensemble {
         None
     }
 
-    fn flush_ended(&mut self, result: io::Result<()>) {
-        let ticket = self.in_flight.take().expect("a flush was in flight");
+    fn flush_ended(&mut self, result: io::Result<()>, now: Instant) {
+        let InFlight { ticket, began } = self.in_flight.take().expect("a flush was in flight");
+        let took_ms = now.micros_since(began) / 1000;
+        self.metrics.record(Summary::Fsynctime, took_ms);
+        if took_ms > self.rules.flush_ms_warn {
+            tracing::warn!(
+                "flushing {} bytes of the transaction log took {took_ms} ms: clients waited. Give the log a disk of its own",
+                ticket.bytes()
+            );
+        }
         if let Err(error) = result {
             stop(&format!(
                 "flushing the transaction log failed: {error}. Nothing further is acknowledged; what was \
@@ -384,8 +417,63 @@ impl Ensemble {
     }
 }
 
+/// What was written, by top-level znode: bytes of path and data.
+fn count_writes(metrics: &MetricsWriter, body: &TxnBody) {
+    let count = |path: &str, data: Option<&[u8]>| {
+        let bytes = path.len() + data.map_or(0, <[u8]>::len);
+        metrics.record_for_path(Namespaced::Write, path, bytes as u64);
+    };
+    match body {
+        TxnBody::Create { path, data, .. }
+        | TxnBody::CreateContainer { path, data, .. }
+        | TxnBody::CreateTtl { path, data, .. }
+        | TxnBody::SetData { path, data, .. } => count(path, data.as_deref()),
+        TxnBody::Delete { path, .. } => count(path, None),
+        TxnBody::CloseSession { paths: Some(paths) } => paths.iter().for_each(|path| count(path, None)),
+        TxnBody::Multi(subs) if !subs.iter().any(|sub| matches!(sub.body, TxnBody::Error(_))) => {
+            subs.iter().for_each(|sub| count_writes(metrics, &sub.body));
+        }
+        _ => {}
+    }
+}
+
 /// A server that cannot keep its promises says so and ends; whoever supervises it starts it again.
 fn stop(message: &str) -> ! {
     tracing::error!("{message}. The server stops.");
     std::process::exit(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::SubTxn;
+    use crate::observe::MetricsRegistry;
+    use crate::types::OpCode;
+
+    /// Bytes as a Java server was seen to count them.
+    #[test]
+    fn writes_are_counted_by_top_level_znode_unless_they_failed() {
+        let set = |path: &str, data: &[u8]| TxnBody::SetData {
+            op: OpCode::SetData,
+            path: path.to_owned(),
+            data: Some(data.to_vec()),
+            version: 1,
+        };
+        let delete = |path: &str| TxnBody::Delete { op: OpCode::Delete, path: path.to_owned() };
+        let multi = |bodies: Vec<TxnBody>| TxnBody::Multi(bodies.into_iter().map(|body| SubTxn { body }).collect());
+        for (body, count, bytes) in [
+            (set("/na", b"1234567"), 1, 10),
+            (delete("/na/b"), 1, 5),
+            (multi(vec![set("/na/b", b"xx"), set("/na/b", b"1234"), delete("/na/b")]), 3, 21),
+            (multi(vec![set("/na/b", b"xx"), TxnBody::Error(-101)]), 0, 0),
+            (TxnBody::CloseSession { paths: Some(vec!["/na/e".to_owned()]) }, 1, 5),
+            (TxnBody::Error(-110), 0, 0),
+        ] {
+            let registry = MetricsRegistry::new();
+            count_writes(&registry.register(), &body);
+            let written = registry.read().namespace(Namespaced::Write);
+            let seen = written.get("na").map_or((0, 0), |values| (values.count, values.sum));
+            assert_eq!(seen, (count, bytes), "{body:?}");
+        }
+    }
 }

@@ -12,4 +12,4 @@ mod startup;
 
 pub use driver::{Ensemble, EnsembleRules};
 pub use snapshots::SnapshotOptions;
-pub use startup::{Loaded, StartOptions, load, start};
+pub use startup::{Backgrounds, Loaded, StartOptions, load, start};

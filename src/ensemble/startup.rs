@@ -5,6 +5,7 @@ use super::chores::{Every, Sweeper};
 use super::driver::{Disk, Ensemble, EnsembleRules};
 use super::snapshots::{SnapshotOptions, Snapshots, write_snapshot};
 use crate::message::{SnapshotNode, Txn};
+use crate::observe::MetricsWriter;
 use crate::request::{self, ReapRules};
 use crate::runtime::lanes::EnsembleLanes;
 use crate::session::{SessionIds, SessionTable};
@@ -31,6 +32,16 @@ pub struct StartOptions {
     pub purge_interval_ms: Option<u64>,
     /// Secret of this process: places names in memory.
     pub hash_seed: u64,
+    pub metrics: MetricsWriter,
+    /// For the thread that writes snapshots.
+    pub snapshot_metrics: MetricsWriter,
+}
+
+/// Where jobs run that nobody should wait for. The log waits for its next file when it has used up the one before, so files
+/// must not queue behind a snapshot.
+pub struct Backgrounds {
+    pub snapshots: Background,
+    pub log_files: Background,
 }
 
 /// The tree as it was, and what was found on the way.
@@ -50,15 +61,13 @@ pub fn load(dirs: &DataDirs, options: &StartOptions) -> Result<Loaded, StorageEr
     Ok(Loaded { tree, restored })
 }
 
-/// Makes the ensemble thread's state of what was loaded. Must run before anybody is served. `segments` makes log files
-/// ready: writes may come to wait for it, so it must not wait behind snapshots.
+/// Makes the ensemble thread's state of what was loaded. Must run before anybody is served.
 pub fn start(
     dirs: &DataDirs,
     loaded: Loaded,
     options: StartOptions,
     lanes: EnsembleLanes,
-    background: Background,
-    segments: Background,
+    background: Backgrounds,
     now: Now,
 ) -> Result<Ensemble, StorageError> {
     let Loaded { mut tree, restored } = loaded;
@@ -66,7 +75,7 @@ pub fn start(
     let version = tree.seal();
     tree.publish_through(version);
     let last_zxid = tree.view().last_zxid();
-    let mut snapshots = Snapshots::new(options.snapshots.clone(), background);
+    let mut snapshots = Snapshots::new(options.snapshots.clone(), background.snapshots, options.snapshot_metrics);
     match restored.origin {
         // A log without any snapshot is refused at the next start, so this one cannot wait.
         Origin::Fresh | Origin::LogsAlone | Origin::Unknown => write_snapshot(&options.snapshots, &tree.hold())?,
@@ -77,7 +86,7 @@ pub fn start(
     for (id, timeout_ms) in tree.view().sessions() {
         sessions.add(id, timeout_ms, None, now.mono);
     }
-    let log = TxnLog::open(&dirs.logs, Some(last_zxid), options.log, segments)?;
+    let log = TxnLog::open(&dirs.logs, Some(last_zxid), options.log, background.log_files)?;
     let workers = lanes.workers();
     let sweeper =
         Sweeper::new(options.container_check_interval_ms, options.container_per_minute_max, options.reap, now.mono);
@@ -97,6 +106,7 @@ pub fn start(
         sweeper,
         purge: Every::new(options.purge_interval_ms, now.mono),
         digests: VecDeque::new(),
+        metrics: options.metrics,
         entry: Vec::new(),
         disk: Disk::HasRoom,
         expiry_resumes: now.mono,

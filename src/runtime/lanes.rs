@@ -35,8 +35,8 @@ pub struct WorkerLane {
     lane: Arc<Lane>,
     backlog: VecDeque<Submit>,
     submitted: bool,
-    /// A batch whose version was not published yet; those behind it are of later versions.
-    waiting: Option<Deliver>,
+    /// Off the lane already, but its version was not pinned when it came; those behind it are of later versions.
+    early: Option<Deliver>,
 }
 
 /// The ensemble thread's ends, one per worker.
@@ -67,7 +67,7 @@ pub(super) fn lanes_with(workers: u16, submits_max: usize) -> (EnsembleLanes, Ve
         .collect();
     let worker_lanes = lanes
         .iter()
-        .map(|lane| WorkerLane { lane: lane.clone(), backlog: VecDeque::new(), submitted: false, waiting: None })
+        .map(|lane| WorkerLane { lane: lane.clone(), backlog: VecDeque::new(), submitted: false, early: None })
         .collect();
     (EnsembleLanes { lanes }, worker_lanes)
 }
@@ -105,11 +105,11 @@ impl WorkerLane {
 
     /// The oldest batch, if the version it is tagged with is pinned.
     pub fn next_deliver(&mut self, pinned: u64) -> Option<Deliver> {
-        let deliver = self.waiting.take().or_else(|| self.pop())?;
+        let deliver = self.early.take().or_else(|| self.pop())?;
         if deliver.version <= pinned {
             return Some(deliver);
         }
-        self.waiting = Some(deliver);
+        self.early = Some(deliver);
         None
     }
 
@@ -119,11 +119,11 @@ impl WorkerLane {
         Some(deliver)
     }
 
-    /// Whether a turn would find something to do: to be asked once more after falling asleep. `published` is the
-    /// newest version that could be pinned.
+    /// Whether a turn would find something to do: to be asked once more after falling asleep. A batch that came early
+    /// counts once its version is there: whoever published it may have rung while nobody was asleep yet.
     pub fn has_work(&self, published: impl FnOnce() -> u64) -> bool {
-        let has_batch = match &self.waiting {
-            Some(waiting) => waiting.version <= published(),
+        let has_batch = match &self.early {
+            Some(early) => early.version <= published(),
             None => !self.lane.delivers.is_empty(),
         };
         has_batch || !self.backlog.is_empty() && !self.lane.submits.is_full()

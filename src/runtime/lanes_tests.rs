@@ -4,9 +4,10 @@
 use super::alarm::Alarm;
 use super::lanes::{EnsembleLanes, WorkerLane, lanes, lanes_with};
 use crate::message::lane::{ConnRef, Deliver, Reply, Submit};
+use crate::types::limits::WORKER_UNHEARD_BYTES_MAX;
 use crate::types::{ConnId, SessionId, WorkerIndex};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -154,26 +155,57 @@ fn a_blocked_worker_goes_on_without_replies() {
     exchange(Some(4), scaled(200_000), u64::MAX);
 }
 
-/// A worker that nobody concerns is woken before much waits for it.
+fn batch(version: u64) -> Deliver {
+    Deliver { version, effects: Arc::default(), replies: Vec::new() }
+}
+
 #[test]
-fn a_worker_without_watches_and_replies_takes_its_batches_off() {
-    let (mut lanes, mut workers) = lanes(1);
-    let lane = workers.remove(0);
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    lane.alarm().fall_asleep(&waker);
-    let batch = |version| Deliver { version, effects: Arc::default(), replies: Vec::new() };
-    let bytes_max = crate::types::limits::WORKER_UNHEARD_BYTES_MAX;
-    let quiet = bytes_max / batch(0).bytes();
-    for version in 0..quiet as u64 {
-        lanes.deliver(WorkerIndex(0), batch(version));
-        lanes.announce(WorkerIndex(0), false);
+fn a_batch_that_came_early_is_work_as_soon_as_its_version_is_there() {
+    let (mut ensemble, mut workers) = lanes(1);
+    let worker = &mut workers[0];
+    ensemble.deliver(WorkerIndex(0), batch(7));
+    assert!(worker.has_work(|| 6));
+    assert!(worker.next_deliver(6).is_none());
+    assert!(!worker.has_work(|| 6), "nothing can be done with it yet, so the worker may sleep");
+    assert!(worker.has_work(|| 7), "published between the look at the lane and falling asleep");
+    ensemble.deliver(WorkerIndex(0), batch(8));
+    assert_eq!(worker.next_deliver(7).map(|deliver| deliver.version), Some(7));
+    assert!(worker.next_deliver(7).is_none());
+    assert_eq!(worker.next_deliver(9).map(|deliver| deliver.version), Some(8));
+    assert!(!worker.has_work(|| 9));
+}
+
+#[derive(Default)]
+struct Bell(AtomicBool);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
     }
-    thread::park_timeout(Duration::ZERO);
-    lane.alarm().stay_awake();
-    lane.alarm().fall_asleep(&waker);
-    lanes.deliver(WorkerIndex(0), batch(quiet as u64));
-    lanes.announce(WorkerIndex(0), false);
-    let began = Instant::now();
-    thread::park_timeout(SLEEP_MAX);
-    assert!(began.elapsed() < SLEEP_MAX, "it sleeps on");
+}
+
+/// A worker whose clients are all quiet sleeps through other workers' business, but not until much waits for it.
+#[test]
+fn a_worker_that_nothing_concerns_is_woken_before_much_waits_for_it() {
+    let (mut ensemble, workers) = lanes(1);
+    let bell = Arc::new(Bell::default());
+    workers[0].alarm().fall_asleep(&bell.clone().into());
+    let mut posted = 0;
+    while !bell.0.load(Ordering::Relaxed) {
+        posted += 1;
+        ensemble.deliver(WorkerIndex(0), batch(posted));
+        ensemble.announce(WorkerIndex(0), false);
+        assert!(posted as usize * batch(0).bytes() <= 2 * WORKER_UNHEARD_BYTES_MAX, "it sleeps on");
+    }
+    assert!(posted > 100, "it is woken for everything");
+}
+
+/// However many batches wait, a worker finds all of them once their version is published.
+#[test]
+fn a_slow_worker_finds_everything_that_was_posted() {
+    let (mut ensemble, mut workers) = lanes(1);
+    let posted = if cfg!(miri) { 100 } else { 100_000 };
+    (1..=posted).for_each(|version| ensemble.deliver(WorkerIndex(0), batch(version)));
+    let found = std::iter::from_fn(|| workers[0].next_deliver(posted)).map(|deliver| deliver.version);
+    assert!(found.eq(1..=posted));
 }

@@ -14,10 +14,13 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 use tokio_uring::net::TcpStream;
 
 /// After this many reads that a small buffer could have held, a connection gets a small one again.
 const SMALL_READS_TO_SHRINK: u8 = 16;
+/// How long nothing is accepted after accepting has failed, milliseconds.
+const ACCEPT_PAUSE_MS: u64 = 100;
 /// Tokens of listeners; connections count up from 0.
 const LISTENER_TOKEN: u64 = 1 << 63;
 
@@ -92,6 +95,7 @@ pub struct Sockets {
     ready: Arc<ReadyList>,
     listeners: Vec<(Loop, Listening, Waker)>,
     open: usize,
+    accept_fails: bool,
 }
 
 impl Default for Sockets {
@@ -109,6 +113,7 @@ impl Sockets {
             ready: Arc::default(),
             listeners: Vec::new(),
             open: 0,
+            accept_fails: false,
         }
     }
 
@@ -119,7 +124,13 @@ impl Sockets {
         let accept_loop = async move {
             let listener = tokio_uring::net::TcpListener::from_std(listener);
             loop {
-                slot.set(Some(listener.accept().await));
+                let accepted = listener.accept().await;
+                let failed = accepted.is_err();
+                slot.set(Some(accepted));
+                if failed {
+                    // Out of descriptors or memory: at once it would fail again.
+                    tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
+                }
                 // Waits until the owner has taken it.
                 poll_fn(|_| {
                     let taken = slot.take();
@@ -155,13 +166,19 @@ impl Sockets {
             match accepted.take() {
                 None => return,
                 Some(Ok((stream, peer))) => {
+                    self.accept_fails = false;
                     if peer.ip().to_canonical().is_loopback() {
                         without_pacing(&stream);
                     }
                     let conn = self.add(stream);
                     events.push(SocketEvent::Accepted { conn, peer });
                 }
-                Some(Err(error)) => tracing::warn!("cannot accept a connection: {error}"),
+                Some(Err(error)) => {
+                    // Once, however many are waiting.
+                    if !std::mem::replace(&mut self.accept_fails, true) {
+                        tracing::warn!("cannot accept a connection: {error}. Those that are open are served");
+                    }
+                }
             }
         }
     }

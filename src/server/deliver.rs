@@ -4,36 +4,34 @@
 //! event its reads do reflect it. The ensemble thread puts a batch on every lane before it publishes the version the
 //! batch is tagged with. A worker reaps what its sockets got, *then* pins the published version (so nobody reads a state
 //! older than one that another client was told of), delivers everything tagged up to that version and nothing beyond,
-//! and only then answers requests, from that version.
+//! and only then answers requests, those that waited for a write included, from that version.
 
 use super::connection::{Connection, Phase};
 use super::worker::{Worker, find};
 use crate::message::lane::{Deliver, Reply};
 use crate::message::{Effect, Outcome, WatchEventKind};
 use crate::observe::Summary;
-use crate::tree::View;
-use crate::types::{AclList, ConnId, Xid, Zxid, perms};
+use crate::types::{AclList, ConnId, OpCode, Xid, Zxid, perms};
 use crate::wire::client::response;
 
 impl Worker {
     /// A batch whose version is pinned: transaction by transaction, events before the reply.
-    pub(super) fn deliver(&mut self, deliver: Deliver, view: View<'_>) {
+    pub(super) fn deliver(&mut self, deliver: Deliver) {
         let mut effects = deliver.effects.iter().peekable();
         for reply in deliver.replies {
             while let Some(effect) =
                 effects.next_if(|effect| reply_zxid(&reply).is_some_and(|zxid| effect.zxid <= zxid))
             {
-                self.tell_watchers(effect, view);
+                self.tell_watchers(effect);
             }
-            self.reply(reply, view);
+            self.reply(reply);
         }
         for effect in effects {
-            self.tell_watchers(effect, view);
+            self.tell_watchers(effect);
         }
     }
 
-    fn tell_watchers(&mut self, effect: &Effect, view: View<'_>) {
-        assert!(effect.zxid <= view.last_zxid(), "an event is never ahead of what its client can read");
+    fn tell_watchers(&mut self, effect: &Effect) {
         let (conns, access) = (&self.conns, &self.rules.access);
         let can_read = |id: ConnId, acl: &AclList| {
             find(conns, id).is_some_and(|conn| access.check(acl, perms::READ, &conn.ids).is_ok())
@@ -60,12 +58,12 @@ impl Worker {
         self.events = events;
     }
 
-    fn reply(&mut self, reply: Reply, view: View<'_>) {
+    fn reply(&mut self, reply: Reply) {
         let Some(mut conn) = self.take(conn_of(&reply)) else { return };
         match reply {
             Reply::Write { xid, outcome, .. } => self.write_ended(&mut conn, xid, &outcome),
             Reply::SessionClosed { xid, zxid, .. } => {
-                self.answered(&mut conn, xid, zxid);
+                self.answered(&mut conn, xid, zxid, true);
                 response::header_only(&mut conn.out, xid, zxid, 0);
                 // The ensemble thread has forgotten the session already.
                 conn.session = crate::types::SessionId::NONE;
@@ -76,28 +74,28 @@ impl Worker {
             Reply::Close { .. } => self.end(&mut conn),
         }
         if conn.phase == Phase::Established && !conn.waiting.is_empty() {
-            self.carry_out_waiting(&mut conn, view);
+            // Not here: the version they are answered from holds more than what is delivered so far.
+            self.resumable.push(conn.id);
         }
         self.put(conn);
     }
 
     fn write_ended(&mut self, conn: &mut Connection, xid: Xid, outcome: &Outcome) {
         if conn.phase == Phase::Established {
-            self.answered(conn, xid, outcome.zxid);
+            self.answered(conn, xid, outcome.zxid, outcome.result.is_ok());
             response::outcome(&mut conn.out, xid, outcome);
         }
     }
 
     /// Books the oldest write as answered.
-    fn answered(&mut self, conn: &mut Connection, xid: Xid, zxid: Zxid) {
+    fn answered(&mut self, conn: &mut Connection, xid: Xid, zxid: Zxid, succeeded: bool) {
         let Some(submitted) = conn.in_flight.pop_front() else { return };
         self.outstanding -= 1;
-        if conn.in_flight.is_empty() {
-            conn.large_bytes = 0;
-        }
+        self.release_large(conn);
         let latency_ms = self.now.mono.micros_since(submitted.since) / 1000;
         self.metrics.record(Summary::Updatelatency, latency_ms);
-        self.replied(conn, submitted.op, xid, zxid, submitted.since);
+        let op = if succeeded { submitted.op } else { OpCode::Error };
+        self.replied(conn, op, xid, zxid, submitted.since);
     }
 }
 

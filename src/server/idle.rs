@@ -14,6 +14,12 @@ impl Worker {
         if now < self.next_idle_look {
             return;
         }
+        let is_late = self.next_idle_look.plus_millis(LOOK_EVERY_MS) < now;
+        if is_late && self.connections().next().is_some() {
+            // This thread did not run for a while. What clients sent meanwhile is still in the sockets: it counts first.
+            self.next_idle_look = now.plus_millis(LOOK_EVERY_MS);
+            return;
+        }
         self.next_idle_look = now.plus_millis(LOOK_EVERY_MS);
         let mut silent = Vec::new();
         for conn in self.connections() {
@@ -21,7 +27,9 @@ impl Worker {
                 Phase::Established => conn.timeout_ms as u64 + LOOK_EVERY_MS,
                 _ => self.rules.sessionless_timeout_ms,
             };
-            if conn.active_at.plus_millis(patience_ms) < now && conn.in_flight.is_empty() {
+            // One that is ending gets no answers any more, so it is not waited for.
+            let is_served = conn.phase != Phase::Ending && !conn.in_flight.is_empty();
+            if conn.active_at.plus_millis(patience_ms) < now && !is_served {
                 silent.push((conn.id, conn.phase));
             }
         }

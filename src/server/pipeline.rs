@@ -3,11 +3,13 @@
 //! (Were a later write handed over first, the read would see it.)
 
 use super::connection::{Connection, Phase, Submitted};
+use super::throttle::is_never_overdue;
 use super::worker::Worker;
 use crate::message::WriteOp;
 use crate::message::lane::Submit;
 use crate::observe::Counter;
 use crate::tree::View;
+use crate::types::limits::CONNECTION_OUTPUT_BYTES_PAUSE;
 use crate::types::{ErrorCode, Instant, OpCode, Xid, Zxid};
 use crate::wire::client::response;
 use crate::wire::client::{Header, Refusal, Request, decode, decode_header};
@@ -43,6 +45,7 @@ impl Worker {
                 }
             }
         }
+        self.release_large(conn);
         if conn.phase == Phase::Ending { bytes.len() } else { used }
     }
 
@@ -64,24 +67,10 @@ impl Worker {
         }
     }
 
-    /// `largeRequestThreshold`: frames beyond it share a budget.
-    fn admits_large(&mut self, conn: &mut Connection, bytes: usize) -> bool {
-        let Some(threshold) = self.rules.large_request_threshold else { return true };
-        if bytes <= threshold {
-            return true;
-        }
-        if conn.large_bytes + bytes > self.rules.large_request_bytes_max {
-            self.metrics.count(Counter::LargeRequestsRejected);
-            tracing::warn!("closing {}: its large requests exceed largeRequestMaxBytes", conn.peer);
-            return false;
-        }
-        conn.large_bytes += bytes;
-        true
-    }
-
-    /// Goes on with what waited, now that the writes before it are answered.
+    /// Goes on with what waited, as far as the writes before it are answered and the output has room.
     pub(super) fn carry_out_waiting(&mut self, conn: &mut Connection, view: View<'_>) {
         while conn.phase == Phase::Established
+            && conn.out.len() < CONNECTION_OUTPUT_BYTES_PAUSE
             && let Some(payload) = conn.waiting.front()
         {
             let op = decode_header(payload).map_or(0, |header| header.op);
@@ -106,6 +95,15 @@ impl Worker {
         if matches!(decoded, Err(Refusal::Undecodable(_))) && !conn.in_flight.is_empty() {
             return false;
         }
+        if conn.overdue && decoded.as_ref().is_ok_and(|request| !is_never_overdue(request)) {
+            if !conn.in_flight.is_empty() {
+                return false;
+            }
+            self.metrics.count(Counter::ThrottledOps);
+            response::error(&mut conn.out, xid, view.last_zxid(), ErrorCode::ThrottledOp);
+            self.replied(conn, op_code(header.op), xid, view.last_zxid(), now);
+            return true;
+        }
         let exempt = matches!(decoded, Ok(Request::Auth(_) | Request::Sasl { .. }));
         if !exempt && !self.rules.auth.is_satisfied_by(&conn.ids) {
             response::error(&mut conn.out, xid, Zxid::ZERO, ErrorCode::SessionClosedRequireSaslAuth);
@@ -126,7 +124,8 @@ impl Worker {
                 tracing::debug!("{}: {error}", conn.peer);
                 let zxid = view.last_zxid();
                 response::error(&mut conn.out, xid, zxid, ErrorCode::MarshallingError);
-                self.replied(conn, op_code(header.op), xid, zxid, now);
+                let op = if is_write(header.op) { OpCode::Error } else { op_code(header.op) };
+                self.replied(conn, op, xid, zxid, now);
             }
             Err(Refusal::UnknownOp(_)) => {
                 response::unknown_op(&mut conn.out, xid);
@@ -153,12 +152,17 @@ impl Worker {
 
     /// Books a reply that is in `out`.
     pub(super) fn replied(&mut self, conn: &mut Connection, op: OpCode, xid: Xid, zxid: Zxid, since: Instant) {
-        conn.traffic.packets_sent += 1;
-        self.metrics.packets_sent(1);
+        self.sent_reply(conn);
         let latency_ms = conn.traffic.answered(op, xid, zxid, since, self.now.mono);
         if op != OpCode::Ping {
             self.metrics.request_latency(latency_ms);
         }
+    }
+
+    /// Books a packet that is in `out` and all there is to book: the answer to an auth or sasl packet.
+    pub(super) fn sent_reply(&mut self, conn: &mut Connection) {
+        conn.traffic.packets_sent += 1;
+        self.metrics.packets_sent(1);
     }
 }
 

@@ -3,22 +3,33 @@
 
 use super::connection::Connection;
 use super::worker::Worker;
-use crate::message::ReadOp;
+use crate::message::{MultiReadOp, MultiReadResult, ReadOp};
 use crate::observe::{Namespaced, Summary};
 use crate::request::{self, ReadAnswer, user_name};
 use crate::tree::View;
-use crate::types::{ErrorCode, OpCode, Xid, Zxid};
+use crate::types::limits::CONNECTION_OUTPUT_BYTES_MAX;
+use crate::types::{ErrorCode, OpCode, Xid, Zxid, path};
 use crate::watch::{LastChange, WatchKind};
 use crate::wire::client::response;
+
+/// What a Stat counts for in the statistics of reads, whether or not it is sent.
+const STAT_BYTES: usize = 68;
 
 impl Worker {
     pub(super) fn read(&mut self, conn: &mut Connection, xid: Xid, op: &ReadOp<'_>, view: View<'_>) {
         let zxid = view.last_zxid();
         let bytes_before = conn.out.len();
+        if let ReadOp::MultiRead { ops: Some(ops) } = op
+            && multi_read_bytes(view, ops) > CONNECTION_OUTPUT_BYTES_MAX
+        {
+            tracing::warn!("closing {}: one multiRead for more than {CONNECTION_OUTPUT_BYTES_MAX} bytes", conn.peer);
+            return self.end(conn);
+        }
         let answer = request::read(view, op, conn.session, &conn.ids, &self.rules.access);
         match answer {
             Some(Ok(answer)) => {
                 self.watch_what_was_read(conn, op, None);
+                self.count_read(op, &answer);
                 append(&mut conn.out, xid, zxid, answer);
             }
             Some(Err(error)) => {
@@ -33,9 +44,34 @@ impl Worker {
         self.metrics.response(bytes as u64, now.micros);
         if !matches!(op, ReadOp::Ping) {
             self.metrics.record(Summary::Readlatency, 0);
-            if let ReadOp::GetData { path, .. } | ReadOp::Exists { path, .. } | ReadOp::GetChildren2 { path, .. } = op {
-                self.metrics.record_for_path(Namespaced::Read, path, bytes as u64);
+        }
+    }
+
+    /// What was read, by top-level znode.
+    fn count_read(&self, op: &ReadOp<'_>, answer: &ReadAnswer<'_>) {
+        let count = |path: &str, bytes: usize| {
+            let bytes = path.len() + STAT_BYTES + bytes;
+            self.metrics.record_for_path(Namespaced::Read, path, bytes as u64);
+        };
+        match (op, answer) {
+            (ReadOp::Exists { path, .. }, ReadAnswer::Stat(_)) => count(path, 0),
+            (ReadOp::GetData { path, .. }, ReadAnswer::Data(data, _)) => count(path, data.map_or(0, <[u8]>::len)),
+            (
+                ReadOp::GetChildren { path, .. } | ReadOp::GetChildren2 { path, .. },
+                ReadAnswer::Children(node) | ReadAnswer::ChildrenAndStat(node),
+            ) if *path != path::ROOT => count(path, node.children().map(|child| child.name().len()).sum()),
+            (ReadOp::MultiRead { ops: Some(ops) }, ReadAnswer::MultiRead(answer)) => {
+                for (op, entry) in ops.iter().zip(&answer.entries) {
+                    let (MultiReadOp::GetData { path } | MultiReadOp::GetChildren { path }) = op;
+                    let path = path.unwrap_or_default();
+                    match entry {
+                        MultiReadResult::Data(data, _) => count(path, data.map_or(0, <[u8]>::len)),
+                        MultiReadResult::Children(names) => count(path, names.iter().map(|name| name.len()).sum()),
+                        MultiReadResult::Error(_) => {}
+                    }
+                }
             }
+            _ => {}
         }
     }
 
@@ -88,6 +124,20 @@ impl Worker {
             _ => unreachable!("answered from the tree"),
         }
     }
+}
+
+/// About how much a multiRead is answered with, before any of it is put together.
+fn multi_read_bytes(view: View<'_>, ops: &[MultiReadOp<'_>]) -> usize {
+    const PER_NAME_BYTES: usize = 24;
+    let bytes_of = |op: &MultiReadOp<'_>| {
+        let (MultiReadOp::GetData { path } | MultiReadOp::GetChildren { path }) = *op;
+        let Some(node) = path.and_then(|path| view.lookup(path)) else { return 0 };
+        match op {
+            MultiReadOp::GetData { .. } => node.data().map_or(0, <[u8]>::len),
+            MultiReadOp::GetChildren { .. } => node.child_count() as usize * PER_NAME_BYTES,
+        }
+    };
+    ops.iter().map(bytes_of).fold(0, usize::saturating_add)
 }
 
 fn append(out: &mut Vec<u8>, xid: Xid, zxid: Zxid, answer: ReadAnswer<'_>) {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! sockets were asked what came (runtime) -> pin the newest version -> deliver everything tagged up to it
-//!   -> carry out requests -> hand over writes -> one send per connection
+//!   -> carry out requests that waited, then new ones -> hand over writes -> one send per connection
 //! ```
 //!
 //! The order of the first three is the order rule, see `deliver.rs`.
@@ -20,7 +20,7 @@ use crate::runtime::lanes::WorkerLane;
 use crate::runtime::sockets::SocketEvent;
 use crate::tree::{TreeReader, View};
 use crate::types::limits::{CONNECTION_OUTPUT_BYTES_MAX, CONNECTION_OUTPUT_BYTES_PAUSE};
-use crate::types::{ConnId, Instant, Now, WorkerIndex};
+use crate::types::{ConnId, Instant, Now, WorkerIndex, Zxid};
 use crate::watch::{Events, WatchShard};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -53,12 +53,16 @@ pub struct Worker {
     pub(super) events: Events,
     pub(super) conns: Vec<Option<Box<Connection>>>,
     pub(super) now: Now,
+    /// Last zxid of the version that this turn answers from.
+    pub(super) pinned_zxid: Zxid,
     /// Writes of this worker that are not answered yet.
     pub(super) outstanding: usize,
     /// Connections with output to send.
     dirty: Vec<ConnId>,
     /// Connections not being read from.
     held: Vec<ConnId>,
+    /// Connections whose waiting requests may perhaps go on.
+    pub(super) resumable: Vec<ConnId>,
     pub(super) next_idle_look: Instant,
     /// State of the desk that this worker has looked at; see `ask.rs`.
     pub(super) desk_changes_seen: u64,
@@ -78,9 +82,11 @@ impl Worker {
             events: Events::new(),
             conns: Vec::new(),
             now: Now::default(),
+            pinned_zxid: Zxid::ZERO,
             outstanding: 0,
             dirty: Vec::new(),
             held: Vec::new(),
+            resumable: Vec::new(),
             next_idle_look: Instant::default(),
             desk_changes_seen: 0,
         }
@@ -93,9 +99,11 @@ impl WorkerTurn for Worker {
         let tree = self.tree.clone();
         let pinned = tree.pin();
         let view = pinned.view();
+        self.pinned_zxid = view.last_zxid();
         while let Some(deliver) = self.lane.next_deliver(pinned.number()) {
-            self.deliver(deliver, view);
+            self.deliver(deliver);
         }
+        self.resume(view);
         for event in events.drain(..) {
             match event {
                 SocketEvent::Accepted { conn, peer } => self.accepted(conn, peer, actions),
@@ -104,6 +112,7 @@ impl WorkerTurn for Worker {
                 SocketEvent::Closed { conn } => self.gone(conn),
             }
         }
+        self.resume(view);
         self.answer_operators(view);
         self.look_for_idle(actions);
         self.lane.flush();
@@ -194,7 +203,9 @@ impl Worker {
 
     fn received(&mut self, id: ConnId, bytes: Vec<u8>, view: View<'_>, actions: &mut Vec<SocketAction>) {
         let Some(mut conn) = self.take(id) else { return };
-        conn.heard(self.now.mono);
+        if conn.phase != Phase::Ending {
+            conn.heard(self.now.mono);
+        }
         self.metrics.count_many(Counter::BytesReceivedCount, bytes.len() as u64);
         if conn.phase == Phase::Ending {
             // Read on, to notice when the other side is gone.
@@ -224,6 +235,7 @@ impl Worker {
         if self.takes_input(conn) || conn.phase == Phase::Ending {
             actions.push(SocketAction::ReadOn { conn: conn.id, buffer });
         } else {
+            self.begin_wait(conn);
             conn.held_buffer = Some(buffer);
             self.held.push(conn.id);
         }
@@ -239,8 +251,19 @@ impl Worker {
                 conn.out.len() < CONNECTION_OUTPUT_BYTES_PAUSE
                     && conn.waiting_bytes < WAITING_BYTES_MAX
                     && !too_many
+                    && !self.is_throttled()
                     && !self.lane.is_full()
             }
+        }
+    }
+
+    /// Goes on with requests that waited for a write, or for room in the output. Only after everything that the pinned
+    /// version holds is delivered: they are answered from that version.
+    fn resume(&mut self, view: View<'_>) {
+        for id in std::mem::take(&mut self.resumable) {
+            let Some(mut conn) = self.take(id) else { continue };
+            self.carry_out_waiting(&mut conn, view);
+            self.put(conn);
         }
     }
 
@@ -248,9 +271,10 @@ impl Worker {
     fn release_held(&mut self, view: View<'_>, actions: &mut Vec<SocketAction>) {
         for id in std::mem::take(&mut self.held) {
             let Some(mut conn) = self.take(id) else { continue };
-            if self.takes_input(&conn) && !conn.input.is_empty() {
+            if self.takes_input(&conn) && self.end_wait(&mut conn) && !conn.input.is_empty() {
                 self.consume_input(&mut conn, view);
             }
+            conn.overdue = false;
             if let Some(buffer) = conn.held_buffer.take() {
                 self.read_on(&mut conn, buffer, actions);
             }
@@ -263,6 +287,10 @@ impl Worker {
         conn.sending = false;
         conn.spare =
             if buffer.capacity() <= crate::types::limits::READ_BUFFER_BYTES_BUSY { buffer } else { Vec::new() };
+        if conn.phase == Phase::Established && !conn.waiting.is_empty() {
+            self.resumable.push(id);
+        }
+        let Some(conn) = self.get_mut(id) else { return };
         if !conn.out.is_empty() {
             self.mark_dirty(id);
         } else if conn.phase == Phase::Ending {
@@ -318,6 +346,7 @@ impl Worker {
         self.watches.drop_connection(id);
         self.admission.leave(conn.peer.ip());
         self.outstanding -= conn.in_flight.len();
+        self.admission.leave_large(conn.large_bytes);
         if conn.session != crate::types::SessionId::NONE {
             let from = self.conn_ref(id);
             self.lane.submit(Submit::Disconnected { from, session: conn.session });
@@ -328,3 +357,7 @@ impl Worker {
 pub(super) fn find(conns: &[Option<Box<Connection>>], conn: ConnId) -> Option<&Connection> {
     conns.get((conn.0 & u64::from(u32::MAX)) as usize)?.as_deref().filter(|c| c.id == conn)
 }
+
+#[cfg(test)]
+#[path = "worker_tests.rs"]
+mod tests;

@@ -105,6 +105,12 @@ impl Connection {
         welcome.map(Some).ok_or_else(|| io::Error::other(format!("not a ConnectResponse: {}", frame.escape_ascii())))
     }
 
+    /// How long a silence is waited out before it counts as an error.
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.stream.set_read_timeout(Some(patience)).expect("cannot set a timeout");
+        self.stream.set_write_timeout(Some(patience)).expect("cannot set a timeout");
+    }
+
     pub fn local_port(&self) -> u16 {
         self.stream.local_addr().map_or(0, |address| address.port())
     }
@@ -175,6 +181,11 @@ impl Connection {
             Err(e) if e.kind() == io::ErrorKind::ConnectionReset => Ok(false),
             Err(e) => Err(e),
         }
+    }
+
+    /// Says that nothing more will be sent.
+    pub fn shut_write(&mut self) {
+        self.stream.shutdown(std::net::Shutdown::Write).expect("cannot half-close");
     }
 
     /// Says that nothing more will be sent, and waits until the server has let go of the connection.

@@ -404,7 +404,9 @@ pub struct MultiResult {
 /// The opcode decides how the body of a reply reads; events announce themselves by xid -1.
 pub fn decode_frame(bytes: &[u8], opcode: Option<i32>) -> Frame {
     let mut input = Input { bytes, at: 0 };
-    try_decode(&mut input, opcode).filter(|_| input.at == bytes.len()).unwrap_or_else(|| Frame::Raw(Bytes(bytes.to_vec())))
+    try_decode(&mut input, opcode)
+        .filter(|_| input.at == bytes.len())
+        .unwrap_or_else(|| Frame::Raw(Bytes(bytes.to_vec())))
 }
 
 pub fn is_event(bytes: &[u8]) -> bool {

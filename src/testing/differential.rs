@@ -10,7 +10,7 @@ mod compare;
 mod pair;
 mod plan;
 mod requests;
-mod walk;
+pub mod walk;
 
 use std::path::Path;
 use std::time::Instant;

@@ -91,6 +91,7 @@ pub struct Server {
     properties: Vec<(String, String)>,
     child: Option<Child>,
     starts: u32,
+    descriptors_max: Option<u64>,
 }
 
 impl Server {
@@ -105,6 +106,7 @@ impl Server {
             properties: Vec::new(),
             child: None,
             starts: 0,
+            descriptors_max: None,
         };
         server.set("tickTime", "2000");
         server.set("admin.enableServer", "false");
@@ -126,6 +128,18 @@ impl Server {
         self
     }
 
+    /// Most files and sockets that the process may have open.
+    pub fn limit_descriptors(&mut self, most: u64) -> &mut Server {
+        self.descriptors_max = Some(most);
+        self
+    }
+
+    /// Lets this server stand where another one does.
+    pub fn share_port_of(&mut self, other: &Server) -> &mut Server {
+        self.port = other.port;
+        self
+    }
+
     pub fn address(&self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
     }
@@ -138,6 +152,21 @@ impl Server {
     pub fn start(&mut self) {
         self.spawn();
         self.wait_until_serving();
+    }
+
+    /// Starts a process that must give up by itself; says with which exit code.
+    pub fn start_in_vain(&mut self) -> i32 {
+        self.spawn();
+        let deadline = Instant::now() + Duration::from_millis(START_MS_MAX);
+        loop {
+            let child = self.child.as_mut().expect("just started");
+            if let Some(status) = child.try_wait().expect("cannot wait for the server") {
+                self.child = None;
+                return status.code().unwrap_or_else(|| panic!("ended by a signal: {status}\n{}", self.log_tail()));
+            }
+            assert!(Instant::now() < deadline, "the server did not give up\n{}", self.log_tail());
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// The same for several servers at once.
@@ -167,11 +196,18 @@ impl Server {
         let log = File::create(self.log_path()).expect("cannot create the server's log");
         command.arg(&cfg).current_dir(&self.home).stdin(Stdio::null());
         command.stdout(log.try_clone().expect("cannot share the log")).stderr(log);
-        // SAFETY: prctl is async-signal-safe and touches only the child between fork and exec.
+        let descriptors_max = self.descriptors_max;
+        // SAFETY: prctl and setrlimit are async-signal-safe and touch only the child between fork and exec.
         unsafe {
-            command.pre_exec(|| {
+            command.pre_exec(move || {
                 if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
                     return Err(io::Error::last_os_error());
+                }
+                if let Some(most) = descriptors_max {
+                    let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
+                    if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) != 0 {
+                        return Err(io::Error::last_os_error());
+                    }
                 }
                 Ok(())
             });
@@ -231,6 +267,45 @@ impl Server {
         }
     }
 
+    /// Stops the process in its tracks, or lets it go on.
+    pub fn pause(&self, paused: bool) {
+        let signal = if paused { libc::SIGSTOP } else { libc::SIGCONT };
+        // SAFETY: plain system call on the id of a child that has not been waited for.
+        assert_eq!(unsafe { libc::kill(self.pid() as libc::pid_t, signal) }, 0);
+    }
+
+    fn pid(&self) -> u32 {
+        self.child.as_ref().expect("the server runs").id()
+    }
+
+    /// Memory in use, as the kernel counts it (VmRSS).
+    pub fn resident_bytes(&self) -> u64 {
+        let status = self.proc("status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a VmRSS line");
+        line.trim().trim_end_matches(" kB").trim().parse::<u64>().expect("a number of kB") * 1024
+    }
+
+    /// Sockets that the process has open. (Files come and go with the log.)
+    pub fn sockets(&self) -> usize {
+        let entries = fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("cannot list descriptors");
+        let targets = entries.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
+        targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
+    }
+
+    /// Processor time used since the start, in user mode and in the kernel.
+    pub fn cpu_time(&self) -> Duration {
+        let stat = self.proc("stat");
+        let fields: Vec<&str> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
+        let ticks: u64 = fields[11].parse::<u64>().expect("utime") + fields[12].parse::<u64>().expect("stime");
+        // SAFETY: a plain library call.
+        Duration::from_millis(ticks * 1000 / unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as u64)
+    }
+
+    fn proc(&self, file: &str) -> String {
+        let path = format!("/proc/{}/{file}", self.pid());
+        fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}\n{}", self.log_tail()))
+    }
+
     pub fn is_running(&mut self) -> bool {
         self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
@@ -282,10 +357,14 @@ fn four_letter_within(address: SocketAddr, word: &[u8], patience: Duration) -> i
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// A port nobody listens on right now.
+/// A port nobody listens on right now. Below those that the kernel gives to outgoing connections: a server that is down for
+/// a moment must not lose its port to one of the many clients of these tests.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("no free port on loopback");
-    listener.local_addr().expect("a bound listener has an address").port()
+    const PORTS: std::ops::Range<u16> = 12_000..32_000;
+    (0..1000)
+        .map(|_| rand::random_range(PORTS))
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .expect("no free port on loopback")
 }
 
 /// Copies a stopped server's data directory, so that another server can start on it.

@@ -10,8 +10,8 @@ pub const CONNECTION_OUTPUT_BYTES_MAX: usize = 64 << 20;
 /// Unsent output above which no further request of that connection is read, bytes.
 pub const CONNECTION_OUTPUT_BYTES_PAUSE: usize = 1 << 20;
 
-/// Read buffer of an idle connection, bytes.
-pub const READ_BUFFER_BYTES_IDLE: usize = 1 << 10;
+/// Read buffer of an idle connection, bytes: with it a connection and its session stay below 4 KiB.
+pub const READ_BUFFER_BYTES_IDLE: usize = 1 << 9;
 
 /// Read buffer of a busy connection, bytes.
 pub const READ_BUFFER_BYTES_BUSY: usize = 16 << 10;

@@ -25,7 +25,7 @@ enum Wrong {
     /// The worker says that it has watches only once it has looked for work.
     WatchesLast,
     /// The worker looks at its lane, but not at the batch that it took off too early.
-    ForgetsWaiting,
+    ForgetsEarly,
 }
 
 /// What happens in a model.
@@ -91,7 +91,7 @@ fn worker(mut lane: WorkerLane, current: &AtomicU64, plan: Plan, wrong: Wrong) {
             return;
         }
         sleep_unless(lane.alarm(), &sleep, || {
-            let published = || if wrong == Wrong::ForgetsWaiting { 0 } else { current.load(Ordering::Acquire) };
+            let published = || if wrong == Wrong::ForgetsEarly { 0 } else { current.load(Ordering::Acquire) };
             let has_work = lane.has_work(published);
             if wrong == Wrong::WatchesLast {
                 lane.set_watching(watching);
@@ -146,7 +146,7 @@ fn watching_after_looking_is_found() {
 
 #[test]
 fn forgetting_the_batch_that_came_early_is_found() {
-    assert!(find(Fault::None, || run(WATCH, Wrong::ForgetsWaiting)).contains("deadlock"));
+    assert!(find(Fault::None, || run(WATCH, Wrong::ForgetsEarly)).contains("deadlock"));
 }
 
 #[test]

@@ -110,7 +110,11 @@ impl RequestMaker {
     /// Without letters that Java does not send back as they came, see `DELIBERATE_DIFFERENCES`.
     fn read_path(&self, rng: &mut SmallRng, known: &Known) -> Text {
         let path = self.any_read_path(rng, known);
-        if path.as_str().is_some_and(|path| path.chars().any(|letter| letter > '\u{ffff}')) { "/é".into() } else { path }
+        if path.as_str().is_some_and(|path| path.chars().any(|letter| letter > '\u{ffff}')) {
+            "/é".into()
+        } else {
+            path
+        }
     }
 
     fn any_read_path(&self, rng: &mut SmallRng, known: &Known) -> Text {
@@ -407,7 +411,8 @@ impl RequestMaker {
                 if let Some(byte) = body.len().checked_sub(1).map(|last| rng.random_range(0..=last))
                     && body[byte].is_ascii()
                 {
-                    body[byte] = rng.random_range(0..128);
+                    // Never upwards: a longer length would take bytes that are no text into a path.
+                    body[byte] = rng.random_range(0..=body[byte]);
                 }
             }
         }

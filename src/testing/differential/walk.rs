@@ -74,7 +74,10 @@ fn node(path: &str, answers: [Body; 3]) -> Node {
     else {
         panic!("{path:?} was answered by something else: {answers:?}")
     };
-    assert!(acl_stat == stat && children_stat == stat, "{path:?}: three Stats of one node: {stat:?} {acl_stat:?} {children_stat:?}");
+    assert!(
+        acl_stat == stat && children_stat == stat,
+        "{path:?}: three Stats of one node: {stat:?} {acl_stat:?} {children_stat:?}"
+    );
     assert_eq!(children.len(), stat.num_children as usize, "{path:?}: numChildren is not the number of children");
     children.sort();
     Node { data, acl, children, stat }
@@ -83,7 +86,11 @@ fn node(path: &str, answers: [Body; 3]) -> Node {
 /// Equal up to session ids and times.
 pub fn same_meaning(maps: &mut [Mapping; 2], left: &Tree, right: &Tree) -> Result<(), String> {
     let mapped = |tree: &Tree, map: &mut Mapping| -> Tree {
-        tree.iter().map(|(path, node)| (path.clone(), Node { stat: map.stat(&node.stat), acl: settled(&node.acl), ..node.clone() })).collect()
+        tree.iter()
+            .map(|(path, node)| {
+                (path.clone(), Node { stat: map.stat(&node.stat), acl: settled(&node.acl), ..node.clone() })
+            })
+            .collect()
     };
     let (left, right) = (mapped(left, &mut maps[0]), mapped(right, &mut maps[1]));
     for map in maps {

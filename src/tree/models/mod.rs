@@ -71,7 +71,7 @@ enum Wrong {
     /// Replaced records are given up before the version without them is published.
     RetiresFirst,
     /// A record counts as younger than it is.
-    WrongBirth,
+    TakesForYounger,
 }
 
 /// What readers find; the versions themselves live as long as the model.
@@ -99,7 +99,7 @@ struct Writer {
 
 impl Writer {
     fn retire(&mut self, record: &Arc<Record>) {
-        let birth = record.birth + u64::from(self.wrong == Wrong::WrongBirth);
+        let birth = record.birth + u64::from(self.wrong == Wrong::TakesForYounger);
         // SAFETY: the head does not reach it any more.
         unsafe { self.reclaim.retire(Arc::as_ptr(record).cast_mut().cast(), birth, Record::free) };
     }
@@ -146,7 +146,7 @@ fn run(held: VersionNumber, pins: usize, wrong: Wrong) {
     // Edited within one version: nobody else ever saw it.
     let draft = Record::new(2);
     writer.retire(&a1);
-    if wrong != Wrong::WrongBirth {
+    if wrong != Wrong::TakesForYounger {
         writer.retire(&draft);
         assert!(draft.is_freed());
     }
@@ -214,8 +214,8 @@ fn looking_without_holding_is_found() {
 }
 
 #[test]
-fn a_wrong_birth_is_found() {
-    assert!(finds(1, Fault::None, Wrong::WrongBirth));
+fn taking_a_record_for_younger_is_found() {
+    assert!(finds(1, Fault::None, Wrong::TakesForYounger));
 }
 
 #[test]
