@@ -8,7 +8,7 @@ use ringkeeper::runtime::core::{self, EnsembleCore, WorkerCore, run_both};
 use ringkeeper::runtime::lanes::{WorkerLane, lanes};
 use ringkeeper::runtime::placement::{self, Placement};
 use ringkeeper::runtime::stall::{self, Pulse};
-use ringkeeper::server::{self, Admission, Desk, Worker, WorkerParts};
+use ringkeeper::server::{self, Admission, Desk, ListenOptions, Worker, WorkerParts};
 use ringkeeper::storage::Background;
 use ringkeeper::types::{Now, WorkerIndex};
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
@@ -61,22 +61,31 @@ fn serve(settings: Arc<Settings>) {
     let listeners = listen(&settings, &placement);
     let addresses: Vec<String> =
         listeners.first().and_then(|l| l.local_addr().ok()).map(|a| a.to_string()).into_iter().collect();
-    let options = mapping::start_options(&settings, seed);
+    let registry = Arc::new(ringkeeper::observe::MetricsRegistry::new());
+    let options = mapping::start_options(&settings, seed, &registry);
     let loaded = ensemble::load(&dirs, &options)
         .unwrap_or_else(|error| give_up(EXIT_CODE_UNEXPECTED, &format!("cannot restore the data: {error}")));
     report(&loaded);
     let (ensemble_lanes, worker_lanes) = lanes(placement.workers());
-    let background = Backgrounds { snapshots: background("snapshots"), log_files: background("log-files") };
+    let background =
+        Backgrounds { snapshots: background("snapshots", true), log_files: background("log-files", false) };
     let reader = loaded.tree.reader();
     let ensemble = ensemble::start(&dirs, loaded, options, ensemble_lanes, background, clock::now())
         .unwrap_or_else(|error| give_up(EXIT_CODE_UNEXPECTED, &error.to_string()));
 
-    let registry = Arc::new(ringkeeper::observe::MetricsRegistry::new());
     let doorbells = worker_lanes.iter().map(WorkerLane::doorbell).collect();
-    let desk = Arc::new(Desk::new(status::source(&settings, &dirs, registry.clone(), began.mono), doorbells));
     let rules = Arc::new(mapping::server_rules(&settings));
-    let admission =
-        Arc::new(Admission::new(settings.max_client_cnxns, settings.max_cnxns, rules.throttle.clone(), began.mono));
+    let admission = Arc::new(Admission::new(
+        settings.max_client_cnxns,
+        settings.max_cnxns,
+        rules.throttle.clone(),
+        began.mono,
+        seed,
+    ));
+    let desk = Arc::new(Desk::new(
+        status::source(&settings, &dirs, registry.clone(), admission.clone(), began.mono),
+        doorbells,
+    ));
     let make_worker = move |index: u16, lane: WorkerLane, listener: Vec<TcpListener>| {
         let (rules, tree, admission, desk) = (rules.clone(), reader.clone(), admission.clone(), desk.clone());
         let registry = registry.clone();
@@ -139,8 +148,8 @@ fn start_threads<W, M>(
 }
 
 /// A thread for jobs that nobody should wait for.
-fn background(name: &str) -> Background {
-    let jobs = or_give_up(EXIT_CODE_UNEXPECTED, "cannot start a thread", Jobs::start(name));
+fn background(name: &str, humble: bool) -> Background {
+    let jobs = or_give_up(EXIT_CODE_UNEXPECTED, "cannot start a thread", Jobs::start(name, humble));
     Arc::new(move |job| jobs.run(job))
 }
 
@@ -160,12 +169,13 @@ fn listen(settings: &Settings, placement: &Placement) -> Vec<TcpListener> {
     };
     let backlog = u32::try_from(settings.client_port_listen_backlog).ok().map(|backlog| backlog as i32);
     let shared = placement.workers() > 1;
+    let options = ListenOptions { backlog, shared, keep_alive: settings.client_tcp_keep_alive };
     let bind = |address, is_first| {
         if shared && is_first {
             // Sockets that share a port would share it with another server's too; one on its own is refused then.
-            drop(server::bind_when_free(address, backlog, false)?);
+            drop(server::bind(address, ListenOptions { shared: false, ..options })?);
         }
-        server::bind_when_free(address, backlog, shared)
+        server::bind(address, options)
     };
     (0..placement.workers())
         .map(|index| {

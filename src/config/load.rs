@@ -123,7 +123,6 @@ fn settings(s: &mut Sources, origin: &Source) -> Result<Settings, ConfigError> {
         large_request_threshold_bytes: s.limit("largeRequestThreshold"),
         large_request_bytes_max: s.u32("largeRequestMaxBytes"),
         request_throttle_max_requests: s.limit("request_throttle_max_requests"),
-        request_throttle_stall_time_ms: s.u32("request_throttle_stall_time"),
         request_throttle_drop_stale: s.bool("request_throttle_drop_stale"),
         request_stale_connection_check: s.bool("request_stale_connection_check"),
         request_stale_latency_check: s.bool("request_stale_latency_check"),

@@ -61,7 +61,7 @@ fn zookeepers_sample_file_and_its_defaults() {
     assert!(!s.extended_types_enabled && !s.enforce_quota && !s.skip_acl && !s.reconfig_enabled);
     assert_eq!((s.container_check_interval_ms, s.container_max_per_minute), (60_000, 10_000));
     assert_eq!(s.container_max_never_used_interval_ms, None);
-    assert_eq!((s.request_throttle_max_requests, s.request_throttle_stall_time_ms), (None, 100));
+    assert_eq!(s.request_throttle_max_requests, None);
     assert_eq!((s.connection_throttle_tokens, s.connection_throttle_freeze_time_ms), (None, None));
     assert_eq!(s.sessionless_cnxn_timeout_ms, 10_000);
     assert_eq!(s.four_letter_whitelist, FourLetterWhitelist::Words(vec!["srvr".to_owned()]));

@@ -66,8 +66,6 @@ pub struct Settings {
     // Throttling.
     /// Requests in process above which further ones are stalled; `None` = off. `request_throttle_max_requests`.
     pub request_throttle_max_requests: Option<u32>,
-    /// Pause between two looks while stalled, ms, from 1. `request_throttle_stall_time`, default 100.
-    pub request_throttle_stall_time_ms: u32,
     /// Drop stale requests before they are executed. `request_throttle_drop_stale`, default true.
     pub request_throttle_drop_stale: bool,
     /// A request is stale when its connection is gone. `request_stale_connection_check`, default true.

@@ -13,7 +13,8 @@ use super::batch::{Batch, SealedBatch};
 use super::chores::{Every, Sweeper};
 use super::snapshots::Snapshots;
 use crate::message::lane::{ConnRef, EnsembleStatus, Reply, Submit};
-use crate::message::{ConnectResponse, Effect, Outcome, TxnHeader, WriteOp};
+use crate::message::{ConnectResponse, Effect, Outcome, TxnBody, TxnHeader, WriteOp};
+use crate::observe::{Counter, MetricsWriter, Namespaced, Summary};
 use crate::request::{self, Executed, RequestRules, Requester};
 use crate::runtime::alarm::Alarm;
 use crate::runtime::core::{EnsembleTurn, FlushRequest};
@@ -47,6 +48,8 @@ pub struct EnsembleRules {
     /// A turn this much too late counts as a pause of this server. At most a quarter of the shortest session timeout: clients
     /// let a third of it pass between pings, so a pause of two thirds can be what silenced them.
     pub pause_ms: u64,
+    /// `fsync.warningthresholdms`: a flush that takes longer is worth a line in the log.
+    pub flush_ms_warn: u64,
 }
 
 /// Everything the ensemble thread owns.
@@ -59,18 +62,25 @@ pub struct Ensemble {
     pub(super) session_ids: SessionIds,
     pub(super) batch: Batch,
     pub(super) sealed: VecDeque<SealedBatch>,
-    pub(super) in_flight: Option<FlushTicket>,
+    pub(super) in_flight: Option<InFlight>,
     pub(super) flushed_through: Zxid,
     pub(super) snapshots: Snapshots,
     pub(super) sweeper: Sweeper,
     pub(super) purge: Every,
     pub(super) digests: VecDeque<(Zxid, u64)>,
+    pub(super) metrics: MetricsWriter,
     /// Scratch for encoding one log entry.
     pub(super) entry: Vec<u8>,
     pub(super) disk: Disk,
     /// No session expires before this: after a pause of our own every socket is read first.
     pub(super) expiry_resumes: Instant,
     pub(super) deadline: Option<Instant>,
+}
+
+/// The flush on the ring.
+pub(super) struct InFlight {
+    ticket: FlushTicket,
+    began: Instant,
 }
 
 /// Whether the log can be appended to.
@@ -88,7 +98,7 @@ impl EnsembleTurn for Ensemble {
     fn turn(&mut self, now: Now, flushed: Option<io::Result<()>>) -> Option<FlushRequest> {
         self.mind_pauses(now.mono);
         if let Some(result) = flushed {
-            self.flush_ended(result);
+            self.flush_ended(result, now.mono);
         }
         self.lanes.flush();
         self.take_submits(now);
@@ -98,7 +108,7 @@ impl EnsembleTurn for Ensemble {
         if self.purge.is_due(now.mono) {
             self.snapshots.purge();
         }
-        let request = self.flush();
+        let request = self.flush(now.mono);
         self.deadline = Some(self.find_deadline(now.mono));
         request
     }
@@ -251,6 +261,7 @@ impl Ensemble {
                 continue;
             }
             tracing::info!("session {session} expired: nothing heard for {timeout_ms} ms");
+            self.metrics.count(Counter::StaleSessionsExpired);
             self.close_session(session, Xid(0), now);
             if let Some(owner) = owner {
                 self.batch.close(owner);
@@ -284,6 +295,7 @@ impl Ensemble {
         let zxid = self.tree.view().last_zxid().next();
         let header = TxnHeader { session, cxid: xid.0, zxid, time: now.wall };
         let executed = apply(&mut self.tree, header, &self.rules.request, Some(&mut self.batch.effects));
+        count_writes(&self.metrics, &executed.txn.body);
         self.entry.clear();
         txn::encode(&executed.txn.header, &executed.txn.body, executed.txn.digest.as_ref(), &mut self.entry);
         if let Err(error) = self.log.append(zxid, &self.entry) {
@@ -341,7 +353,7 @@ impl Ensemble {
     }
 
     /// Starts the next flush if none is in flight, and says what needs none.
-    fn flush(&mut self) -> Option<FlushRequest> {
+    fn flush(&mut self, now: Instant) -> Option<FlushRequest> {
         while self.in_flight.is_none() {
             if !self.batch.is_empty() {
                 let workers = self.lanes.workers();
@@ -355,7 +367,7 @@ impl Ensemble {
             };
             if ticket.sync_needed() {
                 let request = FlushRequest { files: ticket.files() };
-                self.in_flight = Some(ticket);
+                self.in_flight = Some(InFlight { ticket, began: now });
                 return Some(request);
             }
             self.flushed_through = self.log.flush_done(ticket).zxid();
@@ -364,8 +376,16 @@ impl Ensemble {
         None
     }
 
-    fn flush_ended(&mut self, result: io::Result<()>) {
-        let ticket = self.in_flight.take().expect("a flush was in flight");
+    fn flush_ended(&mut self, result: io::Result<()>, now: Instant) {
+        let InFlight { ticket, began } = self.in_flight.take().expect("a flush was in flight");
+        let took_ms = now.micros_since(began) / 1000;
+        self.metrics.record(Summary::Fsynctime, took_ms);
+        if took_ms > self.rules.flush_ms_warn {
+            tracing::warn!(
+                "flushing {} bytes of the transaction log took {took_ms} ms: clients waited. Give the log a disk of its own",
+                ticket.bytes()
+            );
+        }
         if let Err(error) = result {
             stop(&format!(
                 "flushing the transaction log failed: {error}. Nothing further is acknowledged; what was \
@@ -395,8 +415,63 @@ impl Ensemble {
     }
 }
 
+/// What was written, by top-level znode: bytes of path and data.
+fn count_writes(metrics: &MetricsWriter, body: &TxnBody) {
+    let count = |path: &str, data: Option<&[u8]>| {
+        let bytes = path.len() + data.map_or(0, <[u8]>::len);
+        metrics.record_for_path(Namespaced::Write, path, bytes as u64);
+    };
+    match body {
+        TxnBody::Create { path, data, .. }
+        | TxnBody::CreateContainer { path, data, .. }
+        | TxnBody::CreateTtl { path, data, .. }
+        | TxnBody::SetData { path, data, .. } => count(path, data.as_deref()),
+        TxnBody::Delete { path, .. } => count(path, None),
+        TxnBody::CloseSession { paths: Some(paths) } => paths.iter().for_each(|path| count(path, None)),
+        TxnBody::Multi(subs) if !subs.iter().any(|sub| matches!(sub.body, TxnBody::Error(_))) => {
+            subs.iter().for_each(|sub| count_writes(metrics, &sub.body));
+        }
+        _ => {}
+    }
+}
+
 /// A server that cannot keep its promises says so and ends; whoever supervises it starts it again.
 fn stop(message: &str) -> ! {
     tracing::error!("{message}. The server stops.");
     std::process::exit(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::SubTxn;
+    use crate::observe::MetricsRegistry;
+    use crate::types::OpCode;
+
+    /// Bytes as a Java server was seen to count them.
+    #[test]
+    fn writes_are_counted_by_top_level_znode_unless_they_failed() {
+        let set = |path: &str, data: &[u8]| TxnBody::SetData {
+            op: OpCode::SetData,
+            path: path.to_owned(),
+            data: Some(data.to_vec()),
+            version: 1,
+        };
+        let delete = |path: &str| TxnBody::Delete { op: OpCode::Delete, path: path.to_owned() };
+        let multi = |bodies: Vec<TxnBody>| TxnBody::Multi(bodies.into_iter().map(|body| SubTxn { body }).collect());
+        for (body, count, bytes) in [
+            (set("/na", b"1234567"), 1, 10),
+            (delete("/na/b"), 1, 5),
+            (multi(vec![set("/na/b", b"xx"), set("/na/b", b"1234"), delete("/na/b")]), 3, 21),
+            (multi(vec![set("/na/b", b"xx"), TxnBody::Error(-101)]), 0, 0),
+            (TxnBody::CloseSession { paths: Some(vec!["/na/e".to_owned()]) }, 1, 5),
+            (TxnBody::Error(-110), 0, 0),
+        ] {
+            let registry = MetricsRegistry::new();
+            count_writes(&registry.register(), &body);
+            let written = registry.read().namespace(Namespaced::Write);
+            let seen = written.get("na").map_or((0, 0), |values| (values.count, values.sum));
+            assert_eq!(seen, (count, bytes), "{body:?}");
+        }
+    }
 }

@@ -1,10 +1,13 @@
 //! When snapshots are taken, and by whom: a version is held and written by the background thread while writes go on. Its
 //! name is the zxid of that version, which is flushed already, so a snapshot never holds what the log does not.
 
+use crate::io::clock;
 use crate::message::SnapshotNode;
+use crate::observe::{Counter, MetricsWriter, Summary};
 use crate::storage::{self, Background, SnapshotDigest, SnapshotSource, SnapshotTrailer, StorageError, TxnLog};
 use crate::tree::{Held, NodeRef, TreeWriter};
 use crate::types::{Acl, SessionId, Zxid};
+use parking_lot::Mutex;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,11 +41,13 @@ pub(super) struct Snapshots {
     bytes_limit: Option<u64>,
     wanted: bool,
     writing: Arc<AtomicBool>,
+    /// The background thread's; one snapshot at a time is written.
+    metrics: Arc<Mutex<MetricsWriter>>,
     random: u64,
 }
 
 impl Snapshots {
-    pub fn new(options: SnapshotOptions, background: Background) -> Snapshots {
+    pub fn new(options: SnapshotOptions, background: Background, metrics: MetricsWriter) -> Snapshots {
         let random = options.seed | 1;
         let mut snapshots = Snapshots {
             options,
@@ -53,6 +58,7 @@ impl Snapshots {
             bytes_limit: None,
             wanted: false,
             writing: Arc::default(),
+            metrics: Arc::new(Mutex::new(metrics)),
             random,
         };
         snapshots.draw_limits();
@@ -87,12 +93,17 @@ impl Snapshots {
     }
 
     fn write(&self, held: Held) {
-        let (options, writing) = (self.options.clone(), self.writing.clone());
+        let (options, writing, metrics) = (self.options.clone(), self.writing.clone(), self.metrics.clone());
         (self.background)(Box::new(move || {
-            let zxid = held.view().last_zxid();
+            let (zxid, began) = (held.view().last_zxid(), clock::monotonic());
             match write_snapshot(&options, &held) {
-                Ok(()) => tracing::info!("snapshot of zxid {zxid} written"),
+                Ok(()) => {
+                    let took_ms = clock::monotonic().micros_since(began) / 1000;
+                    metrics.lock().record(Summary::Snapshottime, took_ms);
+                    tracing::info!("snapshot of zxid {zxid} written in {took_ms} ms");
+                }
                 Err(error) => {
+                    metrics.lock().count(Counter::SnapshotErrorCount);
                     tracing::error!(
                         "writing the snapshot of zxid {zxid} failed: {error}. The log keeps everything; the next snapshot \
                          is tried when it is due"

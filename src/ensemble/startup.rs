@@ -5,6 +5,7 @@ use super::chores::{Every, Sweeper};
 use super::driver::{Disk, Ensemble, EnsembleRules};
 use super::snapshots::{SnapshotOptions, Snapshots, write_snapshot};
 use crate::message::{SnapshotNode, Txn};
+use crate::observe::MetricsWriter;
 use crate::request::{self, ReapRules};
 use crate::runtime::lanes::EnsembleLanes;
 use crate::session::{SessionIds, SessionTable};
@@ -31,6 +32,9 @@ pub struct StartOptions {
     pub purge_interval_ms: Option<u64>,
     /// Secret of this process: places names in memory.
     pub hash_seed: u64,
+    pub metrics: MetricsWriter,
+    /// For the thread that writes snapshots.
+    pub snapshot_metrics: MetricsWriter,
 }
 
 /// Where jobs run that nobody should wait for. The log waits for its next file when it has used up the one before, so files
@@ -71,7 +75,7 @@ pub fn start(
     let version = tree.seal();
     tree.publish_through(version);
     let last_zxid = tree.view().last_zxid();
-    let mut snapshots = Snapshots::new(options.snapshots.clone(), background.snapshots);
+    let mut snapshots = Snapshots::new(options.snapshots.clone(), background.snapshots, options.snapshot_metrics);
     match restored.origin {
         // A log without any snapshot is refused at the next start, so this one cannot wait.
         Origin::Fresh | Origin::LogsAlone | Origin::Unknown => write_snapshot(&options.snapshots, &tree.hold())?,
@@ -102,6 +106,7 @@ pub fn start(
         sweeper,
         purge: Every::new(options.purge_interval_ms, now.mono),
         digests: VecDeque::new(),
+        metrics: options.metrics,
         entry: Vec::new(),
         disk: Disk::HasRoom,
         expiry_resumes: now.mono,

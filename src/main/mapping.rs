@@ -3,9 +3,10 @@
 
 use ringkeeper::config::{self, PinCores, Settings, SnapshotCompression};
 use ringkeeper::ensemble::{EnsembleRules, SnapshotOptions, StartOptions};
+use ringkeeper::observe::MetricsRegistry;
 use ringkeeper::request::{AccessRules, AuthRules, DigestAlgorithm, DigestRules, ReapRules, RequestRules};
 use ringkeeper::runtime::placement::Wish;
-use ringkeeper::server::{ConnectionThrottle, ServerRules};
+use ringkeeper::server::{ConnectionThrottle, RandomDrop, RequestThrottle, ServerRules};
 use ringkeeper::storage::{Compression, LogOptions, RestoreOptions, StorageError};
 use ringkeeper::storage::{DataDirOptions, DataDirs};
 use ringkeeper::types::{OwnerRules, ServerId};
@@ -32,13 +33,14 @@ pub fn open_data_dir(settings: &Settings) -> Result<DataDirs, StorageError> {
     })
 }
 
-pub fn start_options(settings: &Settings, seed: u64) -> StartOptions {
+pub fn start_options(settings: &Settings, seed: u64, registry: &MetricsRegistry) -> StartOptions {
     let version_dir = |root: &std::path::Path| root.join("version-2");
     StartOptions {
         rules: EnsembleRules {
             request: request_rules(settings),
             tick_ms: u64::from(settings.tick_time_ms),
             pause_ms: u64::from(settings.min_session_timeout_ms / 4).min(u64::from(settings.tick_time_ms / 2)).max(1),
+            flush_ms_warn: settings.fsync_warning_threshold_ms,
         },
         restore: RestoreOptions {
             trust_empty_snapshot: settings.snapshot_trust_empty,
@@ -72,6 +74,8 @@ pub fn start_options(settings: &Settings, seed: u64) -> StartOptions {
         },
         purge_interval_ms: settings.autopurge_interval_hours.map(|hours| u64::from(hours) * HOUR_MS),
         hash_seed: seed,
+        metrics: registry.register(),
+        snapshot_metrics: registry.register(),
     }
 }
 
@@ -124,8 +128,18 @@ pub fn server_rules(settings: &Settings) -> ServerRules {
             fill_count: settings.connection_throttle_fill_count,
             weight_global: settings.connection_throttle_weight_global,
             weight_renew: settings.connection_throttle_weight_renew,
+            random: settings.connection_throttle_freeze_time_ms.map(|freeze_time_ms| RandomDrop {
+                freeze_time_ms,
+                increase: settings.connection_throttle_drop_increase,
+                decrease: settings.connection_throttle_drop_decrease,
+                decrease_ratio: settings.connection_throttle_decrease_ratio,
+            }),
         }),
-        tcp_keep_alive: settings.client_tcp_keep_alive,
+        request_throttle: settings.request_throttle_max_requests.map(|max| RequestThrottle {
+            in_process_max: max as usize,
+            wait_ms_max: settings.throttled_op_wait_time_ms.map(u64::from),
+            closes_stale: settings.request_throttle_drop_stale && settings.request_stale_latency_check,
+        }),
     }
 }
 

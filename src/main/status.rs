@@ -4,7 +4,7 @@ use ringkeeper::admin::{self, Directories, Environment, TimeZone};
 use ringkeeper::config::Settings;
 use ringkeeper::io::process;
 use ringkeeper::observe::MetricsRegistry;
-use ringkeeper::server::StatusSource;
+use ringkeeper::server::{Admission, StatusSource};
 use ringkeeper::storage::DataDirs;
 use ringkeeper::types::Instant;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,7 @@ pub fn source(
     settings: &Arc<Settings>,
     dirs: &DataDirs,
     metrics: Arc<MetricsRegistry>,
+    admission: Arc<Admission>,
     started: Instant,
 ) -> StatusSource {
     let (for_gate, for_conf) = (settings.clone(), settings.clone());
@@ -35,6 +36,7 @@ pub fn source(
         descriptors: Box::new(process::file_descriptors),
         time_zone: TimeZone { name, offset_seconds },
         metrics,
+        admission,
         started,
     }
 }

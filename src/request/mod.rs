@@ -34,6 +34,7 @@ pub use permission::{AccessRules, SUPER_SCHEME, SaslRules, X509Rules};
 pub use prepare::{Executed, RequestRules, Requester, close_session, create_session, execute};
 pub use quota::{namespace_quotas, recount_all};
 pub use read::{
-    ReadAnswer, exists, get_acl, get_all_children_number, get_children, get_data, get_ephemerals, multi_read, read,
+    MultiReadAnswer, ReadAnswer, exists, get_acl, get_all_children_number, get_children, get_data, get_ephemerals,
+    multi_read, read,
 };
 pub use reaper::{ReapRules, due};

@@ -212,9 +212,12 @@ pub fn recount_all(tree: &mut TreeWriter) {
     }
 }
 
+/// Name, limits and usage; the pairs are (count, bytes), -1 = none.
+pub type NamespaceUsage = (String, (i64, i64), (i64, i64));
+
 /// Limits and usage of every top-level znode that has a quota somewhere below it, as (count, bytes): those of its
 /// shallowest limits node.
-pub fn namespace_quotas(view: View<'_>) -> Vec<(String, (i64, i64), (i64, i64))> {
+pub fn namespace_quotas(view: View<'_>) -> Vec<NamespaceUsage> {
     let Some(quotas) = view.lookup(QUOTA).filter(|_| view.quota_limit_nodes() > 0) else { return Vec::new() };
     let of_namespace = |namespace: NodeRef<'_>| {
         let mut level = vec![namespace];

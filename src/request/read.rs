@@ -20,12 +20,18 @@ pub enum ReadAnswer<'a> {
     ChildrenAndStat(NodeRef<'a>),
     Number(i32),
     Paths(Vec<&'a str>),
-    MultiRead(Vec<MultiReadResult<'a>>),
+    MultiRead(MultiReadAnswer<'a>),
+}
+
+/// Body of a multiRead's reply, and the error that its header says. A list refused as a whole still has a body: what was
+/// read before the fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MultiReadAnswer<'a> {
+    pub entries: Vec<MultiReadResult<'a>>,
+    pub refusal: Option<ErrorCode>,
 }
 
 /// Answers what the tree can answer. `None`: ping, sync, whoAmI and the operations on watches, which do not concern it.
-/// A multiRead refused with -5, because of a null path or because its list was not one, still has a body: the end of
-/// an empty list.
 pub fn read<'a>(
     view: View<'a>,
     op: &ReadOp<'_>,
@@ -45,8 +51,10 @@ pub fn read<'a>(
             get_all_children_number(view, path, ids, access).map(ReadAnswer::Number)
         }
         ReadOp::GetEphemerals { prefix } => Ok(ReadAnswer::Paths(get_ephemerals(view, *prefix, session).collect())),
-        ReadOp::MultiRead { ops: Some(ops) } => multi_read(view, ops, ids, access).map(ReadAnswer::MultiRead),
-        ReadOp::MultiRead { ops: None } => Err(ErrorCode::MarshallingError),
+        ReadOp::MultiRead { ops: Some(ops) } => Ok(ReadAnswer::MultiRead(multi_read(view, ops, ids, access))),
+        ReadOp::MultiRead { ops: None } => {
+            Ok(ReadAnswer::MultiRead(MultiReadAnswer { entries: vec![], refusal: Some(ErrorCode::MarshallingError) }))
+        }
         ReadOp::Sync { .. }
         | ReadOp::Ping
         | ReadOp::WhoAmI
@@ -121,26 +129,26 @@ pub fn get_ephemerals<'a>(view: View<'a>, prefix: Option<&str>, session: Session
     view.ephemerals(session).filter(move |path| path.starts_with(prefix))
 }
 
-/// Each item succeeds or fails for itself; only a null path fails them all.
+/// Each item succeeds or fails for itself; a null path refuses the list, and what comes behind it is not read.
 pub fn multi_read<'a>(
     view: View<'a>,
     ops: &[MultiReadOp<'_>],
     ids: &[Id],
     access: &AccessRules,
-) -> Result<Vec<MultiReadResult<'a>>, ErrorCode> {
-    ops.iter()
-        .map(|op| {
-            let (MultiReadOp::GetData { path } | MultiReadOp::GetChildren { path }) = *op;
-            let path = path.ok_or(ErrorCode::MarshallingError)?;
-            let item = readable(view, path, ids, access).map(|node| match op {
-                MultiReadOp::GetData { .. } => MultiReadResult::Data(node.data(), node.stat()),
-                MultiReadOp::GetChildren { .. } => {
-                    MultiReadResult::Children(node.children().map(NodeRef::name).collect())
-                }
-            });
-            Ok(item.unwrap_or_else(MultiReadResult::Error))
-        })
-        .collect()
+) -> MultiReadAnswer<'a> {
+    let mut entries = Vec::with_capacity(ops.len());
+    for op in ops {
+        let (MultiReadOp::GetData { path } | MultiReadOp::GetChildren { path }) = *op;
+        let Some(path) = path else {
+            return MultiReadAnswer { entries, refusal: Some(ErrorCode::MarshallingError) };
+        };
+        let item = readable(view, path, ids, access).map(|node| match op {
+            MultiReadOp::GetData { .. } => MultiReadResult::Data(node.data(), node.stat()),
+            MultiReadOp::GetChildren { .. } => MultiReadResult::Children(node.children().map(NodeRef::name).collect()),
+        });
+        entries.push(item.unwrap_or_else(MultiReadResult::Error));
+    }
+    MultiReadAnswer { entries, refusal: None }
 }
 
 fn readable<'a>(view: View<'a>, path: &str, ids: &[Id], access: &AccessRules) -> Result<NodeRef<'a>, ErrorCode> {
@@ -275,13 +283,14 @@ mod tests {
     }
 
     #[test]
-    fn a_multi_read_fails_item_by_item_but_for_null_paths() {
+    fn a_multi_read_fails_item_by_item_and_ends_at_a_null_path() {
         let bed = planted();
         let data = |path| MultiReadOp::GetData { path };
         let children = |path| MultiReadOp::GetChildren { path };
         let ops = vec![data(Some("/open/b")), data(Some("/none")), children(Some("/shut")), children(Some("/open/b"))];
-        let Ok(ReadAnswer::MultiRead(results)) = ask(&bed, ReadOp::MultiRead { ops: Some(ops) }, &[]) else {
-            panic!("refused")
+        let answered = |ops| match ask(&bed, ReadOp::MultiRead { ops }, &[]) {
+            Ok(ReadAnswer::MultiRead(answer)) => answer,
+            _ => panic!("not a list"),
         };
         let expected = [
             MultiReadResult::Data(Some(&[]), bed.stat("/open/b")),
@@ -289,11 +298,13 @@ mod tests {
             MultiReadResult::Error(ErrorCode::NoAuth),
             MultiReadResult::Children(vec![]),
         ];
-        assert_eq!(results, expected);
-        for ops in [Some(vec![data(Some("/open")), data(None)]), None] {
-            let answer = ask(&bed, ReadOp::MultiRead { ops }, &[]);
-            assert_eq!(answer.err(), Some(ErrorCode::MarshallingError));
-        }
+        assert_eq!(answered(Some(ops)), MultiReadAnswer { entries: expected.into(), refusal: None });
+        // What Java was seen to do: the entries before the null are in the answer, those behind it are not.
+        let ops = vec![data(Some("/open/b")), data(None), data(Some("/open/b"))];
+        let refusal = Some(ErrorCode::MarshallingError);
+        let before = vec![MultiReadResult::Data(Some(&[]), bed.stat("/open/b"))];
+        assert_eq!(answered(Some(ops)), MultiReadAnswer { entries: before, refusal });
+        assert_eq!(answered(None), MultiReadAnswer { entries: vec![], refusal });
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The background thread: snapshots, log segments made ready, old files. It gives way to everybody else.
+//! Threads for work that may take long: snapshots and purge give way to everybody else; log segments made ready do not,
+//! since writes wait when they come too late.
 
 use super::placement::yield_to_others;
 use crossbeam::channel::{Sender, unbounded};
@@ -13,11 +14,13 @@ pub struct Jobs {
 }
 
 impl Jobs {
-    /// Starts a background thread called `name`.
-    pub fn start(name: &str) -> io::Result<Jobs> {
+    /// Starts a thread called `name`; a `humble` one gives way to everybody else.
+    pub fn start(name: &str, humble: bool) -> io::Result<Jobs> {
         let (sender, receiver) = unbounded::<Job>();
         std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            yield_to_others();
+            if humble {
+                yield_to_others();
+            }
             for job in receiver {
                 job();
             }

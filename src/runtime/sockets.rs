@@ -167,8 +167,9 @@ impl Sockets {
                 None => return,
                 Some(Ok((stream, peer))) => {
                     self.accept_fails = false;
-                    // Replies are whole frames; waiting for more would only delay them.
-                    let _ = stream.set_nodelay(true);
+                    if peer.ip().to_canonical().is_loopback() {
+                        without_pacing(&stream);
+                    }
                     let conn = self.add(stream);
                     events.push(SocketEvent::Accepted { conn, peer });
                 }
@@ -329,6 +330,22 @@ async fn write_loop(stream: Rc<TcpStream>, transfer: Rc<Transfer>) {
         let (result, mut buffer) = stream.write_all(buffer).await;
         buffer.clear();
         transfer.finish(result.map(|()| 0), buffer);
+    }
+}
+
+/// Congestion control that paces its sends (BBR) spends timers on a path that cannot be congested.
+fn without_pacing(stream: &TcpStream) {
+    use std::os::fd::AsRawFd;
+    const RENO: &[u8] = b"reno";
+    // SAFETY: the option's value is a name with its length. Where it is refused the default stays.
+    unsafe {
+        libc::setsockopt(
+            stream.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_CONGESTION,
+            RENO.as_ptr().cast(),
+            RENO.len() as libc::socklen_t,
+        );
     }
 }
 

@@ -1,6 +1,7 @@
 //! What operators ask: four-letter words. Some answers need every worker and the ensemble thread; a question is put on the
 //! desk, everybody adds a part on the next turn, and the worker that holds the asking connection sends the text.
 
+use super::admission::Admission;
 use super::connection::{Connection, Phase};
 use super::worker::Worker;
 use crate::admin::{self, Bucket, ConnectionStatus, Directories, DumpStatus, Environment, ExpiringConnection, Gate};
@@ -26,6 +27,7 @@ pub struct StatusSource {
     pub descriptors: Box<dyn Fn() -> (u64, u64) + Send + Sync>,
     pub time_zone: TimeZone,
     pub metrics: Arc<MetricsRegistry>,
+    pub admission: Arc<Admission>,
     pub started: Instant,
 }
 
@@ -38,6 +40,9 @@ pub struct Desk {
     changes: AtomicU64,
     trace_mask: AtomicI64,
 }
+
+/// An answer counts as packets of this size, which is how Java sends it.
+const ANSWER_PACKET_BYTES: usize = 8192;
 
 struct Question {
     word: Word,
@@ -81,6 +86,8 @@ impl Worker {
     pub(super) fn ask(&mut self, conn: &mut Connection, word: [u8; 4], rest: &[u8]) {
         let Some(word) = Word::from_bytes(word) else { return self.end(conn) };
         let desk = self.desk.clone();
+        conn.traffic.packets_received += 1;
+        self.metrics.packets_received(1);
         let text = match (desk.source.gate)(word) {
             Gate::Instead(text) => Some(text),
             Gate::Answer => self.answer_alone(&desk, word, rest),
@@ -92,6 +99,7 @@ impl Worker {
     }
 
     fn tell(&mut self, conn: &mut Connection, text: &str) {
+        self.metrics.packets_sent(text.len().div_ceil(ANSWER_PACKET_BYTES) as u64);
         conn.out.extend_from_slice(text.as_bytes());
         self.end(conn);
     }
@@ -181,7 +189,7 @@ impl Worker {
             connections: Vec::new(),
             outstanding: self.connections().map(|conn| conn.outstanding() as u64).sum(),
             watches: WatchStatus::default(),
-            watch_count: self.watches.counts().watches as u64,
+            watch_count: self.watches.counts().watches_of_both_sides as u64,
             expiring: Vec::new(),
         };
         match word {
@@ -274,7 +282,7 @@ fn server_status(source: &StatusSource, parts: &[Part], view: View<'_>, now: Now
         open_file_descriptors,
         max_file_descriptors,
         auth_failed: metrics.counter(Counter::EnsembleAuthFail),
-        connection_drop_probability: 0.0,
+        connection_drop_probability: source.admission.drop_share(),
         quotas: namespace_quotas(view)
             .into_iter()
             .map(|(name, limits, usage)| {
@@ -333,7 +341,7 @@ fn status_of(conn: &Connection) -> ConnectionStatus {
     let average = traffic.latency_ms_sum.checked_div(traffic.latency_count).unwrap_or(0);
     let session = (conn.phase == Phase::Established).then(|| SessionTraffic {
         session: conn.session,
-        last_op: traffic.last_op.map_or("NA", admin::last_op_label),
+        last_op: traffic.last_op,
         established: conn.established,
         session_timeout_ms: conn.timeout_ms as u32,
         last_cxid: traffic.last_cxid,

@@ -5,7 +5,7 @@ use super::connection::Connection;
 use super::worker::Worker;
 use crate::message::AuthPacket;
 use crate::request::{AuthVerdict, authenticate};
-use crate::types::{ErrorCode, OpCode, Xid, Zxid};
+use crate::types::{ErrorCode, Xid, Zxid};
 use crate::wire::client::response;
 
 impl Worker {
@@ -15,7 +15,7 @@ impl Worker {
             AuthVerdict::Accepted => {
                 conn.ids = ids.into();
                 response::header_only(&mut conn.out, xid, Zxid::ZERO, 0);
-                self.replied(conn, OpCode::Auth, xid, Zxid::ZERO, self.now.mono);
+                self.sent_reply(conn);
             }
             AuthVerdict::Failed => {
                 let scheme = packet.scheme.unwrap_or("null");
@@ -30,6 +30,6 @@ impl Worker {
     /// A server without a login for SASL says so by a null token and goes on.
     pub(super) fn sasl(&mut self, conn: &mut Connection, xid: Xid) {
         response::sasl(&mut conn.out, xid, 0, None);
-        self.replied(conn, OpCode::Sasl, xid, Zxid::ZERO, self.now.mono);
+        self.sent_reply(conn);
     }
 }

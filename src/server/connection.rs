@@ -1,5 +1,6 @@
 //! What a worker knows of one client connection.
 
+use crate::admin;
 use crate::message::lane::LastHeard;
 use crate::types::{ConnId, Id, Instant, Now, OpCode, SessionId, WallMillis, Xid, Zxid};
 use std::collections::VecDeque;
@@ -30,7 +31,7 @@ pub(super) struct Connection {
     pub id: ConnId,
     pub peer: SocketAddr,
     pub phase: Phase,
-    /// Set once a session was asked for; 0 before.
+    /// The session asked for, or given; 0 before.
     pub session: SessionId,
     pub timeout_ms: i32,
     pub ids: Arc<[Id]>,
@@ -56,6 +57,10 @@ pub(super) struct Connection {
     pub dirty: bool,
     /// Bytes of large requests it has in flight; see `ServerRules::large_request_threshold`.
     pub large_bytes: usize,
+    /// Since when it is not read from because the server has enough to do; see `throttle.rs`.
+    pub throttled_since: Option<Instant>,
+    /// What it sent before has waited too long to be carried out.
+    pub overdue: bool,
     pub traffic: Traffic,
 }
 
@@ -64,7 +69,8 @@ pub(super) struct Connection {
 pub(super) struct Traffic {
     pub packets_received: u64,
     pub packets_sent: u64,
-    pub last_op: Option<OpCode>,
+    /// Label of the last request answered.
+    pub last_op: &'static str,
     /// Last xid that was not negative; -1 = none.
     pub last_cxid: i64,
     pub last_zxid: Zxid,
@@ -81,7 +87,7 @@ impl Traffic {
         Traffic {
             packets_received: 0,
             packets_sent: 0,
-            last_op: None,
+            last_op: admin::last_op_label(OpCode::Error),
             last_cxid: -1,
             last_zxid: Zxid(-1),
             last_response: Instant::default(),
@@ -93,10 +99,10 @@ impl Traffic {
         }
     }
 
-    /// A request was answered.
+    /// A request was answered; a write that failed counts as `OpCode::Error`.
     pub fn answered(&mut self, op: OpCode, xid: Xid, zxid: Zxid, since: Instant, now: Instant) -> u64 {
         let latency_ms = now.micros_since(since) / 1000;
-        self.last_op = Some(op);
+        self.last_op = admin::last_op_label(op);
         if xid.0 >= 0 {
             self.last_cxid = i64::from(xid.0);
         }
@@ -108,6 +114,18 @@ impl Traffic {
         self.latency_ms_sum += latency_ms;
         self.latency_count += 1;
         latency_ms
+    }
+}
+
+/// What `cons` shows as the last request of a session that was attached again: Java has no name for that.
+const REATTACHED: &str = "null";
+
+impl Traffic {
+    /// The session was attached again, which is no request of it.
+    pub fn reattached(&mut self) {
+        self.last_op = REATTACHED;
+        self.last_cxid = 0;
+        self.last_zxid = Zxid::ZERO;
     }
 }
 
@@ -133,6 +151,8 @@ impl Connection {
             spare: Vec::new(),
             dirty: false,
             large_bytes: 0,
+            throttled_since: None,
+            overdue: false,
             traffic: Traffic::new(),
         }
     }

@@ -11,7 +11,7 @@ use super::worker::{Worker, find};
 use crate::message::lane::{Deliver, Reply};
 use crate::message::{Effect, Outcome, WatchEventKind};
 use crate::observe::Summary;
-use crate::types::{AclList, ConnId, Xid, Zxid, perms};
+use crate::types::{AclList, ConnId, OpCode, Xid, Zxid, perms};
 use crate::wire::client::response;
 
 impl Worker {
@@ -63,7 +63,7 @@ impl Worker {
         match reply {
             Reply::Write { xid, outcome, .. } => self.write_ended(&mut conn, xid, &outcome),
             Reply::SessionClosed { xid, zxid, .. } => {
-                self.answered(&mut conn, xid, zxid);
+                self.answered(&mut conn, xid, zxid, true);
                 response::header_only(&mut conn.out, xid, zxid, 0);
                 // The ensemble thread has forgotten the session already.
                 conn.session = crate::types::SessionId::NONE;
@@ -82,21 +82,20 @@ impl Worker {
 
     fn write_ended(&mut self, conn: &mut Connection, xid: Xid, outcome: &Outcome) {
         if conn.phase == Phase::Established {
-            self.answered(conn, xid, outcome.zxid);
+            self.answered(conn, xid, outcome.zxid, outcome.result.is_ok());
             response::outcome(&mut conn.out, xid, outcome);
         }
     }
 
     /// Books the oldest write as answered.
-    fn answered(&mut self, conn: &mut Connection, xid: Xid, zxid: Zxid) {
+    fn answered(&mut self, conn: &mut Connection, xid: Xid, zxid: Zxid, succeeded: bool) {
         let Some(submitted) = conn.in_flight.pop_front() else { return };
         self.outstanding -= 1;
-        if conn.in_flight.is_empty() {
-            conn.large_bytes = 0;
-        }
+        self.release_large(conn);
         let latency_ms = self.now.mono.micros_since(submitted.since) / 1000;
         self.metrics.record(Summary::Updatelatency, latency_ms);
-        self.replied(conn, submitted.op, xid, zxid, submitted.since);
+        let op = if succeeded { submitted.op } else { OpCode::Error };
+        self.replied(conn, op, xid, zxid, submitted.since);
     }
 }
 

@@ -45,6 +45,7 @@ impl Worker {
             return self.refuse(conn, &ConnectResponse::refused(read_only));
         }
         self.metrics.count(Counter::ConnectionRevalidateCount);
+        conn.session = asked.session;
         self.lane.submit(Submit::Reattach { from, session: asked.session, timeout_ms, read_only });
     }
 
@@ -60,13 +61,17 @@ impl Worker {
             return;
         }
         conn.phase = Phase::Established;
+        let is_new = conn.session == SessionId::NONE;
         conn.session = answer.session;
         conn.last_heard = Some(last_heard);
         response::connect(&mut conn.out, answer);
         conn.traffic.packets_sent += 1;
         self.metrics.packets_sent(1);
-        let (since, now) = (conn.active_at, self.now.mono);
-        let latency_ms = conn.traffic.answered(OpCode::CreateSession, Xid(0), conn.traffic.last_zxid, since, now);
+        if !is_new {
+            return conn.traffic.reattached();
+        }
+        let (zxid, since, now) = (self.pinned_zxid, conn.active_at, self.now.mono);
+        let latency_ms = conn.traffic.answered(OpCode::CreateSession, Xid(0), zxid, since, now);
         self.metrics.request_latency(latency_ms);
     }
 }

@@ -9,37 +9,69 @@ use std::time::Duration;
 /// reconnect storm overflows.
 const BACKLOG_DEFAULT: i32 = 1024;
 
-/// How long a port in use is waited for, milliseconds: after a kill the kernel takes a moment to cancel what the process had
-/// on its rings, and only then closes its sockets. Whoever is started again at once must not fail on that.
-const IN_USE_WAIT_MS_MAX: u64 = 2000;
-const IN_USE_RETRY_MS: u64 = 20;
+/// A server that was killed can be gone for some milliseconds before the kernel has taken its rings apart, and with
+/// them its sockets; whoever starts the next one must not find the port taken.
+const PORT_TRIES_MAX: u32 = 40;
+const PORT_TRY_PAUSE: Duration = Duration::from_millis(50);
 
-/// As `bind`, once nobody else has the port.
-pub fn bind_when_free(address: SocketAddr, backlog: Option<i32>, shared: bool) -> io::Result<TcpListener> {
-    let mut waited_ms = 0;
-    loop {
-        match bind(address, backlog, shared) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && waited_ms < IN_USE_WAIT_MS_MAX => {
-                std::thread::sleep(Duration::from_millis(IN_USE_RETRY_MS));
-                waited_ms += IN_USE_RETRY_MS;
-            }
-            outcome => return outcome,
-        }
-    }
+/// How to listen.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ListenOptions {
+    /// `clientPortListenBacklog`
+    pub backlog: Option<i32>,
+    /// Several workers listen on the same address, and the kernel spreads the connections.
+    pub shared: bool,
+    /// `clientTcpKeepAlive`
+    pub keep_alive: bool,
 }
 
-/// Listens on `address`; with `shared`, several workers may listen on it and the kernel spreads the connections.
-fn bind(address: SocketAddr, backlog: Option<i32>, shared: bool) -> io::Result<TcpListener> {
+/// Listens on `address`, and waits a little for a port that somebody else still has.
+pub fn bind(address: SocketAddr, options: ListenOptions) -> io::Result<TcpListener> {
+    for _ in 1..PORT_TRIES_MAX {
+        match bind_now(address, options) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => std::thread::sleep(PORT_TRY_PAUSE),
+            result => return result,
+        }
+    }
+    bind_now(address, options)
+}
+
+/// Accepted sockets inherit what is set here.
+fn bind_now(address: SocketAddr, options: ListenOptions) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.cloexec(), Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
-    if shared {
+    if options.shared {
         socket.set_reuse_port(true)?;
     }
+    socket.set_keepalive(options.keep_alive)?;
+    // Replies are whole frames; waiting for more would only delay them.
+    socket.set_tcp_nodelay(true)?;
     if address.is_ipv6() {
         // One socket for both families, as Java's.
         socket.set_only_v6(false)?;
     }
     socket.bind(&address.into())?;
-    socket.listen(backlog.unwrap_or(BACKLOG_DEFAULT))?;
+    socket.listen(options.backlog.unwrap_or(BACKLOG_DEFAULT))?;
     Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_becomes_free_is_waited_for() {
+        let before = bind(SocketAddr::from(([127, 0, 0, 1], 0)), ListenOptions::default()).expect("a free port");
+        let address = before.local_addr().expect("bound");
+        assert_eq!(
+            bind_now(address, ListenOptions::default()).map(drop).map_err(|e| e.kind()),
+            Err(io::ErrorKind::AddrInUse)
+        );
+        let predecessor = std::thread::spawn(move || {
+            std::thread::sleep(3 * PORT_TRY_PAUSE);
+            drop(before);
+        });
+        bind(address, ListenOptions::default()).expect("the port is free by now");
+        predecessor.join().expect("no panic");
+    }
 }

@@ -16,10 +16,11 @@ mod listen;
 mod pipeline;
 mod reads;
 mod rules;
+mod throttle;
 mod worker;
 
 pub use admission::Admission;
 pub use ask::{Desk, StatusSource};
-pub use listen::bind_when_free;
-pub use rules::{ConnectionThrottle, ServerRules};
+pub use listen::{ListenOptions, bind};
+pub use rules::{ConnectionThrottle, RandomDrop, RequestThrottle, ServerRules};
 pub use worker::{Worker, WorkerParts};

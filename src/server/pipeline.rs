@@ -3,6 +3,7 @@
 //! (Were a later write handed over first, the read would see it.)
 
 use super::connection::{Connection, Phase, Submitted};
+use super::throttle::is_never_overdue;
 use super::worker::Worker;
 use crate::message::WriteOp;
 use crate::message::lane::Submit;
@@ -44,6 +45,7 @@ impl Worker {
                 }
             }
         }
+        self.release_large(conn);
         if conn.phase == Phase::Ending { bytes.len() } else { used }
     }
 
@@ -58,27 +60,11 @@ impl Worker {
         }
         let Ok(header) = decode_header(payload) else { return self.end(conn) };
         let at_once = matches!(OpCode::from_code(header.op), Some(OpCode::Auth | OpCode::Sasl));
-        if !at_once && (!conn.waiting.is_empty() || (!conn.in_flight.is_empty() && !is_write(header.op))) {
+        let waits = !conn.waiting.is_empty() || (!conn.in_flight.is_empty() && !is_write(header.op));
+        if (waits && !at_once) || !self.carry_out(conn, header, view) {
             conn.waiting_bytes += payload.len();
             conn.waiting.push_back(payload.into());
-            return;
         }
-        self.carry_out(conn, header, view);
-    }
-
-    /// `largeRequestThreshold`: frames beyond it share a budget.
-    fn admits_large(&mut self, conn: &mut Connection, bytes: usize) -> bool {
-        let Some(threshold) = self.rules.large_request_threshold else { return true };
-        if bytes <= threshold {
-            return true;
-        }
-        if conn.large_bytes + bytes > self.rules.large_request_bytes_max {
-            self.metrics.count(Counter::LargeRequestsRejected);
-            tracing::warn!("closing {}: its large requests exceed largeRequestMaxBytes", conn.peer);
-            return false;
-        }
-        conn.large_bytes += bytes;
-        true
     }
 
     /// Goes on with what waited, as far as the writes before it are answered and the output has room.
@@ -92,20 +78,37 @@ impl Worker {
                 return;
             }
             let payload = conn.waiting.pop_front().expect("just seen");
-            conn.waiting_bytes -= payload.len();
-            if let Ok(header) = decode_header(&payload) {
-                self.carry_out(conn, header, view);
+            if let Ok(header) = decode_header(&payload)
+                && !self.carry_out(conn, header, view)
+            {
+                return conn.waiting.push_front(payload);
             }
+            conn.waiting_bytes -= payload.len();
         }
     }
 
-    fn carry_out(&mut self, conn: &mut Connection, header: Header<'_>, view: View<'_>) {
+    /// False: it is answered here, but has to wait for the answers to the writes before it.
+    fn carry_out(&mut self, conn: &mut Connection, header: Header<'_>, view: View<'_>) -> bool {
         let (xid, now) = (header.xid, self.now.mono);
         let decoded = decode(header.op, header.body);
+        // A write that is none any more once it is decoded has no place among those in flight.
+        if matches!(decoded, Err(Refusal::Undecodable(_))) && !conn.in_flight.is_empty() {
+            return false;
+        }
+        if conn.overdue && decoded.as_ref().is_ok_and(|request| !is_never_overdue(request)) {
+            if !conn.in_flight.is_empty() {
+                return false;
+            }
+            self.metrics.count(Counter::ThrottledOps);
+            response::error(&mut conn.out, xid, view.last_zxid(), ErrorCode::ThrottledOp);
+            self.replied(conn, op_code(header.op), xid, view.last_zxid(), now);
+            return true;
+        }
         let exempt = matches!(decoded, Ok(Request::Auth(_) | Request::Sasl { .. }));
         if !exempt && !self.rules.auth.is_satisfied_by(&conn.ids) {
             response::error(&mut conn.out, xid, Zxid::ZERO, ErrorCode::SessionClosedRequireSaslAuth);
-            return self.end(conn);
+            self.end(conn);
+            return true;
         }
         match decoded {
             Ok(Request::Read(op)) => self.read(conn, xid, &op, view),
@@ -121,7 +124,8 @@ impl Worker {
                 tracing::debug!("{}: {error}", conn.peer);
                 let zxid = view.last_zxid();
                 response::error(&mut conn.out, xid, zxid, ErrorCode::MarshallingError);
-                self.replied(conn, op_code(header.op), xid, zxid, now);
+                let op = if is_write(header.op) { OpCode::Error } else { op_code(header.op) };
+                self.replied(conn, op, xid, zxid, now);
             }
             Err(Refusal::UnknownOp(_)) => {
                 response::unknown_op(&mut conn.out, xid);
@@ -132,6 +136,7 @@ impl Worker {
                 self.end(conn);
             }
         }
+        true
     }
 
     fn write(&mut self, conn: &mut Connection, xid: Xid, op: OpCode, write: WriteOp) {
@@ -147,12 +152,17 @@ impl Worker {
 
     /// Books a reply that is in `out`.
     pub(super) fn replied(&mut self, conn: &mut Connection, op: OpCode, xid: Xid, zxid: Zxid, since: Instant) {
-        conn.traffic.packets_sent += 1;
-        self.metrics.packets_sent(1);
+        self.sent_reply(conn);
         let latency_ms = conn.traffic.answered(op, xid, zxid, since, self.now.mono);
         if op != OpCode::Ping {
             self.metrics.request_latency(latency_ms);
         }
+    }
+
+    /// Books a packet that is in `out` and all there is to book: the answer to an auth or sasl packet.
+    pub(super) fn sent_reply(&mut self, conn: &mut Connection) {
+        conn.traffic.packets_sent += 1;
+        self.metrics.packets_sent(1);
     }
 }
 

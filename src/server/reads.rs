@@ -3,14 +3,17 @@
 
 use super::connection::Connection;
 use super::worker::Worker;
-use crate::message::{MultiReadOp, ReadOp};
+use crate::message::{MultiReadOp, MultiReadResult, ReadOp};
 use crate::observe::{Namespaced, Summary};
 use crate::request::{self, ReadAnswer, user_name};
 use crate::tree::View;
 use crate::types::limits::CONNECTION_OUTPUT_BYTES_MAX;
-use crate::types::{ErrorCode, OpCode, Xid, Zxid};
+use crate::types::{ErrorCode, OpCode, Xid, Zxid, path};
 use crate::watch::{LastChange, WatchKind};
 use crate::wire::client::response;
+
+/// What a Stat counts for in the statistics of reads, whether or not it is sent.
+const STAT_BYTES: usize = 68;
 
 impl Worker {
     pub(super) fn read(&mut self, conn: &mut Connection, xid: Xid, op: &ReadOp<'_>, view: View<'_>) {
@@ -26,14 +29,12 @@ impl Worker {
         match answer {
             Some(Ok(answer)) => {
                 self.watch_what_was_read(conn, op, None);
+                self.count_read(op, &answer);
                 append(&mut conn.out, xid, zxid, answer);
             }
             Some(Err(error)) => {
                 self.watch_what_was_read(conn, op, Some(error));
-                match op {
-                    ReadOp::MultiRead { .. } => response::multi_read(&mut conn.out, xid, zxid, error.code(), []),
-                    _ => response::error(&mut conn.out, xid, zxid, error),
-                }
+                response::error(&mut conn.out, xid, zxid, error);
             }
             None => self.read_without_tree(conn, xid, zxid, op, view),
         }
@@ -43,9 +44,34 @@ impl Worker {
         self.metrics.response(bytes as u64, now.micros);
         if !matches!(op, ReadOp::Ping) {
             self.metrics.record(Summary::Readlatency, 0);
-            if let ReadOp::GetData { path, .. } | ReadOp::Exists { path, .. } | ReadOp::GetChildren2 { path, .. } = op {
-                self.metrics.record_for_path(Namespaced::Read, path, bytes as u64);
+        }
+    }
+
+    /// What was read, by top-level znode.
+    fn count_read(&self, op: &ReadOp<'_>, answer: &ReadAnswer<'_>) {
+        let count = |path: &str, bytes: usize| {
+            let bytes = path.len() + STAT_BYTES + bytes;
+            self.metrics.record_for_path(Namespaced::Read, path, bytes as u64);
+        };
+        match (op, answer) {
+            (ReadOp::Exists { path, .. }, ReadAnswer::Stat(_)) => count(path, 0),
+            (ReadOp::GetData { path, .. }, ReadAnswer::Data(data, _)) => count(path, data.map_or(0, <[u8]>::len)),
+            (
+                ReadOp::GetChildren { path, .. } | ReadOp::GetChildren2 { path, .. },
+                ReadAnswer::Children(node) | ReadAnswer::ChildrenAndStat(node),
+            ) if *path != path::ROOT => count(path, node.children().map(|child| child.name().len()).sum()),
+            (ReadOp::MultiRead { ops: Some(ops) }, ReadAnswer::MultiRead(answer)) => {
+                for (op, entry) in ops.iter().zip(&answer.entries) {
+                    let (MultiReadOp::GetData { path } | MultiReadOp::GetChildren { path }) = op;
+                    let path = path.unwrap_or_default();
+                    match entry {
+                        MultiReadResult::Data(data, _) => count(path, data.map_or(0, <[u8]>::len)),
+                        MultiReadResult::Children(names) => count(path, names.iter().map(|name| name.len()).sum()),
+                        MultiReadResult::Error(_) => {}
+                    }
+                }
             }
+            _ => {}
         }
     }
 
@@ -125,7 +151,10 @@ fn append(out: &mut Vec<u8>, xid: Xid, zxid: Zxid, answer: ReadAnswer<'_>) {
         }
         ReadAnswer::Number(number) => response::int(out, xid, zxid, number),
         ReadAnswer::Paths(paths) => response::names(out, xid, zxid, paths),
-        ReadAnswer::MultiRead(entries) => response::multi_read(out, xid, zxid, 0, entries),
+        ReadAnswer::MultiRead(answer) => {
+            let err = answer.refusal.map_or(0, ErrorCode::code);
+            response::multi_read(out, xid, zxid, err, answer.entries);
+        }
     }
 }
 

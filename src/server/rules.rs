@@ -18,8 +18,19 @@ pub struct ServerRules {
     pub large_request_threshold: Option<usize>,
     pub large_request_bytes_max: usize,
     pub throttle: Option<ConnectionThrottle>,
-    /// `clientTcpKeepAlive`
-    pub tcp_keep_alive: bool,
+    /// `None` = off.
+    pub request_throttle: Option<RequestThrottle>,
+}
+
+/// `request_throttle_*`: above `in_process_max` nothing further is read; what waited too long meanwhile is not carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestThrottle {
+    pub in_process_max: usize,
+    /// `throttled_op_wait_time`: requests that waited longer are answered -127. `None` = they are carried out.
+    pub wait_ms_max: Option<u64>,
+    /// `request_stale_latency_check` with `request_throttle_drop_stale`: a connection whose requests waited for longer than
+    /// its session timeout is closed.
+    pub closes_stale: bool,
 }
 
 /// `connection_throttle_*`: a token bucket for new and renewed sessions.
@@ -30,4 +41,19 @@ pub struct ConnectionThrottle {
     pub fill_count: u32,
     pub weight_global: u32,
     pub weight_renew: u32,
+    /// Besides, some are refused at random, the more the longer the bucket stays empty. `None` = off.
+    pub random: Option<RandomDrop>,
+}
+
+/// How the share of sessions refused at random moves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RandomDrop {
+    /// Least time between two changes of the share.
+    pub freeze_time_ms: u32,
+    /// Added while no token is left; 0 to 1.
+    pub increase: f64,
+    /// Taken off while few are used; 0 to 1.
+    pub decrease: f64,
+    /// Part of the bucket that counts as few.
+    pub decrease_ratio: f64,
 }

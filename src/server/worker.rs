@@ -20,7 +20,7 @@ use crate::runtime::lanes::WorkerLane;
 use crate::runtime::sockets::SocketEvent;
 use crate::tree::{TreeReader, View};
 use crate::types::limits::{CONNECTION_OUTPUT_BYTES_MAX, CONNECTION_OUTPUT_BYTES_PAUSE};
-use crate::types::{ConnId, Instant, Now, WorkerIndex};
+use crate::types::{ConnId, Instant, Now, WorkerIndex, Zxid};
 use crate::watch::{Events, WatchShard};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -53,6 +53,8 @@ pub struct Worker {
     pub(super) events: Events,
     pub(super) conns: Vec<Option<Box<Connection>>>,
     pub(super) now: Now,
+    /// Last zxid of the version that this turn answers from.
+    pub(super) pinned_zxid: Zxid,
     /// Writes of this worker that are not answered yet.
     pub(super) outstanding: usize,
     /// Connections with output to send.
@@ -80,6 +82,7 @@ impl Worker {
             events: Events::new(),
             conns: Vec::new(),
             now: Now::default(),
+            pinned_zxid: Zxid::ZERO,
             outstanding: 0,
             dirty: Vec::new(),
             held: Vec::new(),
@@ -96,6 +99,7 @@ impl WorkerTurn for Worker {
         let tree = self.tree.clone();
         let pinned = tree.pin();
         let view = pinned.view();
+        self.pinned_zxid = view.last_zxid();
         while let Some(deliver) = self.lane.next_deliver(pinned.number()) {
             self.deliver(deliver);
         }
@@ -231,6 +235,7 @@ impl Worker {
         if self.takes_input(conn) || conn.phase == Phase::Ending {
             actions.push(SocketAction::ReadOn { conn: conn.id, buffer });
         } else {
+            self.begin_wait(conn);
             conn.held_buffer = Some(buffer);
             self.held.push(conn.id);
         }
@@ -246,6 +251,7 @@ impl Worker {
                 conn.out.len() < CONNECTION_OUTPUT_BYTES_PAUSE
                     && conn.waiting_bytes < WAITING_BYTES_MAX
                     && !too_many
+                    && !self.is_throttled()
                     && !self.lane.is_full()
             }
         }
@@ -265,9 +271,10 @@ impl Worker {
     fn release_held(&mut self, view: View<'_>, actions: &mut Vec<SocketAction>) {
         for id in std::mem::take(&mut self.held) {
             let Some(mut conn) = self.take(id) else { continue };
-            if self.takes_input(&conn) && !conn.input.is_empty() {
+            if self.takes_input(&conn) && self.end_wait(&mut conn) && !conn.input.is_empty() {
                 self.consume_input(&mut conn, view);
             }
+            conn.overdue = false;
             if let Some(buffer) = conn.held_buffer.take() {
                 self.read_on(&mut conn, buffer, actions);
             }
@@ -339,6 +346,7 @@ impl Worker {
         self.watches.drop_connection(id);
         self.admission.leave(conn.peer.ip());
         self.outstanding -= conn.in_flight.len();
+        self.admission.leave_large(conn.large_bytes);
         if conn.session != crate::types::SessionId::NONE {
             let from = self.conn_ref(id);
             self.lane.submit(Submit::Disconnected { from, session: conn.session });
@@ -349,3 +357,7 @@ impl Worker {
 pub(super) fn find(conns: &[Option<Box<Connection>>], conn: ConnId) -> Option<&Connection> {
     conns.get((conn.0 & u64::from(u32::MAX)) as usize)?.as_deref().filter(|c| c.id == conn)
 }
+
+#[cfg(test)]
+#[path = "worker_tests.rs"]
+mod tests;

@@ -225,7 +225,7 @@ impl LogReader {
     }
 
     /// The next transaction, or `None` at the end of the log.
-    pub fn next(&mut self) -> Result<Option<LogRecord<'_>>, StorageError> {
+    pub fn read_next(&mut self) -> Result<Option<LogRecord<'_>>, StorageError> {
         let Some(txn) = self.advance()? else {
             return Ok(None);
         };

@@ -10,7 +10,7 @@
 //! - `restore`: a start, from both; `data_dir`, `purge`: the directories around them
 
 mod byte_stream;
-mod data_dir;
+pub mod data_dir;
 mod error;
 pub mod file_name;
 mod log_reader;

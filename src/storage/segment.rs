@@ -1,5 +1,5 @@
 //! Files the log will be written to, made ready ahead of time: header and zeros on disk, under a name that nobody takes for
-//! a log. Preparing happens in the background; whoever is faster than that waits or prepares on the spot.
+//! a log. Preparing happens in the background; whoever is faster than that prepares a small one on the spot.
 //!
 //! A full disk is met here, as a value, while nothing depends on the outcome yet.
 
@@ -22,7 +22,8 @@ pub type Background = Arc<dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync>;
 const WINDOW_BYTES: usize = 2 << 20;
 const _: () = assert!(WINDOW_BYTES <= LOG_MAPPED_BYTES_MAX);
 
-/// The first file after a start is small, so that the first write need not wait for a large one.
+/// The first file after a start is small, so that the first write need not wait for a large one. Each later one is
+/// twice the size, up to the configured one: it is prepared in less time than its predecessor takes to fill.
 const FIRST_SEGMENT_BYTES_MAX: u64 = 4 << 20;
 
 /// A log file being written, and the window through which that happens.
@@ -69,14 +70,22 @@ impl PreparedSegment {
     }
 }
 
+/// A job that the background was given.
+struct Pending {
+    file_bytes: u64,
+    outcome: Receiver<io::Result<PreparedSegment>>,
+}
+
 /// Keeps one prepared segment at hand.
 pub struct SegmentSupply {
     directory: Arc<Directory>,
     segment_bytes: u64,
+    /// Size of the next one, unless a record needs more.
+    next_bytes: u64,
     background: Background,
     number: u64,
     ready: Option<PreparedSegment>,
-    pending: Option<Receiver<io::Result<PreparedSegment>>>,
+    pending: Option<Pending>,
     /// Why the last attempt failed; cleared by one that succeeds.
     failure: Option<Unavailable>,
 }
@@ -87,46 +96,45 @@ impl SegmentSupply {
         let mut supply = SegmentSupply {
             directory,
             segment_bytes,
+            next_bytes: segment_bytes.min(FIRST_SEGMENT_BYTES_MAX),
             background,
             number: 0,
             ready: None,
             pending: None,
             failure: None,
         };
-        supply.prepare_in_background(segment_bytes.min(FIRST_SEGMENT_BYTES_MAX));
+        supply.prepare_in_background();
         supply
     }
 
-    /// Is one at hand that holds records of `bytes` in all? Makes sure of it if it can; waits for what is under way,
-    /// but not for a disk that was full the last time it was asked.
+    /// Is one at hand that holds records of `bytes` in all? Makes sure of it if it can; asks a disk that was full the
+    /// last time in the background only.
     pub fn ensure(&mut self, bytes: u64) -> Result<(), Unavailable> {
         self.collect_finished();
         if self.has_ready(bytes) {
             return Ok(());
         }
-        if let Some(failure) = &self.failure {
-            let failure = failure.clone();
-            if self.pending.is_none() {
-                self.start_job(self.bytes_for(bytes));
+        let file_bytes = self.bytes_for(bytes);
+        match self.failure.clone() {
+            // Less than what failed has not been tried.
+            Some(failure) if failure.bytes <= file_bytes => {
+                if self.pending.is_none() {
+                    self.start_job(file_bytes);
+                    self.collect_finished();
+                }
+                if self.has_ready(bytes) { Ok(()) } else { Err(failure) }
             }
-            self.collect_finished();
-            return if self.has_ready(bytes) { Ok(()) } else { Err(failure) };
-        }
-        self.wait_for_pending();
-        if !self.has_ready(bytes) {
-            self.prepare_now(bytes);
-        }
-        match &self.failure {
-            Some(failure) => Err(failure.clone()),
-            None => Ok(()),
+            _ => self.prepare_now(file_bytes),
         }
     }
 
-    /// Hands one out and starts on the next.
-    pub fn take(&mut self, bytes: u64) -> Result<PreparedSegment, Unavailable> {
+    /// Hands one out and starts on the next, which is to hold about `next_bytes`.
+    pub fn take(&mut self, bytes: u64, next_bytes: u64) -> Result<PreparedSegment, Unavailable> {
         self.ensure(bytes)?;
         let taken = self.ready.take().expect("ensured above");
-        self.prepare_in_background(self.segment_bytes);
+        let least = self.segment_bytes.min(FIRST_SEGMENT_BYTES_MAX);
+        self.next_bytes = next_bytes.clamp(least, self.segment_bytes);
+        self.prepare_in_background();
         Ok(taken)
     }
 
@@ -149,22 +157,23 @@ impl SegmentSupply {
         self.ready.as_ref().is_some_and(|segment| bytes <= room(segment))
     }
 
-    /// Size of a segment for records of `bytes`.
+    /// Size of a segment for records of `bytes` that are waiting for it: small, it is quick.
     fn bytes_for(&self, bytes: u64) -> u64 {
-        self.segment_bytes.max(bytes + HEADER_BYTES as u64)
+        let usual = self.segment_bytes.min(FIRST_SEGMENT_BYTES_MAX);
+        usual.max(bytes + HEADER_BYTES as u64)
     }
 
-    fn prepare_in_background(&mut self, file_bytes: u64) {
+    fn prepare_in_background(&mut self) {
         if self.ready.is_none() && self.pending.is_none() {
-            self.start_job(file_bytes);
+            self.start_job(self.next_bytes);
         }
     }
 
     fn start_job(&mut self, file_bytes: u64) {
-        let (sender, receiver) = sync_channel(1);
+        let (sender, outcome) = sync_channel(1);
         let directory = Arc::clone(&self.directory);
         let name = self.next_name();
-        self.pending = Some(receiver);
+        self.pending = Some(Pending { file_bytes, outcome });
         (self.background)(Box::new(move || {
             let outcome = PreparedSegment::create(&directory, name, file_bytes);
             if let Err(unsent) = sender.send(outcome)
@@ -175,48 +184,59 @@ impl SegmentSupply {
         }));
     }
 
-    fn prepare_now(&mut self, bytes: u64) {
+    /// What is under way is not waited for: the background has the lowest priority and may be long.
+    fn prepare_now(&mut self, file_bytes: u64) -> Result<(), Unavailable> {
         let name = self.next_name();
-        let outcome = PreparedSegment::create(&self.directory, name, self.bytes_for(bytes));
-        self.settle(outcome);
+        let outcome = PreparedSegment::create(&self.directory, name, file_bytes);
+        self.settle(file_bytes, outcome);
+        match &self.failure {
+            Some(failure) => Err(failure.clone()),
+            None => Ok(()),
+        }
     }
 
     fn collect_finished(&mut self) {
-        let Some(receiver) = &self.pending else {
+        let Some(pending) = &self.pending else {
             return;
         };
-        match receiver.try_recv() {
-            Ok(outcome) => self.settle(outcome),
+        match pending.outcome.try_recv() {
             Err(TryRecvError::Empty) => {}
             Err(TryRecvError::Disconnected) => self.pending = None,
+            Ok(outcome) => {
+                let file_bytes = pending.file_bytes;
+                self.pending = None;
+                self.settle(file_bytes, outcome);
+            }
         }
     }
 
     fn wait_for_pending(&mut self) {
-        if let Some(receiver) = self.pending.take()
-            && let Ok(outcome) = receiver.recv()
+        if let Some(pending) = self.pending.take()
+            && let Ok(outcome) = pending.outcome.recv()
         {
-            self.settle(outcome);
+            self.settle(pending.file_bytes, outcome);
         }
     }
 
-    fn settle(&mut self, outcome: io::Result<PreparedSegment>) {
-        self.pending = None;
+    fn settle(&mut self, file_bytes: u64, outcome: io::Result<PreparedSegment>) {
         match outcome {
             Ok(segment) => {
                 self.failure = None;
-                // The one before was too small for what was asked.
-                if let Some(replaced) = self.ready.replace(segment) {
-                    replaced.discard(&self.directory);
-                }
+                self.keep_larger(segment);
             }
             Err(error) => {
-                self.failure = Some(Unavailable {
-                    directory: self.directory.path().to_owned(),
-                    bytes: self.segment_bytes,
-                    reason: error.to_string(),
-                });
+                let directory = self.directory.path().to_owned();
+                self.failure = Some(Unavailable { directory, bytes: file_bytes, reason: error.to_string() });
             }
+        }
+    }
+
+    /// Two at hand: a record was too large for one, or the background came second.
+    fn keep_larger(&mut self, segment: PreparedSegment) {
+        let is_larger = self.ready.as_ref().is_none_or(|ready| ready.file_bytes < segment.file_bytes);
+        let unneeded = if is_larger { self.ready.replace(segment) } else { Some(segment) };
+        if let Some(unneeded) = unneeded {
+            unneeded.discard(&self.directory);
         }
     }
 

@@ -236,12 +236,18 @@ impl TxnLog {
     }
 
     fn begin_file(&mut self, first: Zxid, bytes: u64) -> Result<(), Unavailable> {
-        let prepared = self.supply.take(bytes)?;
+        let prepared = self.supply.take(bytes, self.next_file_bytes())?;
         self.roll_wanted = false;
         self.end = HEADER_BYTES as u64;
         self.file_bytes = prepared.file_bytes;
         self.begin_run(Some((prepared, file_name::log(first))));
         Ok(())
+    }
+
+    /// Size for the file after the next one. Zeroing what a roll then leaves unused would cost more than the writes
+    /// themselves, so a file that is rolled early makes later ones smaller, and one that gets full makes them larger.
+    fn next_file_bytes(&self) -> u64 {
+        if self.roll_wanted { self.end + self.end / 2 } else { self.file_bytes.saturating_mul(2) }
     }
 
     fn begin_run(&mut self, opens: Option<(PreparedSegment, String)>) {

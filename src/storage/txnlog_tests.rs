@@ -3,7 +3,9 @@
 use super::super::testing::entry;
 use super::super::{LogReader, file_name};
 use super::*;
-use std::sync::atomic::{AtomicBool, Ordering};
+use parking_lot::Mutex;
+
+type Job = Box<dyn FnOnce() + Send>;
 
 /// Jobs run at once, in the caller.
 fn inline() -> Background {
@@ -22,7 +24,7 @@ fn logs(directory: &Path) -> Vec<String> {
 fn read_all(directory: &Path, from: i64) -> Vec<(i64, Vec<u8>)> {
     let mut reader = LogReader::open(directory, Zxid(from)).unwrap();
     let mut all = Vec::new();
-    while let Some(record) = reader.next().unwrap() {
+    while let Some(record) = reader.read_next().unwrap() {
         all.push((record.txn.header.zxid.0, record.entry.to_vec()));
     }
     all
@@ -178,7 +180,7 @@ fn a_zxid_never_goes_back() {
     let _ = log.append(Zxid(7), &entry(7, 1));
 }
 
-/// A background whose jobs fail to find room while `is_full` is set: preparing is made to fail by taking away the directory.
+/// Preparing is made to fail by taking away the directory.
 #[test]
 fn without_room_for_the_next_file_it_says_so_before_anything_is_taken() {
     let parent = tempfile::tempdir().unwrap();
@@ -215,30 +217,35 @@ fn without_room_for_the_next_file_it_says_so_before_anything_is_taken() {
 }
 
 #[test]
-fn a_late_background_is_waited_for_and_a_lost_one_is_done_without() {
+fn a_late_background_is_not_waited_for_and_a_lost_one_is_done_without() {
     for is_lost in [false, true] {
         let dir = tempfile::tempdir().unwrap();
-        let ran = Arc::new(AtomicBool::new(false));
+        let held: Arc<Mutex<Vec<Job>>> = Arc::default();
         let background: Background = {
-            let ran = Arc::clone(&ran);
-            Arc::new(move |job| {
-                if is_lost {
-                    return drop(job);
-                }
-                let ran = Arc::clone(&ran);
-                std::thread::spawn(move || {
-                    std::thread::sleep(std::time::Duration::from_millis(20));
-                    job();
-                    ran.store(true, Ordering::Relaxed);
-                });
+            let held = Arc::clone(&held);
+            Arc::new(move |job| match is_lost {
+                true => drop(job),
+                false => held.lock().push(job),
             })
         };
         let mut log = TxnLog::open(dir.path(), None, small(), background).unwrap();
         append_all(&mut log, 1..=200, 1000);
+        log.flush_blocking().unwrap();
+        assert_eq!(held.lock().is_empty(), is_lost);
+        held.lock().drain(..).for_each(|job| job());
+        append_all(&mut log, 201..=400, 1000);
+        log.flush_blocking().unwrap();
+        // What is still held would be waited for.
+        held.lock().drain(..).for_each(|job| job());
         log.close().unwrap();
-        assert_eq!(read_all(dir.path(), 1).len(), 200);
-        assert_eq!(ran.load(Ordering::Relaxed), !is_lost);
+        assert_eq!(read_all(dir.path(), 1).len(), 400);
+        assert_eq!(prepared_count(dir.path()), 0);
     }
+}
+
+fn prepared_count(directory: &Path) -> usize {
+    let names = Directory::open(directory).unwrap().names().unwrap();
+    names.iter().filter(|name| file_name::is_prepared(name)).count()
 }
 
 #[test]

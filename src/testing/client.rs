@@ -98,7 +98,9 @@ impl Connection {
     pub fn shake_hands(&mut self, hello: &Hello) -> io::Result<Option<Welcome>> {
         self.push_bytes(&hello.body());
         self.flush()?;
-        let Some(frame) = self.next_frame()? else { return Ok(None) };
+        let Some(frame) = self.next_frame()? else {
+            return Ok(None);
+        };
         let welcome = Welcome::decode(&frame);
         welcome.map(Some).ok_or_else(|| io::Error::other(format!("not a ConnectResponse: {}", frame.escape_ascii())))
     }
@@ -199,7 +201,9 @@ impl Connection {
         self.flush()?;
         let mut events = Vec::new();
         loop {
-            let Some(frame) = self.next_frame()? else { return Ok((events, Frame::Closed)) };
+            let Some(frame) = self.next_frame()? else {
+                return Ok((events, Frame::Closed));
+            };
             let decoded = codec::decode_frame(&frame, Some(op.opcode()));
             match decoded {
                 Frame::Event { .. } => events.push(decoded),

@@ -59,14 +59,31 @@ impl fmt::Debug for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             None => f.write_str("null"),
-            Some(bytes) if bytes.len() > 200 => {
-                write!(f, "\"{}\"… ({} bytes)", bytes[..40].escape_ascii(), bytes.len())
-            }
-            Some(bytes) => match std::str::from_utf8(bytes) {
-                Ok(text) => write!(f, "{text:?}"),
-                Err(_) => write!(f, "b\"{}\"", bytes.escape_ascii()),
-            },
+            Some(bytes) => write_bytes(bytes, f),
         }
+    }
+}
+
+/// Longer ones are shown by their beginning and their length.
+const SHOWN_BYTES_MAX: usize = 60;
+
+fn write_bytes(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match std::str::from_utf8(bytes) {
+        _ if bytes.len() > SHOWN_BYTES_MAX => {
+            write!(f, "b\"{}\"… ({} bytes)", bytes[..SHOWN_BYTES_MAX / 2].escape_ascii(), bytes.len())
+        }
+        Ok(text) => write!(f, "{text:?}"),
+        Err(_) => write!(f, "b\"{}\"", bytes.escape_ascii()),
+    }
+}
+
+/// Bytes nobody made sense of.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Bytes(pub Vec<u8>);
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_bytes(&self.0, f)
     }
 }
 
@@ -76,7 +93,10 @@ pub struct Data(pub Option<Vec<u8>>);
 
 impl fmt::Debug for Data {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Text(self.0.clone()).fmt(f)
+        match &self.0 {
+            None => f.write_str("null"),
+            Some(bytes) => write_bytes(bytes, f),
+        }
     }
 }
 
@@ -197,7 +217,7 @@ pub enum Op {
     /// Any opcode with any bytes.
     Raw {
         opcode: i32,
-        body: Vec<u8>,
+        body: Bytes,
     },
 }
 
@@ -295,7 +315,7 @@ impl Op {
                 }
             }
             Op::Bare { .. } => {}
-            Op::Raw { body, .. } => out.extend_from_slice(body),
+            Op::Raw { body, .. } => out.extend_from_slice(&body.0),
         }
     }
 }
@@ -319,7 +339,9 @@ pub fn put_buffer(out: &mut Vec<u8>, bytes: &Option<Vec<u8>>) {
 }
 
 fn put_acl(out: &mut Vec<u8>, acl: &Option<Vec<Acl>>) {
-    let Some(acl) = acl else { return put_int(out, -1) };
+    let Some(acl) = acl else {
+        return put_int(out, -1);
+    };
     put_int(out, acl.len() as i32);
     for entry in acl {
         put_int(out, entry.perms);
@@ -353,7 +375,7 @@ pub enum Frame {
     /// The server closed the connection.
     Closed,
     /// Bytes that are not what this request's reply may look like.
-    Raw(Vec<u8>),
+    Raw(Bytes),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -382,7 +404,9 @@ pub struct MultiResult {
 /// The opcode decides how the body of a reply reads; events announce themselves by xid -1.
 pub fn decode_frame(bytes: &[u8], opcode: Option<i32>) -> Frame {
     let mut input = Input { bytes, at: 0 };
-    try_decode(&mut input, opcode).filter(|_| input.at == bytes.len()).unwrap_or_else(|| Frame::Raw(bytes.to_vec()))
+    try_decode(&mut input, opcode)
+        .filter(|_| input.at == bytes.len())
+        .unwrap_or_else(|| Frame::Raw(Bytes(bytes.to_vec())))
 }
 
 pub fn is_event(bytes: &[u8]) -> bool {
@@ -546,6 +570,6 @@ mod tests {
     #[test]
     fn a_frame_with_a_byte_too_many_stays_raw() {
         let frame = bytes("00000001 0000000000000008 00000000 00000002 2f61 00");
-        assert_eq!(decode_frame(&frame, Some(op::CREATE)), Frame::Raw(frame));
+        assert_eq!(decode_frame(&frame, Some(op::CREATE)), Frame::Raw(Bytes(frame)));
     }
 }

@@ -73,12 +73,13 @@ fn run(kinds: [Kind; 2], seed: u64, ops: u64) -> Result<u64, String> {
 
     let failed = |pair: &mut Pair, difference: String| {
         let done = pair.ops_done;
-        let states = pair.servers.each_mut().map(|s| {
-            if s.is_running() { format!("running\n{}", s.log_tail()) } else { format!("DEAD\n{}", s.log_tail()) }
+        let states = pair.servers.each_mut().map(|server| {
+            let state = if server.is_running() { "runs" } else { "is DEAD" };
+            format!("{} {state}\n{}", server.kind.name(), server.log_tail())
         });
         format!(
-            "{} and {} differ with seed {seed} after {done} operations (servers: {}, {})\n{difference}\nrepeat with:\n  \
-             RINGKEEPER_DIFF_SEED={seed} RINGKEEPER_DIFF_OPS={} cargo test --test testing differential::java_and -- --nocapture",
+            "{2}\n{3}\n{0} and {1} differ with seed {seed} after {done} operations\n{difference}\nrepeat with:\n  \
+             RINGKEEPER_DIFF_SEED={seed} RINGKEEPER_DIFF_OPS={4} cargo test --test testing differential::java_and -- --nocapture",
             kinds[0].name(),
             kinds[1].name(),
             states[0],
@@ -208,7 +209,7 @@ fn aftermath(pair: &mut Pair, home: &Path, variant: Variant) -> Result<(), Strin
     let before = trees(pair);
     walk::same_meaning(&mut pair.maps, &before[0], &before[1]).map_err(|e| format!("the trees differ: {e}"))?;
     same_gauges(pair)?;
-    let digests = pair.servers.each_ref().map(|server| digests(server));
+    let digests = pair.servers.each_ref().map(digests);
 
     for (nth, how) in ["kill -9", "SIGTERM"].into_iter().enumerate() {
         for server in &mut pair.servers {
@@ -231,10 +232,10 @@ fn aftermath(pair: &mut Pair, home: &Path, variant: Variant) -> Result<(), Strin
     swap_directories(pair, home, &before, &digests)
 }
 
-/// Numbers of `mntr` that are decided by the requests alone.
+/// Numbers of `mntr` that are decided by the requests alone. Not `zk_approximate_data_size`: Java's does not follow the
+/// text of quota usage as it grows. `four_letter.rs` compares it where there is no quota.
 fn same_gauges(pair: &Pair) -> Result<(), String> {
-    let keys =
-        ["zk_znode_count", "zk_watch_count", "zk_ephemerals_count", "zk_approximate_data_size", "zk_global_sessions"];
+    let keys = ["zk_znode_count", "zk_watch_count", "zk_ephemerals_count", "zk_global_sessions"];
     let values = pair.servers.each_ref().map(|server| {
         let text = server.four_letter("mntr");
         keys.map(|key| text.lines().find_map(|line| line.strip_prefix(key)).map(|value| value.trim().to_string()))
@@ -371,11 +372,13 @@ mod tests {
         runs([java, java], 1000, 6_000).unwrap_or_else(|difference| panic!("{difference}"));
     }
 
-    /// And it can fail: 3.8 says in which transaction a watch fired with zxid -1, 3.9 with the transaction's own.
+    /// And it can fail: 3.8 differs from 3.9 in the zxid of watch events and in what removeWatches takes for a match.
     #[test]
     fn an_older_java_is_found_out() {
         let difference = runs([Kind::Java(JAVA_VERSION), Kind::Java("3.8.5")], 1, 20_000);
         let text = difference.expect_err("3.8 and 3.9 cannot answer alike");
-        assert!(text.contains("Event") && text.contains("repeat with"), "{text}");
+        for part in ["java-3.9.5 and java-3.8.5 differ with seed 1", "frame", "left: ", "right: ", "repeat with"] {
+            assert!(text.contains(part), "{text}");
+        }
     }
 }

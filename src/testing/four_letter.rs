@@ -90,7 +90,9 @@ fn shape(line: &str) -> String {
 fn blur(line: &str, keys: &[&str], separators: &str) -> String {
     for key in keys {
         if let Some(rest) = line.strip_prefix(key) {
-            let Some(value) = rest.strip_prefix(|c| separators.contains(c)) else { continue };
+            let Some(value) = rest.strip_prefix(|c| separators.contains(c)) else {
+                continue;
+            };
             return format!("{key}{}{}", &rest[..1], shape(value));
         }
     }
@@ -257,8 +259,10 @@ fn keys(text: &str, separator: char) -> Vec<String> {
     lines(text).iter().map(|line| line.split(separator).next().unwrap_or_default().to_string()).collect()
 }
 
+type Reading = fn(&str) -> Vec<String>;
+
 /// What two servers have to say alike, and how it is read.
-const WORDS: &[(&str, fn(&str) -> Vec<String>)] = &[
+const WORDS: &[(&str, Reading)] = &[
     ("ruok", lines),
     ("isro", lines),
     ("gtmk", lines),

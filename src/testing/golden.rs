@@ -54,7 +54,7 @@ fn read_log(file: &Path) -> Vec<(Txn, Vec<u8>)> {
     let root = data_dir(&[file.to_owned()]);
     let mut reader = LogReader::open(&root.path().join("version-2"), Zxid(0)).unwrap();
     let mut all = Vec::new();
-    while let Some(record) = reader.next().unwrap() {
+    while let Some(record) = reader.read_next().unwrap() {
         all.push((record.txn, record.entry.to_vec()));
     }
     all

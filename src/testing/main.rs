@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod client;
+mod clients;
 mod codec;
 mod consistency;
 mod crash;
@@ -13,6 +14,7 @@ mod differential;
 mod disk_full;
 mod four_letter;
 mod golden;
+mod layers;
 mod process;
 mod sessions;
 mod stories;

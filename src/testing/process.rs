@@ -226,7 +226,9 @@ impl Server {
                 self.child = None;
                 panic!("{} ended while starting: {status}\n{}", self.kind.name(), self.log_tail());
             }
-            if four_letter(self.address(), b"srvr").is_ok_and(|text| text.contains("Mode: ")) {
+            if four_letter_within(self.address(), b"srvr", Duration::from_millis(500))
+                .is_ok_and(|text| text.contains("Mode: "))
+            {
                 return;
             }
             assert!(
@@ -241,7 +243,9 @@ impl Server {
 
     /// SIGTERM, then waits for the end.
     pub fn stop(&mut self) {
-        let Some(mut child) = self.child.take() else { return };
+        let Some(mut child) = self.child.take() else {
+            return;
+        };
         // SAFETY: plain system call on the id of a child that has not been waited for.
         unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGTERM) };
         let deadline = Instant::now() + Duration::from_millis(STOP_MS_MAX);
@@ -340,8 +344,13 @@ impl Drop for Server {
 
 /// Sends the bytes of a four-letter command and reads until the server closes.
 pub fn four_letter(address: SocketAddr, word: &[u8]) -> io::Result<String> {
+    four_letter_within(address, word, Duration::from_secs(20))
+}
+
+/// A Java server that is just starting may accept a connection and never answer on it.
+fn four_letter_within(address: SocketAddr, word: &[u8], patience: Duration) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
-    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    stream.set_read_timeout(Some(patience))?;
     stream.write_all(word)?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;

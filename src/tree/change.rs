@@ -5,6 +5,7 @@ use super::digest;
 use super::node::{Parts, Znode};
 use super::tables::AclKey;
 use super::trie::{self, EMPTY, Record, Slot};
+use super::view::components;
 use super::writer::{TreeWriter, Undo};
 use crate::types::{Acl, StatPersisted, Zxid, path};
 use std::ptr;
@@ -35,17 +36,15 @@ impl TreeWriter {
         stat: &StatPersisted,
         parent_change: ParentChange,
     ) -> Result<(), InsertError> {
-        let (parent_path, name) = path::split(path).ok_or(InsertError::NoParent)?;
-        let parent = self.view().lookup(parent_path).ok_or(InsertError::NoParent)?;
-        if name.is_empty() || parent.child(name).is_some() {
-            return Err(InsertError::Exists);
+        let key = self.intern_acl(acl);
+        let inserted = self.insert_interned(path, data, key, stat, parent_change);
+        if inserted.is_err() {
+            self.forget_if_unused(key);
         }
-        let acl = self.acquire_acl(acl);
-        self.insert_new(parent_path, name, path, data, acl, stat, parent_change);
-        Ok(())
+        inserted
     }
 
-    /// `insert` for a snapshot's nodes, whose ACL was interned before.
+    /// `insert` for a snapshot's nodes, whose ACL was interned before. The empty path sets the root.
     pub fn insert_loaded(
         &mut self,
         path: &str,
@@ -58,38 +57,40 @@ impl TreeWriter {
             self.change_node(path, stat, Some(data), Some(acl));
             return Ok(());
         }
-        let (parent_path, name) = path::split(path).ok_or(InsertError::NoParent)?;
-        let parent = self.view().lookup(parent_path).ok_or(InsertError::NoParent)?;
-        if name.is_empty() || parent.child(name).is_some() {
-            return Err(InsertError::Exists);
-        }
-        self.acquire_interned(acl);
-        self.insert_new(parent_path, name, path, data, acl, stat, ParentChange::default());
-        Ok(())
+        self.insert_interned(path, data, acl, stat, ParentChange::default())
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn insert_new(
+    fn insert_interned(
         &mut self,
-        parent_path: &str,
-        name: &str,
         path: &str,
         data: Option<&[u8]>,
         acl: AclKey,
         stat: &StatPersisted,
         parent_change: ParentChange,
-    ) {
+    ) -> Result<(), InsertError> {
+        let (parent_path, name) = path::split(path).ok_or(InsertError::NoParent)?;
+        let place = self.own_place(parent_path).ok_or(InsertError::NoParent)?;
+        if name.is_empty() {
+            return Err(InsertError::Exists);
+        }
         let digest = self.digest_of(path, data, stat);
         let parts = Parts { name, data, stat: *stat, acl: acl.0, digest, children: EMPTY, child_count: 0 };
         let child = Znode::build(self.reclaim.birth, &parts);
-        let place = self.own_place(parent_path);
         // SAFETY: `place` holds the parent, on a path the writer owns; the child is new.
         unsafe {
             let mut parent = Znode::parts((*place).record::<Znode>());
-            trie::insert::<Znode>(&raw mut parent.children, child, &self.published.seed, &mut self.reclaim);
+            if !trie::insert::<Znode>(&raw mut parent.children, child, &self.published.seed, &mut self.reclaim) {
+                Znode::free(child.cast());
+                // The way to the child that is there was made the writer's own; it holds the same.
+                if !Znode::set_children_in_place(place, &parent, &self.reclaim) {
+                    self.replace(place, &parent);
+                }
+                return Err(InsertError::Exists);
+            }
             parent.child_count += 1;
             self.change_parent(place, parent_path, parent, parent_change);
         }
+        self.acquire_interned(acl);
         self.head.digest = self.head.digest.wrapping_add(u64::from(digest));
         self.head.node_count += 1;
         self.head.data_bytes += (path.len() + parts.data.map_or(0, <[u8]>::len)) as u64;
@@ -98,6 +99,7 @@ impl TreeWriter {
         if let (Some(journal), true) = (&mut self.journal, stat.ephemeral_owner != 0) {
             journal.push(Undo::OwnerAdded(path.into(), stat.ephemeral_owner));
         }
+        Ok(())
     }
 
     /// Deletes a znode, with everything below it. False if it was not there. The root stays.
@@ -105,13 +107,13 @@ impl TreeWriter {
         let Some((parent_path, name)) = path::split(path) else {
             return false;
         };
-        if name.is_empty() || self.view().lookup(path).is_none() {
-            return false;
-        }
-        let place = self.own_place(parent_path);
+        let Some(place) = self.own_place(parent_path) else { return false };
         // SAFETY: `place` holds the parent, on a path the writer owns, and the child is there.
         unsafe {
             let mut parent = Znode::parts((*place).record::<Znode>());
+            if name.is_empty() || trie::get::<Znode>(parent.children, name, &self.published.seed).is_null() {
+                return false;
+            }
             let node = trie::remove::<Znode>(&raw mut parent.children, name, &self.published.seed, &mut self.reclaim);
             parent.child_count -= 1;
             self.change_parent(place, parent_path, parent, parent_change);
@@ -148,10 +150,7 @@ impl TreeWriter {
         data: Option<Option<&[u8]>>,
         acl: Option<AclKey>,
     ) -> bool {
-        if self.view().lookup(path).is_none() {
-            return false;
-        }
-        let place = self.own_place(path);
+        let Some(place) = self.own_place(path) else { return false };
         // SAFETY: `place` holds the node, on a path the writer owns.
         unsafe {
             let mut parts = Znode::parts((*place).record::<Znode>());
@@ -172,24 +171,25 @@ impl TreeWriter {
         true
     }
 
-    /// Where the record of an existing znode hangs. The path to it is the writer's own; the record itself may not be.
-    fn own_place(&mut self, path: &str) -> *mut Slot {
+    /// Where a znode's record hangs; `None` if there is no such znode. The path to it is the writer's own (which changes
+    /// nothing that can be seen); the record itself may not be.
+    fn own_place(&mut self, path: &str) -> Option<*mut Slot> {
         let mut place = &raw mut self.head.root;
-        if path.is_empty() || path == "/" {
-            return place;
-        }
-        for name in path[1..].split('/') {
-            // SAFETY: the caller looked the path up, so every name on it is there.
+        for name in components(path)? {
+            // SAFETY: `place` holds a record on a path the writer owns.
             unsafe {
                 let mut node = (*place).record::<Znode>();
+                if Znode::children(node).0.is_empty() {
+                    return None;
+                }
                 if !self.reclaim.owns(Znode::birth(node)) {
                     node = self.replace(place, &Znode::parts(node));
                 }
-                place =
-                    trie::place_of::<Znode>(Znode::children_place(node), name, &self.published.seed, &mut self.reclaim);
+                let children = Znode::children_place(node);
+                place = trie::place_of::<Znode>(children, name, &self.published.seed, &mut self.reclaim)?;
             }
         }
-        place
+        Some(place)
     }
 
     /// Puts a record built from `parts` in the place of the present one, which is retired.

@@ -43,6 +43,14 @@ impl TreeWriter {
         unsafe { trie::insert(&raw mut self.head.acls, entry, &self.published.seed, &mut self.reclaim) };
     }
 
+    /// Takes back an `intern_acl` that came to nothing.
+    pub(super) fn forget_if_unused(&mut self, key: AclKey) {
+        if key.0 != 0 && self.acl_keys[&self.view().acl(key.0).clone()].znodes == 0 {
+            self.acquire_interned(key);
+            self.release_acl(key);
+        }
+    }
+
     pub(super) fn acquire_acl(&mut self, list: Option<&[Acl]>) -> AclKey {
         let key = self.intern_acl(list);
         self.acquire_interned(key);
@@ -183,7 +191,8 @@ impl TreeWriter {
                 &session.0,
                 &self.published.seed,
                 &mut self.reclaim,
-            );
+            )
+            .expect("the session has a set");
             let set = (*place).record::<EphemeralSet>();
             if self.reclaim.owns((*set).birth) {
                 return set;

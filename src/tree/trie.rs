@@ -215,7 +215,7 @@ pub(super) unsafe fn get<R: Record>(root: Slot, key: &R::Key, seed: &HashSeed) -
     if !record.is_null() && unsafe { R::key(record) } == key { record } else { ptr::null_mut() }
 }
 
-/// The place that holds `key`'s record, on a path the writer owns. The record must be there.
+/// The place that holds `key`'s record, on a path the writer owns; `None` if there is no such record.
 ///
 /// # Safety
 /// As `get`; `root` is reachable from the head alone once this returns.
@@ -224,7 +224,7 @@ pub(super) unsafe fn place_of<R: Record>(
     key: &R::Key,
     seed: &HashSeed,
     reclaim: &mut Reclaim,
-) -> *mut Slot {
+) -> Option<*mut Slot> {
     let mut place = root;
     let mut bits = Bits::new(key, seed);
     unsafe {
@@ -232,19 +232,26 @@ pub(super) unsafe fn place_of<R: Record>(
             let branch = Branch::owned((*place).branch(), reclaim);
             *place = Slot::of_branch(branch);
             let bit = bits.next();
-            assert!((*branch).bitmap & bit != 0, "the caller looked the record up");
+            if (*branch).bitmap & bit == 0 {
+                return None;
+            }
             place = Branch::slots(branch).add(Branch::position(branch, bit));
         }
-        assert!(!(*place).is_empty() && R::key((*place).record::<R>()) == key, "the caller looked the record up");
+        let found = !(*place).is_empty() && R::key((*place).record::<R>()) == key;
+        found.then_some(place)
     }
-    place
 }
 
-/// Adds a record whose key must not be there yet.
+/// Adds a record; false if its key is there already, then the record stays the caller's.
 ///
 /// # Safety
 /// As `place_of`; the trie takes `record` over.
-pub(super) unsafe fn insert<R: Record>(root: *mut Slot, record: *mut R, seed: &HashSeed, reclaim: &mut Reclaim) {
+pub(super) unsafe fn insert<R: Record>(
+    root: *mut Slot,
+    record: *mut R,
+    seed: &HashSeed,
+    reclaim: &mut Reclaim,
+) -> bool {
     unsafe {
         let key = R::key(record);
         let mut place = root;
@@ -254,7 +261,7 @@ pub(super) unsafe fn insert<R: Record>(root: *mut Slot, record: *mut R, seed: &H
             let bit = bits.next();
             if (*branch).bitmap & bit == 0 {
                 *place = Slot::of_branch(Branch::with(branch, bit, Slot::of(record), reclaim));
-                return;
+                return true;
             }
             let branch = Branch::owned(branch, reclaim);
             *place = Slot::of_branch(branch);
@@ -262,10 +269,12 @@ pub(super) unsafe fn insert<R: Record>(root: *mut Slot, record: *mut R, seed: &H
         }
         if (*place).is_empty() {
             *place = Slot::of(record);
-            return;
+            return true;
         }
         let other = (*place).record::<R>();
-        assert!(R::key(other) != key, "a key is inserted once");
+        if R::key(other) == key {
+            return false;
+        }
         let mut other_bits = Bits::at_level(R::key(other), seed, bits.level);
         loop {
             let (bit, other_bit) = (bits.next(), other_bits.next());
@@ -274,7 +283,7 @@ pub(super) unsafe fn insert<R: Record>(root: *mut Slot, record: *mut R, seed: &H
             if bit != other_bit {
                 Branch::slots(branch).add(Branch::position(branch, bit)).write(Slot::of(record));
                 Branch::slots(branch).add(Branch::position(branch, other_bit)).write(Slot::of(other));
-                return;
+                return true;
             }
             place = Branch::slots(branch);
         }

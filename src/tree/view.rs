@@ -47,6 +47,16 @@ impl Roots {
     }
 }
 
+/// The names on the way from the root; none for "" and "/", `None` for a path that does not start with a slash.
+pub(super) fn components(path: &str) -> Option<impl Iterator<Item = &str>> {
+    let is_root = path.is_empty() || path == "/";
+    let names = if is_root { "" } else { path.strip_prefix('/')? };
+    // Names are short: a plain loop over bytes beats a searcher. Slashes are ASCII, so pieces of UTF-8 are UTF-8.
+    let pieces = names.as_bytes().split(|byte| *byte == b'/');
+    let name = |bytes| unsafe { std::str::from_utf8_unchecked(bytes) };
+    Some(pieces.take(if is_root { 0 } else { usize::MAX }).map(name))
+}
+
 /// A version, alive for `'a`.
 #[derive(Clone, Copy)]
 pub struct View<'a> {
@@ -58,10 +68,7 @@ impl<'a> View<'a> {
     /// The znode at `path`; "" and "/" are the root, an illegal path is simply nowhere.
     pub fn lookup(self, path: &str) -> Option<NodeRef<'a>> {
         let mut node = self.root();
-        if path.is_empty() || path == "/" {
-            return Some(node);
-        }
-        for name in path.strip_prefix('/')?.split('/') {
+        for name in components(path)? {
             node = node.child(name)?;
         }
         Some(node)

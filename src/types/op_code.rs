@@ -75,7 +75,41 @@ impl OpCode {
     ];
 
     pub fn from_code(code: i32) -> Option<OpCode> {
-        Self::ALL.into_iter().find(|op| *op as i32 == code)
+        Some(match code {
+            -1 => OpCode::Error,
+            -10 => OpCode::CreateSession,
+            -11 => OpCode::CloseSession,
+            1 => OpCode::Create,
+            2 => OpCode::Delete,
+            3 => OpCode::Exists,
+            4 => OpCode::GetData,
+            5 => OpCode::SetData,
+            6 => OpCode::GetAcl,
+            7 => OpCode::SetAcl,
+            8 => OpCode::GetChildren,
+            9 => OpCode::Sync,
+            11 => OpCode::Ping,
+            12 => OpCode::GetChildren2,
+            13 => OpCode::Check,
+            14 => OpCode::Multi,
+            15 => OpCode::Create2,
+            16 => OpCode::Reconfig,
+            17 => OpCode::CheckWatches,
+            18 => OpCode::RemoveWatches,
+            19 => OpCode::CreateContainer,
+            20 => OpCode::DeleteContainer,
+            21 => OpCode::CreateTtl,
+            22 => OpCode::MultiRead,
+            100 => OpCode::Auth,
+            101 => OpCode::SetWatches,
+            102 => OpCode::Sasl,
+            103 => OpCode::GetEphemerals,
+            104 => OpCode::GetAllChildrenNumber,
+            105 => OpCode::SetWatches2,
+            106 => OpCode::AddWatch,
+            107 => OpCode::WhoAmI,
+            _ => return None,
+        })
     }
 
     pub fn code(self) -> i32 {

@@ -120,7 +120,13 @@ pub const KNOWN_KEYS: &[KnownKey] = &[
     key("testingonly.initialZxid", Property, ANY_LONG, "", Ignored("a switch of ZooKeeper's own tests")),
     // Throttling.
     key("request_throttle_max_requests", Property, COUNT, "0", Used),
-    key("request_throttle_stall_time", Property, AT_LEAST_1, "100", Used),
+    key(
+        "request_throttle_stall_time",
+        Property,
+        AT_LEAST_1,
+        "100",
+        Ignored("requests wait in their sockets and go on as soon as they may"),
+    ),
     key("request_throttle_drop_stale", Property, Bool, "true", Used),
     key("request_stale_connection_check", Property, Bool, "true", Used),
     key("request_stale_latency_check", Property, Bool, "false", Used),

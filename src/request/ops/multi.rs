@@ -278,8 +278,15 @@ mod tests {
             let result = bed.run(multi(ops));
             assert_eq!(result, Err(ErrorCode::MarshallingError), "{bad:?}");
         }
+        // A createTTL Java can always build: bad flags and a null ACL are that entry's own error.
         let ttl_with_bad_flags = bed.run(multi(vec![creating(OpCode::CreateTtl, 9)]));
         assert_eq!(codes(ttl_with_bad_flags), [code(ErrorCode::BadArguments)]);
+        for flags in [0, 4, 5] {
+            let op = OpCode::CreateTtl;
+            let create = CreateOp { op, ttl_ms: 5, acl: None, ..create_op("/x", flags) };
+            let without_acl = bed.run(multi(vec![MultiOp::Create(create)]));
+            assert_eq!(codes(without_acl), [code(ErrorCode::InvalidAcl)], "{flags}");
+        }
     }
 
     /// As the log may hold it, replayed over a state that has part of it already.

@@ -55,9 +55,9 @@ impl Pair {
     pub fn shake_hands(&mut self, hellos: &[Hello; 2]) -> Result<([Connection; 2], Option<[Welcome; 2]>), String> {
         let mut answers = Vec::new();
         let mut connections = Vec::new();
-        for side in 0..2 {
+        for (side, hello) in hellos.iter().enumerate() {
             let mut connection = Connection::open(self.servers[side].address()).map_err(lost(side))?;
-            answers.push(connection.shake_hands(&hellos[side]).map_err(lost(side))?);
+            answers.push(connection.shake_hands(hello).map_err(lost(side))?);
             connections.push(connection);
         }
         compare::welcomes(&answers[0], &answers[1])?;
@@ -208,11 +208,11 @@ impl Pair {
 }
 
 fn explain(difference: String, slot: usize, requests: &[(i32, Op)]) -> String {
-    let mut text = format!("session {slot}: {difference}\nrequests of this burst:");
+    let mut text = format!("requests of session {slot} in this burst:");
     for (nth, (xid, op)) in requests.iter().enumerate() {
         text.push_str(&format!("\n  {nth}: xid {xid} {op:?}"));
     }
-    text
+    format!("{text}\nsession {slot}: {difference}")
 }
 
 fn listen(connection: &mut Connection, opcodes: &[i32], heard: &mut Heard) -> io::Result<()> {

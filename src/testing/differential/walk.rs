@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use super::compare::Mapping;
+use super::compare::{Mapping, settled};
 use super::requests::RequestMaker;
 use crate::client::{Connection, Hello};
-use crate::codec::{Acl, Body, Data, Op, Stat, Text, op};
+use crate::codec::{Acl, Body, Data, Frame, Op, Stat, Text, decode_frame, op};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
@@ -28,33 +28,51 @@ pub fn tree(address: SocketAddr) -> Tree {
     connection.shake_hands(&Hello::new_session(i32::MAX)).expect("no handshake").expect("closed at the handshake");
     connection.ask(-4, &RequestMaker::digest_auth("super:test"));
     let mut tree = Tree::new();
-    let mut todo = vec!["/".to_string()];
-    while let Some(path) = todo.pop() {
-        let node = node(&mut connection, &path);
-        for child in &node.children {
-            let name = child.as_str().expect("node names are UTF-8");
-            todo.push(if path == "/" { format!("/{name}") } else { format!("{path}/{name}") });
+    let mut level = vec!["/".to_string()];
+    while !level.is_empty() {
+        let mut below = Vec::new();
+        for (path, node) in nodes(&mut connection, &level) {
+            let prefix = if path == "/" { "" } else { &path };
+            below.extend(
+                node.children.iter().map(|child| format!("{prefix}/{}", child.as_str().expect("node names are UTF-8"))),
+            );
+            tree.insert(path, node);
         }
-        tree.insert(path, node);
+        level = below;
     }
     connection.ask(1, &Op::Bare { opcode: op::CLOSE_SESSION });
     tree
 }
 
-fn node(connection: &mut Connection, path: &str) -> Node {
-    let path: Text = path.into();
-    let Body::Data(data, stat) =
-        connection.ask(1, &Op::Read { opcode: op::GET_DATA, path: path.clone(), watch: false })
-    else {
-        panic!("getData of {path:?} was answered by something else")
+/// Asks for all of them in one go, and only then reads the answers.
+fn nodes(connection: &mut Connection, paths: &[String]) -> Vec<(String, Node)> {
+    let questions = |path: &str| {
+        let path: Text = path.into();
+        [
+            Op::Read { opcode: op::GET_DATA, path: path.clone(), watch: false },
+            Op::Path { opcode: op::GET_ACL, path: path.clone() },
+            Op::Read { opcode: op::GET_CHILDREN2, path, watch: false },
+        ]
     };
-    let Body::Acl(acl, acl_stat) = connection.ask(2, &Op::Path { opcode: op::GET_ACL, path: path.clone() }) else {
-        panic!("getACL of {path:?} was answered by something else")
-    };
-    let Body::NamesStat(mut children, children_stat) =
-        connection.ask(3, &Op::Read { opcode: op::GET_CHILDREN2, path: path.clone(), watch: false })
+    for op in paths.iter().flat_map(|path| questions(path)) {
+        connection.push(1, &op);
+    }
+    connection.flush().expect("cannot write");
+    paths.iter().map(|path| (path.clone(), node(path, questions(path).map(|op| answer(connection, &op))))).collect()
+}
+
+fn answer(connection: &mut Connection, question: &Op) -> Body {
+    let frame = connection.next_frame().expect("no answer").expect("closed while walking the tree");
+    match decode_frame(&frame, Some(question.opcode())) {
+        Frame::Reply { err: 0, body, .. } => body,
+        other => panic!("{question:?} was answered {other:?}"),
+    }
+}
+
+fn node(path: &str, answers: [Body; 3]) -> Node {
+    let [Body::Data(data, stat), Body::Acl(acl, acl_stat), Body::NamesStat(mut children, children_stat)] = answers
     else {
-        panic!("getChildren2 of {path:?} was answered by something else")
+        panic!("{path:?} was answered by something else: {answers:?}")
     };
     assert!(
         acl_stat == stat && children_stat == stat,
@@ -68,7 +86,11 @@ fn node(connection: &mut Connection, path: &str) -> Node {
 /// Equal up to session ids and times.
 pub fn same_meaning(maps: &mut [Mapping; 2], left: &Tree, right: &Tree) -> Result<(), String> {
     let mapped = |tree: &Tree, map: &mut Mapping| -> Tree {
-        tree.iter().map(|(path, node)| (path.clone(), Node { stat: map.stat(&node.stat), ..node.clone() })).collect()
+        tree.iter()
+            .map(|(path, node)| {
+                (path.clone(), Node { stat: map.stat(&node.stat), acl: settled(&node.acl), ..node.clone() })
+            })
+            .collect()
     };
     let (left, right) = (mapped(left, &mut maps[0]), mapped(right, &mut maps[1]));
     for map in maps {

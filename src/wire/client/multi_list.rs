@@ -64,7 +64,7 @@ fn read<'a>(r: &mut Reader<'a>) -> Result<Option<&'a str>, BadBytes> {
 fn write(op: OpCode, r: &mut Reader<'_>) -> Result<MultiOp, BadList> {
     Ok(match op {
         OpCode::Create | OpCode::Create2 | OpCode::CreateContainer => MultiOp::Create(plain_create(op, r)?),
-        OpCode::CreateTtl => MultiOp::Create(ttl_create(r)?),
+        OpCode::CreateTtl => MultiOp::Create(create(op, r)?),
         OpCode::Delete => MultiOp::Delete { path: owned_path(r)?, version: r.int("version")? },
         OpCode::SetData => MultiOp::SetData { path: owned_path(r)?, data: owned_data(r)?, version: r.int("version")? },
         OpCode::Check => MultiOp::Check { path: owned_path(r)?, version: r.int("version")? },
@@ -72,32 +72,17 @@ fn write(op: OpCode, r: &mut Reader<'_>) -> Result<MultiOp, BadList> {
     })
 }
 
-/// Types 1, 15 and 19: TTL flags and unknown ones make the list bad; the container flag makes a container.
+/// Types 1, 15 and 19: TTL flags and unknown ones make the list bad. What flags make of a good one, and of type 21,
+/// is decided where the list is carried out.
 fn plain_create(op: OpCode, r: &mut Reader<'_>) -> Result<CreateOp, BadList> {
-    let mut entry = create(op, r)?;
+    let entry = create(op, r)?;
+    let bad_flags = r.error("flags", Found::Value(entry.flags.into()));
     match CreateMode::from_flags(entry.flags) {
-        Some(CreateMode::Container) => entry.op = OpCode::CreateContainer,
-        Some(mode) if !mode.is_ttl() => {}
-        _ => return Err(r.error("flags", Found::Value(entry.flags.into())).into()),
+        None => Err(bad_flags.into()),
+        Some(_) if entry.acl.is_none() => Err(BadList::NullAcl(r.error("acl", Found::Null))),
+        Some(mode) if mode.is_ttl() => Err(bad_flags.into()),
+        Some(_) => Ok(entry),
     }
-    if entry.acl.is_none() {
-        return Err(BadList::NullAcl(r.error("acl", Found::Null)));
-    }
-    Ok(entry)
-}
-
-/// Type 21 is a createTTL only if its flags say so; unknown flags fail later, as this entry's error.
-fn ttl_create(r: &mut Reader<'_>) -> Result<CreateOp, BadList> {
-    let mut entry = create(OpCode::CreateTtl, r)?;
-    let mode = CreateMode::from_flags(entry.flags);
-    if !mode.is_some_and(CreateMode::is_ttl) {
-        entry.ttl_ms = -1;
-        entry.op = match mode {
-            Some(CreateMode::Container) => OpCode::CreateContainer,
-            _ => OpCode::Create,
-        };
-    }
-    Ok(entry)
 }
 
 fn foreign(r: &Reader<'_>, kind: i32) -> BadBytes {

@@ -6,7 +6,7 @@
 //! write that can not be decoded never gets any farther, so it consumes no zxid (a list of a multi is the
 //! exception, see `multi_list.rs`).
 //!
-//! Differs from Java on purpose: text that is not UTF-8 is undecodable (Java replaces the bad bytes), a null id in
+//! Differs from Java on purpose: text that is not UTF-8 is undecodable (Java replaces the bad bytes), a null scheme or id in
 //! an ACL entry reads as the empty id (answered -114, where Java trips over it and answers -5), opcodes 20
 //! (deleteContainer) and -10 (createSession) are the servers' own and unknown to clients.
 

@@ -1,0 +1,273 @@
+//! Turns of a worker, with sockets and the ensemble thread played by hand.
+
+use super::*;
+use crate::admin::{Gate, TimeZone};
+use crate::io::process;
+use crate::message::lane::{Deliver, Reply, Submit};
+use crate::message::{ConnectResponse, CreateOp, Outcome, WriteOp, WriteResult};
+use crate::observe::{MetricsRegistry, Namespaced};
+use crate::request::{AccessRules, AuthRules};
+use crate::runtime::lanes::{EnsembleLanes, lanes};
+use crate::server::{Desk, StatusSource};
+use crate::tree::TreeWriter;
+use crate::types::{Acl, ErrorCode, OpCode, OwnerRules, SessionId, Xid, Zxid};
+use crate::wire::Writer;
+
+const CONN: ConnId = ConnId(0);
+const SESSION: SessionId = SessionId(0x77);
+const PING: i32 = 11;
+const CREATE: i32 = 1;
+
+struct Stage {
+    worker: Worker,
+    ensemble: EnsembleLanes,
+    tree: TreeWriter,
+    metrics: Arc<MetricsRegistry>,
+    actions: Vec<SocketAction>,
+}
+
+fn status_source(metrics: Arc<MetricsRegistry>, admission: Arc<Admission>) -> StatusSource {
+    StatusSource {
+        gate: Box::new(|_| Gate::Answer),
+        conf: Box::new(|_| unreachable!("not asked")),
+        directories: Box::new(|| unreachable!("not asked")),
+        environment: Box::new(|| unreachable!("not asked")),
+        descriptors: Box::new(process::file_descriptors),
+        time_zone: TimeZone::utc(),
+        metrics,
+        admission,
+        started: Instant::default(),
+    }
+}
+
+fn rules() -> ServerRules {
+    ServerRules {
+        access: AccessRules::default(),
+        auth: AuthRules::default(),
+        frame_bytes_max: 0xf_ffff,
+        session_timeout_ms_min: 4_000,
+        session_timeout_ms_max: 40_000,
+        sessionless_timeout_ms: 10_000,
+        outstanding_max: 1000,
+        large_request_threshold: None,
+        large_request_bytes_max: 0,
+        throttle: None,
+        request_throttle: None,
+    }
+}
+
+/// A frame: xid, type, body.
+fn frame(xid: i32, op: i32, body: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    Writer::frame(&mut bytes, |w| {
+        w.int(xid);
+        w.int(op);
+        body(w);
+    });
+    bytes
+}
+
+fn create(xid: i32) -> Vec<u8> {
+    frame(xid, CREATE, |w| {
+        w.string("/a");
+        w.buffer(None);
+        w.acl(None);
+        w.int(0);
+    })
+}
+
+/// xid, zxid and error of every reply in `bytes`.
+fn replies(mut bytes: &[u8]) -> Vec<(i32, i64, i32)> {
+    let mut found = Vec::new();
+    while let Some((length, rest)) = bytes.split_first_chunk() {
+        let (frame, rest) = rest.split_at(u32::from_be_bytes(*length) as usize);
+        let int = |at: usize| i32::from_be_bytes(*frame[at..].first_chunk().expect("a header"));
+        let zxid = i64::from_be_bytes(*frame[4..].first_chunk().expect("a header"));
+        found.push((int(0), zxid, int(12)));
+        bytes = rest;
+    }
+    found
+}
+
+impl Stage {
+    fn new() -> Stage {
+        let mut tree = TreeWriter::fresh(OwnerRules::default(), false, 0);
+        tree.set_last_zxid(Zxid(5));
+        let version = tree.seal();
+        tree.publish_through(version);
+        let metrics = Arc::new(MetricsRegistry::new());
+        let (ensemble, mut worker_lanes) = lanes(1);
+        let lane = worker_lanes.remove(0);
+        let admission = Arc::new(Admission::new(None, None, None, Instant::default(), 0));
+        let desk = Arc::new(Desk::new(status_source(metrics.clone(), admission.clone()), vec![lane.doorbell()]));
+        let worker = Worker::new(WorkerParts {
+            index: WorkerIndex(0),
+            rules: Arc::new(rules()),
+            tree: tree.reader(),
+            lane,
+            admission,
+            desk,
+            metrics: metrics.register(),
+            hash_seed: 0,
+        });
+        Stage { worker, ensemble, tree, metrics, actions: Vec::new() }
+    }
+
+    /// With a connection that sent its hello, asking for `session`; the ensemble thread has let it in.
+    fn connected(session: SessionId) -> Stage {
+        let mut stage = Stage::new();
+        let peer = SocketAddr::from(([127, 0, 0, 1], 4321));
+        let mut hello = Vec::new();
+        Writer::frame(&mut hello, |w| {
+            w.int(0);
+            w.long(0);
+            w.int(10_000);
+            w.long(session.0);
+            w.buffer(Some(&crate::session::password(session)));
+        });
+        stage
+            .turn(vec![SocketEvent::Accepted { conn: CONN, peer }, SocketEvent::Received { conn: CONN, bytes: hello }]);
+        let asked = stage.submitted();
+        assert!(matches!(asked[..], [Submit::CreateSession { .. } | Submit::Reattach { .. }]), "{asked:?}");
+        let password = crate::session::password(SESSION);
+        let response = ConnectResponse { timeout_ms: 10_000, session: SESSION, password, read_only: None };
+        stage.answer(Reply::Connected { conn: CONN, response, last_heard: Arc::default() });
+        stage.sent();
+        stage
+    }
+
+    fn turn(&mut self, mut events: Vec<SocketEvent>) {
+        self.worker.turn(Now::default(), &mut events, &mut self.actions);
+    }
+
+    fn receive(&mut self, frames: &[Vec<u8>]) {
+        self.turn(vec![SocketEvent::Received { conn: CONN, bytes: frames.concat() }]);
+    }
+
+    fn answer(&mut self, reply: Reply) {
+        let version = self.tree.published_version();
+        self.ensemble.deliver(WorkerIndex(0), Deliver { version, effects: Arc::default(), replies: vec![reply] });
+        self.turn(vec![]);
+    }
+
+    fn submitted(&mut self) -> Vec<Submit> {
+        std::iter::from_fn(|| self.ensemble.next_submit(0)).collect()
+    }
+
+    /// What the socket was given to send since the last call; it is sent at once.
+    fn sent(&mut self) -> Vec<u8> {
+        let sends = |action| match action {
+            SocketAction::Send { bytes, .. } => Some(bytes),
+            _ => None,
+        };
+        let bytes: Vec<u8> = std::mem::take(&mut self.actions).into_iter().filter_map(sends).flatten().collect();
+        self.turn(vec![SocketEvent::Sent { conn: CONN, buffer: Vec::new() }]);
+        bytes
+    }
+
+    fn last(&self) -> (&'static str, i64, Zxid) {
+        let traffic = self.worker.get(CONN).expect("connected").traffic;
+        (traffic.last_op, traffic.last_cxid, traffic.last_zxid)
+    }
+}
+
+fn write_reply(xid: i32, zxid: i64, result: Result<WriteResult, ErrorCode>) -> Reply {
+    Reply::Write { conn: CONN, xid: Xid(xid), outcome: Outcome { zxid: Zxid(zxid), result } }
+}
+
+/// A write that can not be decoded never gets to the ensemble thread, and still must not be answered too early.
+#[test]
+fn an_undecodable_write_is_answered_behind_the_writes_before_it() {
+    let mut stage = Stage::connected(SessionId::NONE);
+    let undecodable = frame(3, CREATE, |w| w.int(99));
+    stage.receive(&[create(2), undecodable, create(4), frame(-2, PING, |_| {})]);
+    let submitted = stage.submitted();
+    assert!(matches!(submitted[..], [Submit::Write { xid: Xid(2), .. }]), "{submitted:?}");
+    assert!(stage.sent().is_empty());
+    stage.answer(write_reply(2, 6, Ok(WriteResult::Path("/a".to_owned()))));
+    assert_eq!(replies(&stage.sent()), [(2, 6, 0), (3, 5, -5)]);
+    let submitted = stage.submitted();
+    assert!(matches!(submitted[..], [Submit::Write { xid: Xid(4), .. }]), "{submitted:?}");
+    stage.answer(write_reply(4, 7, Err(ErrorCode::NodeExists)));
+    assert_eq!(replies(&stage.sent()), [(4, 7, -110), (-2, 5, 0)]);
+}
+
+/// lop, lcxid and lzxid of `cons`, as a Java server was seen to set them.
+#[test]
+fn the_last_request_is_told_as_java_tells_it() {
+    let mut stage = Stage::connected(SessionId::NONE);
+    assert_eq!(stage.last(), ("SESS", 0, Zxid(5)));
+    stage.receive(&[create(1)]);
+    stage.answer(write_reply(1, 6, Ok(WriteResult::Path("/a".to_owned()))));
+    assert_eq!(stage.last(), ("CREA", 1, Zxid(6)));
+    stage.receive(&[frame(-2, PING, |_| {})]);
+    assert_eq!(stage.last(), ("PING", 1, Zxid(5)));
+    stage.receive(&[create(2)]);
+    stage.answer(write_reply(2, 7, Err(ErrorCode::NodeExists)));
+    assert_eq!(stage.last(), ("NA", 2, Zxid(7)));
+    let auth = frame(-4, 100, |w| {
+        w.int(0);
+        w.string("digest");
+        w.buffer(Some(b"u:p"));
+    });
+    stage.receive(&[auth, frame(9, 102, |w| w.buffer(Some(b"")))]);
+    assert_eq!(stage.last(), ("NA", 2, Zxid(7)));
+    assert_eq!(stage.worker.get(CONN).expect("connected").traffic.packets_sent, 6);
+    stage.receive(&[frame(10, 4, |w| w.int(99))]);
+    assert_eq!(stage.last(), ("GETD", 10, Zxid(5)));
+    stage.receive(&[frame(11, CREATE, |w| w.int(99))]);
+    assert_eq!(stage.last(), ("NA", 11, Zxid(5)));
+    assert_eq!(Stage::connected(SESSION).last(), ("null", 0, Zxid(0)));
+}
+
+#[test]
+fn a_four_letter_word_counts_as_a_packet_each_way_and_an_unknown_one_as_none() {
+    for (word, expected) in [(b"ruok", (1, 1)), (b"srvr", (1, 1)), (b"abcd", (0, 0)), (b"\xff\xf4\xff\xfd", (1, 0))] {
+        let mut stage = Stage::new();
+        let peer = SocketAddr::from(([127, 0, 0, 1], 4321));
+        let bytes = word.to_vec();
+        stage.turn(vec![SocketEvent::Accepted { conn: CONN, peer }, SocketEvent::Received { conn: CONN, bytes }]);
+        let seen = stage.metrics.read();
+        assert_eq!((seen.packets_received, seen.packets_sent), expected, "{}", word.escape_ascii());
+    }
+}
+
+/// Bytes of path, Stat and data or names, and nothing for what was not there; from a Java server.
+#[test]
+fn reads_are_counted_by_top_level_znode() {
+    let mut stage = Stage::connected(SessionId::NONE);
+    let planted = [("/na", Some(b"12345".to_vec())), ("/na/cc", None), ("/na/ddd", None)];
+    for (path, data) in planted {
+        let (path, acl) = (Some(path.to_owned()), Some(Acl::open_unsafe()));
+        let op = WriteOp::Create(CreateOp { op: OpCode::Create, path, data, acl, flags: 0, ttl_ms: -1 });
+        let zxid = stage.tree.view().last_zxid().next();
+        let header = crate::message::TxnHeader { session: SESSION, cxid: 0, zxid, time: Default::default() };
+        let by = crate::request::Requester { ids: &[], refusal: None };
+        crate::request::execute(&mut stage.tree, header, op, by, &Default::default(), None);
+    }
+    let version = stage.tree.seal();
+    stage.tree.publish_through(version);
+    let mut before = (0, 0);
+    for (op, path, expected) in [
+        (4, "/na", (1, 76)),
+        (4, "/nax", (0, 0)),
+        (3, "/na", (1, 71)),
+        (3, "/nax", (0, 0)),
+        (8, "/na", (1, 76)),
+        (12, "/na", (1, 76)),
+        (6, "/na", (0, 0)),
+        (104, "/na", (0, 0)),
+        (8, "/", (0, 0)),
+    ] {
+        let read = frame(1, op, |w| {
+            w.string(path);
+            w.bool(false);
+        });
+        stage.receive(&[read]);
+        stage.sent();
+        let namespaces = stage.metrics.read().namespace(Namespaced::Read);
+        let after = namespaces.get("na").map_or((0, 0), |values| (values.count, values.sum));
+        assert_eq!((after.0 - before.0, after.1 - before.1), expected, "{op} {path}");
+        before = after;
+    }
+}
