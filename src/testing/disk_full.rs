@@ -281,7 +281,7 @@ fn no_room_for_snapshots(home: &Path) {
     let leftovers: Vec<String> = fs::read_dir(server.data_dir().join("version-2"))
         .expect("cannot list")
         .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
-        .filter(|name| name.ends_with(".tmp"))
+        .filter(|name| name.starts_with("snapshot.") && name.ends_with(".tmp"))
         .collect();
     assert!(leftovers.is_empty(), "{leftovers:?}");
 }
