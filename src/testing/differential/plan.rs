@@ -35,6 +35,10 @@ pub const DELIBERATE_DIFFERENCES: &[(&str, &str)] = &[
         "Java replaces the bytes, so that two names can become one; to ours the request is undecodable",
     ),
     (
+        "setWatches and setWatches2 with a null list, or a null path among data, exist and child watches",
+        "Java sends the events and registers the watches that come before the null, then answers -5; ours does nothing of it",
+    ),
+    (
         "a null scheme or id in an ACL entry",
         "Java trips over it in most places and answers -5, to ours it is an invalid entry: -114",
     ),
