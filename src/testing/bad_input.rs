@@ -272,6 +272,8 @@ fn wrong_passwords(scene: &mut Scene) {
 mod tests {
     use super::*;
 
+    type Story = (&'static str, fn(&mut Scene));
+
     #[test]
     fn one_server_survives_them_all_and_keeps_nothing_of_them() {
         for threads in [Threads::One, Threads::Workers(2)] {
@@ -282,7 +284,7 @@ mod tests {
             });
             let (connections, sockets) = (scene.connections(), scene.server.sockets());
             let watches = gauge(&scene.server, "zk_watch_count");
-            let stories: [(&str, fn(&mut Scene)); 7] = [
+            let stories: [Story; 7] = [
                 ("lengths", lengths),
                 ("pieces", pieces),
                 ("strangers", strangers),
