@@ -9,7 +9,7 @@ use crate::stories::*;
 const IDLE: usize = 10_000;
 /// With session, buffers and all. Several threads each keep some free memory of their own.
 const IDLE_BYTES_MAX: u64 = 4096;
-const IDLE_BYTES_MAX_THREADS: u64 = 5120;
+const IDLE_BYTES_MAX_THREADS: u64 = 6144;
 
 /// As many descriptors as the machine allows us.
 fn raise_descriptor_limit() -> u64 {
