@@ -21,6 +21,12 @@ pub(super) enum Phase {
     Ending,
 }
 
+/// A request that waits, as it came: what is proved later does not count for it.
+pub(super) struct Waiting {
+    pub payload: Box<[u8]>,
+    pub ids: Arc<[Id]>,
+}
+
 /// A write on its way.
 pub(super) struct Submitted {
     pub op: OpCode,
@@ -45,7 +51,7 @@ pub(super) struct Connection {
     /// Writes handed to the ensemble thread, oldest first.
     pub in_flight: VecDeque<Submitted>,
     /// Requests that wait for writes of the same session before them: whole payloads.
-    pub waiting: VecDeque<Box<[u8]>>,
+    pub waiting: VecDeque<Waiting>,
     pub waiting_bytes: usize,
     /// Replies and events not handed to the socket yet.
     pub out: Vec<u8>,

@@ -2,7 +2,7 @@
 //! thread at once; a read behind it waits until the write is answered, and everything behind a waiting request waits too.
 //! (Were a later write handed over first, the read would see it.)
 
-use super::connection::{Connection, Phase, Submitted};
+use super::connection::{Connection, Phase, Submitted, Waiting};
 use super::throttle::is_never_overdue;
 use super::worker::Worker;
 use crate::message::WriteOp;
@@ -63,7 +63,7 @@ impl Worker {
         let waits = !conn.waiting.is_empty() || (!conn.in_flight.is_empty() && !is_write(header.op));
         if (waits && !at_once) || !self.carry_out(conn, header, view) {
             conn.waiting_bytes += payload.len();
-            conn.waiting.push_back(payload.into());
+            conn.waiting.push_back(Waiting { payload: payload.into(), ids: conn.ids.clone() });
         }
     }
 
@@ -71,17 +71,18 @@ impl Worker {
     pub(super) fn carry_out_waiting(&mut self, conn: &mut Connection, view: View<'_>) {
         while conn.phase == Phase::Established
             && conn.out.len() < CONNECTION_OUTPUT_BYTES_PAUSE
-            && let Some(payload) = conn.waiting.front()
+            && let Some(waiting) = conn.waiting.front()
         {
-            let op = decode_header(payload).map_or(0, |header| header.op);
+            let op = decode_header(&waiting.payload).map_or(0, |header| header.op);
             if !conn.in_flight.is_empty() && !is_write(op) {
                 return;
             }
-            let payload = conn.waiting.pop_front().expect("just seen");
-            if let Ok(header) = decode_header(&payload)
-                && !self.carry_out(conn, header, view)
-            {
-                return conn.waiting.push_front(payload);
+            let Waiting { payload, ids } = conn.waiting.pop_front().expect("just seen");
+            let ids_now = std::mem::replace(&mut conn.ids, ids);
+            let is_done = decode_header(&payload).map_or(true, |header| self.carry_out(conn, header, view));
+            let ids = std::mem::replace(&mut conn.ids, ids_now);
+            if !is_done {
+                return conn.waiting.push_front(Waiting { payload, ids });
             }
             conn.waiting_bytes -= payload.len();
         }
