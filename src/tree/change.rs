@@ -68,6 +68,19 @@ impl TreeWriter {
         stat: &StatPersisted,
         parent_change: ParentChange,
     ) -> Result<(), InsertError> {
+        let inserted = self.insert_in_place(path, data, acl, stat, parent_change);
+        self.settle_root();
+        inserted
+    }
+
+    fn insert_in_place(
+        &mut self,
+        path: &str,
+        data: Option<&[u8]>,
+        acl: AclKey,
+        stat: &StatPersisted,
+        parent_change: ParentChange,
+    ) -> Result<(), InsertError> {
         let (parent_path, name) = path::split(path).ok_or(InsertError::NoParent)?;
         let place = self.own_place(parent_path).ok_or(InsertError::NoParent)?;
         if name.is_empty() {
@@ -104,6 +117,12 @@ impl TreeWriter {
 
     /// Deletes a znode, with everything below it. False if it was not there. The root stays.
     pub fn remove(&mut self, path: &str, parent_change: ParentChange) -> bool {
+        let removed = self.remove_in_place(path, parent_change);
+        self.settle_root();
+        removed
+    }
+
+    fn remove_in_place(&mut self, path: &str, parent_change: ParentChange) -> bool {
         let Some((parent_path, name)) = path::split(path) else {
             return false;
         };
@@ -150,6 +169,18 @@ impl TreeWriter {
         data: Option<Option<&[u8]>>,
         acl: Option<AclKey>,
     ) -> bool {
+        let changed = self.change_in_place(path, stat, data, acl);
+        self.settle_root();
+        changed
+    }
+
+    fn change_in_place(
+        &mut self,
+        path: &str,
+        stat: &StatPersisted,
+        data: Option<Option<&[u8]>>,
+        acl: Option<AclKey>,
+    ) -> bool {
         let Some(place) = self.own_place(path) else { return false };
         // SAFETY: `place` holds the node, on a path the writer owns.
         unsafe {
@@ -171,10 +202,24 @@ impl TreeWriter {
         true
     }
 
+    /// What was done at the root's place belongs to the head.
+    fn settle_root(&mut self) {
+        // SAFETY: the cell lives as long as the writer.
+        let root = unsafe { self.root_place.as_ptr().read() };
+        if !root.is_empty() {
+            self.head.root = root;
+        }
+        // Nothing stays behind that a rollback would not know of.
+        unsafe { self.root_place.as_ptr().write(EMPTY) };
+    }
+
     /// Where a znode's record hangs; `None` if there is no such znode. The path to it is the writer's own (which changes
     /// nothing that can be seen); the record itself may not be.
     fn own_place(&mut self, path: &str) -> Option<*mut Slot> {
-        let mut place = &raw mut self.head.root;
+        // The root's place lies outside of `self`, which is borrowed anew while places are in use.
+        let mut place = self.root_place.as_ptr();
+        // SAFETY: the cell lives as long as the writer.
+        unsafe { place.write(self.head.root) };
         for name in components(path)? {
             // SAFETY: `place` holds a record on a path the writer owns.
             unsafe {

@@ -11,11 +11,14 @@ use super::view::{Roots, View};
 use crate::types::{Acl, AclList, EphemeralOwner, OwnerRules, StatPersisted, Zxid, path};
 use crossbeam::epoch;
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 /// The head, and the versions that wait to be published.
 pub struct TreeWriter {
     pub(super) head: Roots,
+    /// Where the root hangs while a change is made; see `change.rs`.
+    pub(super) root_place: NonNull<Slot>,
     pub(super) reclaim: Reclaim,
     sealed: VecDeque<Sealed>,
     pub(super) published: Arc<Published>,
@@ -79,6 +82,7 @@ impl TreeWriter {
         let published = Arc::new(Published::new(Version { number: 0, roots: unborn }, seed));
         TreeWriter {
             head,
+            root_place: NonNull::from(Box::leak(Box::new(EMPTY))),
             reclaim,
             sealed: VecDeque::new(),
             published,
@@ -233,6 +237,8 @@ impl Drop for TreeWriter {
         // The published tree belongs to `Published`; making the head the published one leaves a single owner of all.
         let number = self.seal();
         self.publish_through(number);
+        // SAFETY: made by a box, and no change is under way.
+        drop(unsafe { Box::from_raw(self.root_place.as_ptr()) });
     }
 }
 
