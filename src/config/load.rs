@@ -6,11 +6,10 @@
 use super::args::{CommandLine, Given};
 use super::error::{ConfigError, Source, Warning};
 use super::known_keys::{Standing, Value, find};
-use super::membership::Membership;
 use super::settings::{Cores, DigestAlgorithm, FourLetterWhitelist, PinCores, Settings, SnapshotCompression};
 use super::sources::Sources;
 use super::zoo_cfg::parse_zoo_cfg;
-use crate::types::ServerId;
+use crate::types::{Membership, ServerId};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -374,7 +373,7 @@ fn member_lines(s: &Sources, read: ReadFile<'_>) -> Result<Membership, ConfigErr
     let mut members = Membership::default();
     let Some(file) = s.text("dynamicConfigFile").map(PathBuf::from) else {
         for (key, item) in s.all().filter(|(key, _)| Membership::owns(key)) {
-            members.add(key, item)?;
+            add(&mut members, key, &item.text, &item.source)?;
         }
         return Ok(members);
     };
@@ -388,10 +387,13 @@ fn member_lines(s: &Sources, read: ReadFile<'_>) -> Result<Membership, ConfigErr
             let reason = format!("{key}: only server, group and weight lines belong into a dynamic file");
             return Err(ConfigError::new(&source, reason));
         }
-        let item = super::sources::Item { value: Value::Text(text.clone()), text, source };
-        members.add(&key, &item)?;
+        add(&mut members, &key, &text, &source)?;
     }
     Ok(members)
+}
+
+fn add(members: &mut Membership, key: &str, text: &str, source: &Source) -> Result<(), ConfigError> {
+    members.add(key, text).map_err(|why| ConfigError::new(source, format!("{key}: {why}")))
 }
 
 /// The number in `dataDir/myid`; a standalone server needs none, but a broken one is refused as ZooKeeper does.

@@ -4,8 +4,7 @@
 //! default: `None` always means "switched off" or "not there".
 
 use super::known_keys::Value;
-use super::membership::Membership;
-use crate::types::ServerId;
+use crate::types::{Membership, ServerId};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

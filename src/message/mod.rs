@@ -3,12 +3,15 @@
 
 mod effect;
 pub mod lane;
+mod quorum_packet;
 mod request;
 mod response;
 mod snapshot_node;
 mod txn;
+mod vote;
 
 pub use effect::{Effect, EffectKind, WatchEvent, WatchEventKind};
+pub use quorum_packet::{ForwardedRequest, LearnerInfo, QuorumPacket};
 pub use request::{
     AddWatchMode, AuthPacket, ConnectRequest, CreateOp, MultiOp, MultiReadOp, ReadOp, WatchRemovalKind, WatchesToSet,
     WriteOp,
@@ -16,3 +19,4 @@ pub use request::{
 pub use response::{ConnectResponse, MultiReadResult, MultiResult, Outcome, WriteResult};
 pub use snapshot_node::SnapshotNode;
 pub use txn::{SubTxn, Txn, TxnBody, TxnDigest, TxnHeader};
+pub use vote::{Notification, Vote};

@@ -1,10 +1,9 @@
 //! The lines that make an ensemble: `server.N`, `group.N`, `weight.N`. Read and checked as ZooKeeper's
 //! `QuorumPeerConfig` does; resolving host names is left to whoever connects.
 
-use super::error::ConfigError;
-use super::sources::Item;
-use crate::types::ServerId;
+use super::ServerId;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -46,6 +45,14 @@ pub struct Membership {
 }
 
 impl Membership {
+    pub fn is_voter(&self, id: ServerId) -> bool {
+        self.members.get(&id).is_some_and(|member| member.role == Role::Participant)
+    }
+
+    pub fn voter_ids(&self) -> impl Iterator<Item = ServerId> + '_ {
+        self.members.values().filter(|member| member.role == Role::Participant).map(|member| member.id)
+    }
+
     pub fn voters(&self) -> usize {
         self.with_role(Role::Participant)
     }
@@ -59,37 +66,33 @@ impl Membership {
     }
 
     /// Whether `key` is a line of membership.
-    pub(super) fn owns(key: &str) -> bool {
+    pub fn owns(key: &str) -> bool {
         key.starts_with("server.") || key.starts_with("group") || key.starts_with("weight")
     }
 
-    pub(super) fn add(&mut self, key: &str, item: &Item) -> Result<(), ConfigError> {
-        let wrong = |why: String| ConfigError::new(&item.source, format!("{key}: {why}"));
-        let (kind, number) = key.split_once('.').ok_or_else(|| wrong("a number must follow after a dot".to_owned()))?;
-        let number = whole(number).map_err(wrong)?;
+    /// Takes one line, `key=text`.
+    pub fn add(&mut self, key: &str, text: &str) -> Result<(), String> {
+        let (kind, number) = key.split_once('.').ok_or("a number must follow after a dot")?;
+        let number = whole(number)?;
         match kind {
             "server" => {
-                let member = member(ServerId(number), &item.text).map_err(wrong)?;
+                let member = member(ServerId(number), text)?;
                 self.members.insert(member.id, member);
             }
             "group" => {
-                let ids: Result<Vec<i64>, String> = item.text.split(':').map(whole).collect();
-                let ids = ids.map_err(wrong)?.into_iter().map(ServerId).collect();
-                self.groups.insert(number, ids);
+                let ids: Result<Vec<i64>, String> = text.split(':').map(whole).collect();
+                self.groups.insert(number, ids?.into_iter().map(ServerId).collect());
             }
             "weight" => {
-                let weight = whole(&item.text).map_err(wrong)?;
-                self.weights.insert(ServerId(number), weight);
+                self.weights.insert(ServerId(number), whole(text)?);
             }
-            _ => {
-                return Err(wrong("only server.N, group.N and weight.N exist".to_owned()));
-            }
+            _ => return Err("only server.N, group.N and weight.N exist".to_owned()),
         }
         Ok(())
     }
 
     /// Every voter stands in exactly one group, if there are groups at all.
-    pub(super) fn check_groups(&self) -> Result<(), String> {
+    pub fn check_groups(&self) -> Result<(), String> {
         if self.groups.is_empty() && self.weights.is_empty() {
             return Ok(());
         }
@@ -106,6 +109,15 @@ impl Membership {
             }
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Role::Participant => "participant",
+            Role::Observer => "observer",
+        })
     }
 }
 
