@@ -20,7 +20,8 @@
 //!              message    requests, replies, transactions, effects; lane: what threads say to each other
 //!              observe    metrics
 //!              config     command line, zoo.cfg, settings
-//! PURE LOGIC   tree       the znodes: persistent versions, one writer, readers without locks
+//! PURE LOGIC   zab        one sequence of transactions: leader, learners, who is sent what
+//!              tree       the znodes: persistent versions, one writer, readers without locks
 //!              session    who is alive, when somebody expires
 //!              watch      who is told of what
 //!              request    what each operation means
@@ -77,3 +78,4 @@ pub mod tree;
 pub mod types;
 pub mod watch;
 pub mod wire;
+pub mod zab;

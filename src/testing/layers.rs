@@ -6,11 +6,12 @@ use std::fs;
 use std::path::Path;
 
 /// Folder, and the folders it may import from; left may import right, never back.
-const ALLOWED: [(&str, &[&str]); 15] = [
+const ALLOWED: [(&str, &[&str]); 16] = [
     ("types", &[]),
     ("message", &["types"]),
     ("observe", &["types"]),
     ("config", &["types"]),
+    ("zab", &["types", "message", "observe"]),
     ("tree", &["types", "message", "observe"]),
     ("session", &["types", "message", "observe"]),
     ("watch", &["types", "message", "observe"]),
@@ -19,7 +20,10 @@ const ALLOWED: [(&str, &[&str]); 15] = [
     ("io", &["types", "observe"]),
     ("storage", &["wire", "message", "types", "observe", "io"]),
     ("runtime", &["io", "message", "types", "observe"]),
-    ("ensemble", &["request", "session", "tree", "storage", "wire", "runtime", "io", "message", "types", "observe"]),
+    (
+        "ensemble",
+        &["zab", "request", "session", "tree", "storage", "wire", "runtime", "io", "message", "types", "observe"],
+    ),
     ("admin", &["runtime", "io", "message", "observe", "config", "types"]),
     (
         "server",

@@ -1,0 +1,540 @@
+//! The leader: `Leader.java` and `LearnerHandler.java` without their threads.
+//!
+//! ```text
+//! Discovery        learners introduce themselves; a quorum of voters fixes the epoch
+//! Promising        ... acknowledges it; whoever knows more than this server ends the attempt with that learner
+//! Synchronization  every learner is fed; a quorum with the whole history establishes the epoch
+//! Broadcast        proposals, acknowledgements, commits; pings
+//! ```
+//! The leader counts itself in each quorum: by its epoch files and its flushed log, like any other voter.
+
+use super::acks::Acks;
+use super::leader_io::{LeaderInput, LeaderOutput, SyncToken};
+use super::learners::{Follower, Learners, Stage};
+use super::{Limits, first_of};
+use crate::message::{LearnerInfo, QuorumPacket};
+use crate::types::{Instant, LinkId, Quorum, ServerId, Zxid};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// The last counter of an epoch is never used: the epoch ends before it (`Leader.propose`).
+const COUNTER_MAX: u32 = u32::MAX - 1;
+
+/// What a server has when it is elected.
+#[derive(Clone, Debug)]
+pub struct LeaderStart {
+    pub me: ServerId,
+    pub quorum: Quorum,
+    pub limits: Limits,
+    /// From the epoch files.
+    pub accepted_epoch: i64,
+    pub current_epoch: i64,
+    /// End of the flushed log: no flush is in flight when a role begins.
+    pub last_zxid: Zxid,
+    /// Version of the committed configuration.
+    pub config_version: i64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Discovery,
+    Promising,
+    Synchronization,
+    Broadcast,
+    Over,
+}
+
+/// A sync that waits for commits, and for proof that this server still led when it was asked.
+#[derive(Clone, Debug)]
+struct WaitingSync {
+    link: Option<LinkId>,
+    token: SyncToken,
+    after: Zxid,
+    /// The round of pings that proves it; `None` until one begins.
+    round: Option<u64>,
+}
+
+#[derive(Debug)]
+pub struct Leader {
+    start: LeaderStart,
+    phase: Phase,
+    /// Fixed by the quorum of `Discovery`.
+    epoch: i64,
+    learners: Learners,
+    acks: Acks,
+    last_proposed: Zxid,
+    /// Everything through this zxid in the leader's own log is on disk.
+    flushed: Zxid,
+    syncs: VecDeque<WaitingSync>,
+    /// Pings that the current round waits for, by learner; the number of the round.
+    round: Option<BTreeMap<LinkId, u64>>,
+    round_number: u64,
+    phase_ends: Instant,
+    next_ping: Instant,
+    next_check: Instant,
+}
+
+impl Leader {
+    pub fn new(start: LeaderStart, now: Instant) -> Leader {
+        let acks = Acks::new(start.quorum.clone(), start.last_zxid);
+        let (tick_ms, init_ms) = (start.limits.tick_ms, start.limits.init_ms());
+        Leader {
+            phase: Phase::Discovery,
+            epoch: 0,
+            learners: Learners::default(),
+            acks,
+            last_proposed: start.last_zxid,
+            flushed: start.last_zxid,
+            syncs: VecDeque::new(),
+            round: None,
+            round_number: 0,
+            phase_ends: now.plus_millis(init_ms),
+            next_ping: now.plus_millis(tick_ms / 2),
+            next_check: now.plus_millis(tick_ms),
+            start,
+        }
+    }
+
+    /// The epoch of this leader, once a quorum has fixed it.
+    pub fn epoch(&self) -> Option<i64> {
+        (self.phase != Phase::Discovery).then_some(self.epoch)
+    }
+
+    pub fn is_established(&self) -> bool {
+        self.phase == Phase::Broadcast
+    }
+
+    pub fn committed(&self) -> Zxid {
+        self.acks.committed()
+    }
+
+    pub fn last_proposed(&self) -> Zxid {
+        self.last_proposed
+    }
+
+    /// The zxid for the next transaction; `None` when the epoch is used up: the role has to end.
+    pub fn next_zxid(&self) -> Option<Zxid> {
+        let last = self.last_proposed.max(first_of(self.epoch));
+        (last.counter() < COUNTER_MAX).then(|| last.next())
+    }
+
+    /// Voters, this server among them, that serve or could serve now.
+    pub fn synced_voters(&self) -> usize {
+        self.with_me(Stage::Synced).iter().filter(|id| self.start.quorum.is_voter(**id)).count()
+    }
+
+    pub fn next_deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Over => None,
+            Phase::Broadcast => Some(self.next_ping.min(self.next_check)),
+            _ => Some(self.phase_ends.min(self.next_check)),
+        }
+    }
+
+    pub fn step(&mut self, now: Instant, input: LeaderInput, out: &mut Vec<LeaderOutput>) {
+        if self.phase == Phase::Over {
+            return;
+        }
+        match input {
+            LeaderInput::Packet { link, packet } => self.packet(now, link, packet, out),
+            LeaderInput::Closed { link } => self.closed(link),
+            LeaderInput::Flushed { through } => {
+                self.flushed = through.max(self.flushed);
+                self.own_ack(out);
+            }
+            LeaderInput::Proposed { zxid } => {
+                assert_eq!(Some(zxid), self.next_zxid(), "proposals have no holes");
+                assert_eq!(self.phase, Phase::Broadcast, "nothing is proposed before the epoch is established");
+                self.last_proposed = zxid;
+            }
+            LeaderInput::Sync { link, token } => {
+                self.syncs.push_back(WaitingSync { link, token, after: self.last_proposed, round: None });
+            }
+            LeaderInput::Tick => self.tick(now, out),
+        }
+        // With one voter the quorum of every phase is there from the beginning.
+        self.advance(now, out);
+        self.answer_syncs(out);
+    }
+
+    // What learners say.
+
+    fn packet(&mut self, now: Instant, link: LinkId, packet: QuorumPacket, out: &mut Vec<LeaderOutput>) {
+        let Some(learner) = self.learners.get_mut(link) else {
+            return self.first_packet(now, link, packet, out);
+        };
+        learner.heard_at = now;
+        let (stage, observer) = (learner.stage, learner.observer);
+        match packet {
+            QuorumPacket::AckEpoch { last_zxid, current_epoch } if stage == Stage::Informed => {
+                self.promised(link, last_zxid, current_epoch, out);
+            }
+            QuorumPacket::Ack { zxid } if stage == Stage::Syncing => {
+                // Anything else says nothing about the history (Java's leader passes over it too).
+                if zxid == first_of(self.epoch) {
+                    learner.stage = Stage::Synced;
+                    if self.phase == Phase::Broadcast {
+                        self.serve(now, link, out);
+                    }
+                }
+            }
+            QuorumPacket::Ack { zxid } if stage >= Stage::Synced => self.acked(link, zxid, out),
+            QuorumPacket::Ping { touched, .. } => {
+                learner.pings_answered += 1;
+                if !touched.is_empty() {
+                    out.push(LeaderOutput::Touched { link, sessions: touched });
+                }
+            }
+            QuorumPacket::Request(request) if stage == Stage::Serving => {
+                out.push(LeaderOutput::Forwarded { link, request });
+            }
+            QuorumPacket::Revalidate { session, timeout_ms } if stage == Stage::Serving => {
+                out.push(LeaderOutput::Revalidate { link, session, timeout_ms });
+            }
+            other => {
+                let who = if observer { "an observer" } else { "a follower" };
+                out.push(self.refuse(link, format!("{who} in stage {stage:?} sent {}", name_of(&other))));
+            }
+        }
+    }
+
+    fn first_packet(&mut self, now: Instant, link: LinkId, packet: QuorumPacket, out: &mut Vec<LeaderOutput>) {
+        let QuorumPacket::LearnerInfo { observer, accepted_epoch, info } = packet else {
+            let why = format!("the first packet is {}, not FOLLOWERINFO or OBSERVERINFO", name_of(&packet));
+            return out.push(LeaderOutput::Close { link, why });
+        };
+        // Anonymous observers are told apart by their connection; ids below zero are nobody's.
+        let anonymous =
+            LearnerInfo { server: ServerId(-1 - link.0 as i64), protocol_version: 0x10000, config_version: 0 };
+        let info = info.unwrap_or(anonymous);
+        if info.protocol_version < LearnerInfo::PROTOCOL_VERSION {
+            let why = format!("server {} speaks protocol {:#x}, from before 3.4", info.server.0, info.protocol_version);
+            return out.push(LeaderOutput::Close { link, why });
+        }
+        if info.server == self.start.me {
+            let why = format!("it has this server's own id {}: two servers have the same myid", info.server.0);
+            return out.push(LeaderOutput::Close { link, why });
+        }
+        if info.config_version > self.start.config_version {
+            let why = format!("server {} knows a newer configuration than the leader", info.server.0);
+            return out.push(LeaderOutput::Close { link, why });
+        }
+        if let Some(older) = self.learners.other_of(info.server, link) {
+            out.push(self.refuse(older, format!("server {} has connected again", info.server.0)));
+        }
+        let follower = Follower {
+            server: info.server,
+            observer,
+            stage: Stage::Introduced,
+            accepted_epoch,
+            last_zxid: Zxid::ZERO,
+            serving_since: now,
+            heard_at: now,
+            pings_sent: 0,
+            pings_answered: 0,
+            acked: Zxid::ZERO,
+        };
+        self.learners.insert(link, follower);
+        if self.phase != Phase::Discovery {
+            self.inform(link, out);
+        }
+    }
+
+    fn inform(&mut self, link: LinkId, out: &mut Vec<LeaderOutput>) {
+        let learner = self.learners.get_mut(link).expect("it introduced itself");
+        learner.stage = Stage::Informed;
+        let packet = QuorumPacket::LeaderInfo { epoch: self.epoch, protocol_version: LearnerInfo::PROTOCOL_VERSION };
+        out.push(LeaderOutput::Send { link, packet });
+    }
+
+    /// ACKEPOCH: who knows more than this server must not be led by it.
+    fn promised(&mut self, link: LinkId, last_zxid: Zxid, current_epoch: Option<i32>, out: &mut Vec<LeaderOutput>) {
+        let mine = (self.start.current_epoch, self.start.last_zxid);
+        let learner = self.learners.get_mut(link).expect("it just spoke");
+        let theirs = current_epoch.map(|epoch| (i64::from(epoch), last_zxid));
+        if self.phase == Phase::Promising && theirs.is_some_and(|theirs| theirs > mine) {
+            let why = format!(
+                "server {} has epoch {:x} and zxid {last_zxid}, more than this leader's {:x} and {}: it must not be led",
+                learner.server.0,
+                theirs.map_or(0, |theirs| theirs.0),
+                mine.0,
+                mine.1
+            );
+            let close = self.refuse(link, why);
+            return out.push(close);
+        }
+        learner.last_zxid = last_zxid;
+        learner.stage = Stage::Promised;
+        // An epoch that it had promised before, perhaps to somebody else, is no vote for this leader.
+        learner.accepted_epoch = if theirs.is_some() { self.epoch } else { -1 };
+        if self.phase != Phase::Promising {
+            self.feed(link, out);
+        }
+    }
+
+    fn feed(&mut self, link: LinkId, out: &mut Vec<LeaderOutput>) {
+        let learner = self.learners.get_mut(link).expect("it promised");
+        learner.stage = Stage::Syncing;
+        let (server, last_zxid, observer) = (learner.server, learner.last_zxid, learner.observer);
+        self.acks.forget(server);
+        out.push(LeaderOutput::Feed { link, server, last_zxid, observer });
+    }
+
+    fn acked(&mut self, link: LinkId, zxid: Zxid, out: &mut Vec<LeaderOutput>) {
+        // The second acknowledgement of NEWLEADER, behind UPTODATE.
+        if first_of_epoch(zxid) {
+            return;
+        }
+        if zxid > self.last_proposed {
+            out.push(self.refuse(link, format!("acknowledges {zxid}, which was never proposed")));
+            return;
+        }
+        let learner = self.learners.get_mut(link).expect("it just spoke");
+        learner.acked = zxid.max(learner.acked);
+        let (server, observer) = (learner.server, learner.observer);
+        if !observer && let Some(through) = self.acks.add(server, zxid) {
+            out.push(LeaderOutput::Commit { through });
+        }
+    }
+
+    fn own_ack(&mut self, out: &mut Vec<LeaderOutput>) {
+        let through = self.flushed;
+        if self.phase == Phase::Broadcast
+            && through > self.start.last_zxid
+            && let Some(through) = self.acks.add(self.start.me, through)
+        {
+            out.push(LeaderOutput::Commit { through });
+        }
+    }
+
+    fn serve(&mut self, now: Instant, link: LinkId, out: &mut Vec<LeaderOutput>) {
+        let committed = self.acks.committed();
+        let learner = self.learners.get_mut(link).expect("it acknowledged NEWLEADER");
+        learner.stage = Stage::Serving;
+        learner.serving_since = now;
+        // What was committed without it needs no acknowledgement of its.
+        learner.acked = committed;
+        out.push(LeaderOutput::Send { link, packet: QuorumPacket::UpToDate });
+        self.restart_round();
+    }
+
+    fn closed(&mut self, link: LinkId) {
+        if self.learners.remove(link).is_some() {
+            self.restart_round();
+        }
+    }
+
+    /// Who can answer has changed.
+    fn restart_round(&mut self) {
+        if self.round.take().is_some() {
+            let aborted = Some(self.round_number);
+            for sync in self.syncs.iter_mut().filter(|sync| sync.round == aborted) {
+                sync.round = None;
+            }
+        }
+    }
+
+    fn refuse(&mut self, link: LinkId, why: String) -> LeaderOutput {
+        self.closed(link);
+        LeaderOutput::Close { link, why }
+    }
+
+    // From phase to phase.
+
+    /// This server and the voters that have come at least as far as `stage`.
+    fn with_me(&self, stage: Stage) -> BTreeSet<ServerId> {
+        self.learners.servers_from(stage).chain([self.start.me]).collect()
+    }
+
+    fn advance(&mut self, now: Instant, out: &mut Vec<LeaderOutput>) {
+        if self.phase == Phase::Discovery && self.start.quorum.is_reached_by(&self.with_me(Stage::Introduced)) {
+            self.fix_epoch(now, out);
+        }
+        if self.phase == Phase::Promising && self.start.quorum.is_reached_by(&self.promises()) {
+            self.phase = Phase::Synchronization;
+            self.phase_ends = now.plus_millis(self.start.limits.init_ms());
+            out.push(LeaderOutput::PersistCurrentEpoch { epoch: self.epoch });
+            for link in self.learners.in_stage(Stage::Promised) {
+                self.feed(link, out);
+            }
+        }
+        if self.phase == Phase::Synchronization && self.start.quorum.is_reached_by(&self.with_me(Stage::Synced)) {
+            self.establish(now, out);
+        }
+    }
+
+    fn fix_epoch(&mut self, now: Instant, out: &mut Vec<LeaderOutput>) {
+        let voters =
+            self.learners.iter().filter(|(_, learner)| !learner.observer && self.start.quorum.is_voter(learner.server));
+        let highest = voters.map(|(_, learner)| learner.accepted_epoch).fold(self.start.accepted_epoch, i64::max);
+        self.epoch = highest + 1;
+        self.phase = Phase::Promising;
+        self.phase_ends = now.plus_millis(self.start.limits.init_ms());
+        out.push(LeaderOutput::PersistAcceptedEpoch { epoch: self.epoch });
+        for link in self.learners.in_stage(Stage::Introduced) {
+            self.inform(link, out);
+        }
+    }
+
+    /// Who has promised to follow nobody of a lower epoch, this server among them.
+    fn promises(&self) -> BTreeSet<ServerId> {
+        let promised = self.learners.iter().filter(|(_, learner)| {
+            !learner.observer && learner.stage == Stage::Promised && learner.accepted_epoch == self.epoch
+        });
+        promised.map(|(_, learner)| learner.server).chain([self.start.me]).collect()
+    }
+
+    fn establish(&mut self, now: Instant, out: &mut Vec<LeaderOutput>) {
+        self.phase = Phase::Broadcast;
+        self.last_proposed = first_of(self.epoch);
+        self.acks = Acks::new(self.start.quorum.clone(), first_of(self.epoch));
+        self.next_ping = now.plus_millis(self.start.limits.tick_ms / 2);
+        self.next_check = now.plus_millis(self.start.limits.tick_ms);
+        out.push(LeaderOutput::Established { epoch: self.epoch });
+        for link in self.learners.in_stage(Stage::Synced) {
+            self.serve(now, link, out);
+        }
+    }
+
+    // Time.
+
+    fn tick(&mut self, now: Instant, out: &mut Vec<LeaderOutput>) {
+        if self.phase != Phase::Broadcast {
+            if now >= self.phase_ends {
+                let waited = self.start.limits.init_ms();
+                let why = format!("no quorum within {waited} ms (initLimit) in phase {:?}", self.phase);
+                return self.give_up(why, out);
+            }
+        } else if now >= self.next_ping {
+            self.next_ping = now.plus_millis((self.start.limits.tick_ms / 2).max(1));
+            self.learners.sample(now, self.last_proposed);
+            self.ping(out);
+        }
+        if now >= self.next_check {
+            self.next_check = now.plus_millis(self.start.limits.tick_ms);
+            self.close_the_silent(now, out);
+            let voters = self.with_me(Stage::Synced);
+            if self.phase == Phase::Broadcast && !self.start.quorum.is_reached_by(&voters) {
+                let why = format!("only {} of the voters are left, too few for a quorum", voters.len());
+                self.give_up(why, out);
+            }
+        }
+    }
+
+    fn ping(&mut self, out: &mut Vec<LeaderOutput>) {
+        for (link, learner) in self.learners.iter_mut().filter(|(_, learner)| learner.stage == Stage::Serving) {
+            learner.pings_sent += 1;
+            let packet = QuorumPacket::Ping { zxid: self.last_proposed, touched: Vec::new() };
+            out.push(LeaderOutput::Send { link, packet });
+        }
+    }
+
+    fn close_the_silent(&mut self, now: Instant, out: &mut Vec<LeaderOutput>) {
+        let limits = self.start.limits;
+        let before = Instant { micros: now.micros.saturating_sub(limits.sync_ms() * 1000) };
+        let overdue = self.learners.proposed_by(before);
+        let late: Vec<(LinkId, String)> = self
+            .learners
+            .iter()
+            .filter_map(|(link, learner)| {
+                let silent_ms = now.micros_since(learner.heard_at) / 1000;
+                let server = learner.server.0;
+                match learner.stage {
+                    Stage::Serving if silent_ms > limits.sync_ms() => {
+                        Some((link, format!("server {server} was not heard of for {silent_ms} ms (syncLimit)")))
+                    }
+                    Stage::Serving if !learner.observer && learner.serving_since <= before => {
+                        let owed = overdue.filter(|zxid| *zxid > learner.acked);
+                        owed.map(|zxid| {
+                            (link, format!("server {server} has not acknowledged {zxid} in time (syncLimit)"))
+                        })
+                    }
+                    Stage::Informed | Stage::Syncing if silent_ms > limits.init_ms() => {
+                        Some((link, format!("server {server} was not heard of for {silent_ms} ms (initLimit)")))
+                    }
+                    _ => None,
+                }
+            })
+            .collect();
+        for (link, why) in late {
+            let close = self.refuse(link, why);
+            out.push(close);
+        }
+    }
+
+    /// Ends the role.
+    pub fn give_up(&mut self, why: String, out: &mut Vec<LeaderOutput>) {
+        self.phase = Phase::Over;
+        out.push(LeaderOutput::GiveUp { why });
+    }
+
+    // Syncs.
+
+    /// A sync is answered when everything proposed before it is committed and a quorum has answered a ping that was
+    /// sent after it came: so no other leader was at work by then, and what follows it reads its own writes everywhere.
+    fn answer_syncs(&mut self, out: &mut Vec<LeaderOutput>) {
+        if self.syncs.is_empty() || self.phase != Phase::Broadcast {
+            return;
+        }
+        if self.round.as_ref().is_some_and(|round| self.is_answered(round)) {
+            self.round = None;
+        }
+        if self.round.is_none() && self.syncs.iter().any(|sync| sync.round.is_none()) {
+            self.begin_round(out);
+        }
+        let proven = if self.round.is_none() { self.round_number } else { self.round_number - 1 };
+        while let Some(sync) = self.syncs.front()
+            && sync.round.is_some_and(|round| round <= proven)
+            && sync.after <= self.acks.committed()
+        {
+            let WaitingSync { link, token, after, .. } = self.syncs.pop_front().expect("just seen");
+            out.push(LeaderOutput::Synced { link, token, after });
+        }
+    }
+
+    fn begin_round(&mut self, out: &mut Vec<LeaderOutput>) {
+        self.round_number += 1;
+        for sync in self.syncs.iter_mut().filter(|sync| sync.round.is_none()) {
+            sync.round = Some(self.round_number);
+        }
+        self.ping(out);
+        let waits = self.learners.iter().filter(|(_, learner)| learner.stage == Stage::Serving && !learner.observer);
+        let round: BTreeMap<LinkId, u64> = waits.map(|(link, learner)| (link, learner.pings_sent)).collect();
+        self.round = (!self.is_answered(&round)).then_some(round);
+    }
+
+    fn is_answered(&self, round: &BTreeMap<LinkId, u64>) -> bool {
+        let answered = round.iter().filter_map(|(link, ping)| {
+            self.learners.get(*link).filter(|learner| learner.pings_answered >= *ping).map(|learner| learner.server)
+        });
+        self.start.quorum.is_reached_by(&answered.chain([self.start.me]).collect())
+    }
+}
+
+fn first_of_epoch(zxid: Zxid) -> bool {
+    zxid.counter() == 0
+}
+
+/// The protocol's name of a packet.
+fn name_of(packet: &QuorumPacket) -> &'static str {
+    match packet {
+        QuorumPacket::Request(_) => "REQUEST",
+        QuorumPacket::Proposal { .. } => "PROPOSAL",
+        QuorumPacket::Ack { .. } => "ACK",
+        QuorumPacket::Commit { .. } => "COMMIT",
+        QuorumPacket::Ping { .. } => "PING",
+        QuorumPacket::Revalidate { .. } | QuorumPacket::Revalidated { .. } => "REVALIDATE",
+        QuorumPacket::Sync => "SYNC",
+        QuorumPacket::Inform { .. } => "INFORM",
+        QuorumPacket::CommitAndActivate { .. } => "COMMITANDACTIVATE",
+        QuorumPacket::InformAndActivate { .. } => "INFORMANDACTIVATE",
+        QuorumPacket::NewLeader { .. } => "NEWLEADER",
+        QuorumPacket::LearnerInfo { observer: false, .. } => "FOLLOWERINFO",
+        QuorumPacket::LearnerInfo { observer: true, .. } => "OBSERVERINFO",
+        QuorumPacket::UpToDate => "UPTODATE",
+        QuorumPacket::Diff { .. } => "DIFF",
+        QuorumPacket::Trunc { .. } => "TRUNC",
+        QuorumPacket::Snap { .. } => "SNAP",
+        QuorumPacket::LeaderInfo { .. } => "LEADERINFO",
+        QuorumPacket::AckEpoch { .. } => "ACKEPOCH",
+    }
+}

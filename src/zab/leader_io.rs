@@ -1,0 +1,99 @@
+//! What can happen to a leader, and what it can ask for.
+
+use crate::message::{ForwardedRequest, QuorumPacket};
+use crate::types::{LinkId, ServerId, SessionId, Zxid};
+
+/// Names a sync that waits; chosen by whoever asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SyncToken(pub u64);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeaderInput {
+    /// From a learner, in the order in which it was sent.
+    Packet {
+        link: LinkId,
+        packet: QuorumPacket,
+    },
+    Closed {
+        link: LinkId,
+    },
+    /// This server's own log is on disk through `through`.
+    Flushed {
+        through: Zxid,
+    },
+    /// A transaction was prepared: its zxid is the next one, its entry is on the way to the log and to the learners.
+    Proposed {
+        zxid: Zxid,
+    },
+    /// Somebody wants to be told when all that was committed before now is applied: a client of this server, or with
+    /// `link` one of that learner.
+    Sync {
+        link: Option<LinkId>,
+        token: SyncToken,
+    },
+    /// Time has passed.
+    Tick,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeaderOutput {
+    /// Behind everything that was sent to this learner before.
+    Send {
+        link: LinkId,
+        packet: QuorumPacket,
+    },
+    Close {
+        link: LinkId,
+        why: String,
+    },
+    /// Durable before the next output is looked at.
+    PersistAcceptedEpoch {
+        epoch: i64,
+    },
+    /// Durable before the next output is looked at.
+    PersistCurrentEpoch {
+        epoch: i64,
+    },
+    /// Bring this learner, whose log ends at `last_zxid`, to the leader's history; then send it NEWLEADER; then everything
+    /// that is proposed and committed, in order. To an observer only what is committed.
+    Feed {
+        link: LinkId,
+        server: ServerId,
+        last_zxid: Zxid,
+        observer: bool,
+    },
+    /// The epoch has a quorum. All of the history that the leader was elected with is committed; requests may be prepared.
+    Established {
+        epoch: i64,
+    },
+    /// Everything through this zxid is committed.
+    Commit {
+        through: Zxid,
+    },
+    /// A learner's client wants this.
+    Forwarded {
+        link: LinkId,
+        request: ForwardedRequest,
+    },
+    /// Sessions that a learner has heard from, with their timeouts in ms.
+    Touched {
+        link: LinkId,
+        sessions: Vec<(SessionId, i32)>,
+    },
+    /// A learner asks whether a session is alive.
+    Revalidate {
+        link: LinkId,
+        session: SessionId,
+        timeout_ms: i32,
+    },
+    /// To be answered once everything through `after` is applied: for a learner by a SYNC packet behind those commits.
+    Synced {
+        link: Option<LinkId>,
+        token: SyncToken,
+        after: Zxid,
+    },
+    /// The role ends; nothing more comes.
+    GiveUp {
+        why: String,
+    },
+}

@@ -1,0 +1,310 @@
+//! A follower or an observer: `Learner.java`, `Follower.java`, `Observer.java`.
+//!
+//! ```text
+//! Connecting → Introducing → Promising → Synchronizing → Settling → Ready → Broadcast
+//!             FOLLOWERINFO   ACKEPOCH     DIFF|TRUNC|SNAP  NEWLEADER  its ack  UPTODATE
+//! ```
+//! Between NEWLEADER and its acknowledgement the learner waits for its own disk: history and, where there was one, snapshot
+//! first, then the epoch, then the word. Proposals are logged as they come and acknowledged when their flush is done, but
+//! not before UPTODATE.
+
+use super::learner_io::{LearnerInput, LearnerOutput};
+use super::{Limits, epoch_of, first_of};
+use crate::message::{LearnerInfo, QuorumPacket};
+use crate::types::{Instant, ServerId, Zxid};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// What a server has when it begins to follow.
+#[derive(Clone, Debug)]
+pub struct LearnerStart {
+    pub me: ServerId,
+    pub observer: bool,
+    pub limits: Limits,
+    /// From the epoch files.
+    pub accepted_epoch: i64,
+    pub current_epoch: i64,
+    /// End of the flushed log, all of it applied: no flush is in flight when a role begins.
+    pub last_zxid: Zxid,
+    /// Version of the committed configuration.
+    pub config_version: i64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Connecting,
+    Introducing,
+    Promising,
+    Synchronizing,
+    /// NEWLEADER has come; history, snapshot and epoch are on their way to the disk.
+    Settling,
+    /// NEWLEADER is acknowledged.
+    Ready,
+    Broadcast,
+    Over,
+}
+
+#[derive(Debug)]
+pub struct Learner {
+    start: LearnerStart,
+    phase: Phase,
+    epoch: i64,
+    /// Last proposal appended, or what history ended with.
+    appended: Zxid,
+    flushed: Zxid,
+    /// Appended and not committed, oldest first.
+    uncommitted: VecDeque<Zxid>,
+    /// Appended and not acknowledged, oldest first.
+    unacknowledged: VecDeque<Zxid>,
+    /// What the log ended with when NEWLEADER came; proposals behind it are another matter.
+    history_ends: Zxid,
+    /// A snapshot is on its way to the disk.
+    saving: bool,
+    /// Before this the leader has to be heard of.
+    patience_ends: Instant,
+}
+
+impl Learner {
+    pub fn new(start: LearnerStart, now: Instant) -> Learner {
+        Learner {
+            phase: Phase::Connecting,
+            epoch: 0,
+            appended: start.last_zxid,
+            flushed: start.last_zxid,
+            uncommitted: VecDeque::new(),
+            unacknowledged: VecDeque::new(),
+            history_ends: start.last_zxid,
+            saving: false,
+            patience_ends: now.plus_millis(start.limits.init_ms()),
+            start,
+        }
+    }
+
+    pub fn epoch(&self) -> Option<i64> {
+        (self.epoch > 0).then_some(self.epoch)
+    }
+
+    pub fn is_serving(&self) -> bool {
+        self.phase == Phase::Broadcast
+    }
+
+    /// Everything through this zxid is in the log, flushed or not.
+    pub fn appended(&self) -> Zxid {
+        self.appended
+    }
+
+    pub fn next_deadline(&self) -> Option<Instant> {
+        (self.phase != Phase::Over).then_some(self.patience_ends)
+    }
+
+    pub fn step(&mut self, now: Instant, input: LearnerInput, out: &mut Vec<LearnerOutput>) {
+        if self.phase == Phase::Over {
+            return;
+        }
+        match input {
+            LearnerInput::Connected => self.introduce(now, out),
+            LearnerInput::Packet(packet) => {
+                self.be_patient(now);
+                if let Err(why) = self.packet(now, packet, out) {
+                    self.give_up(why, out);
+                }
+            }
+            LearnerInput::Lost { why } => self.give_up(why, out),
+            LearnerInput::Flushed { through } => {
+                self.flushed = through.max(self.flushed);
+                self.settle(now, out);
+                self.acknowledge(out);
+            }
+            LearnerInput::SnapshotSaved => {
+                self.saving = false;
+                self.settle(now, out);
+            }
+            LearnerInput::Tick if now >= self.patience_ends => {
+                let (limit, ms) = match self.phase {
+                    Phase::Ready | Phase::Broadcast => ("syncLimit", self.start.limits.sync_ms()),
+                    _ => ("initLimit", self.start.limits.init_ms()),
+                };
+                // A disk that is slow to take the history is no silence of the leader's.
+                if self.phase == Phase::Settling || self.saving {
+                    self.be_patient(now);
+                } else {
+                    self.give_up(format!("the leader was not heard of for {ms} ms ({limit})"), out);
+                }
+            }
+            LearnerInput::Tick => {}
+        }
+    }
+
+    fn be_patient(&mut self, now: Instant) {
+        let limits = self.start.limits;
+        let ms = match self.phase {
+            Phase::Ready | Phase::Broadcast => limits.sync_ms(),
+            _ => limits.init_ms(),
+        };
+        self.patience_ends = now.plus_millis(ms);
+    }
+
+    fn give_up(&mut self, why: String, out: &mut Vec<LearnerOutput>) {
+        self.phase = Phase::Over;
+        out.push(LearnerOutput::GiveUp { why });
+    }
+
+    fn introduce(&mut self, now: Instant, out: &mut Vec<LearnerOutput>) {
+        self.phase = Phase::Introducing;
+        self.be_patient(now);
+        let info = LearnerInfo {
+            server: self.start.me,
+            protocol_version: LearnerInfo::PROTOCOL_VERSION,
+            config_version: self.start.config_version,
+        };
+        out.push(LearnerOutput::Send(QuorumPacket::LearnerInfo {
+            observer: self.start.observer,
+            accepted_epoch: self.start.accepted_epoch,
+            info: Some(info),
+        }));
+    }
+
+    fn packet(&mut self, now: Instant, packet: QuorumPacket, out: &mut Vec<LearnerOutput>) -> Result<(), String> {
+        use Phase::*;
+        match (self.phase, packet) {
+            (Introducing, QuorumPacket::LeaderInfo { epoch, .. }) => self.promise(epoch, out)?,
+            (Promising, QuorumPacket::Diff { .. }) => self.phase = Synchronizing,
+            (Promising, QuorumPacket::Trunc { zxid }) => {
+                out.push(LearnerOutput::Truncate { to: zxid });
+                self.begin_from(zxid);
+            }
+            (Promising, QuorumPacket::Snap { zxid }) => {
+                out.push(LearnerOutput::TakeSnapshot { zxid });
+                self.saving = true;
+                self.begin_from(zxid);
+            }
+            (Synchronizing | Settling | Ready | Broadcast, QuorumPacket::Proposal { zxid, entry }) => {
+                if !self.start.observer || self.phase != Broadcast {
+                    self.append(zxid, entry, out)?;
+                }
+            }
+            (Synchronizing | Settling | Ready | Broadcast, QuorumPacket::Commit { zxid }) => {
+                if !self.start.observer || self.phase != Broadcast {
+                    self.commit(zxid, out)?;
+                }
+            }
+            (Synchronizing | Settling | Ready | Broadcast, QuorumPacket::CommitAndActivate { zxid, .. }) => {
+                self.commit(zxid, out)?;
+            }
+            (
+                Synchronizing | Settling | Ready | Broadcast,
+                QuorumPacket::Inform { zxid, entry } | QuorumPacket::InformAndActivate { zxid, entry, .. },
+            ) => {
+                self.append(zxid, entry, out)?;
+                self.commit(zxid, out)?;
+            }
+            (Synchronizing, QuorumPacket::NewLeader { zxid, config }) => {
+                if zxid != first_of(self.epoch) {
+                    return Err(format!("NEWLEADER names {zxid}, the epoch is {:x}", self.epoch));
+                }
+                if let Some(text) = config {
+                    out.push(LearnerOutput::Config { text });
+                }
+                self.phase = Settling;
+                self.history_ends = self.appended;
+                self.settle(now, out);
+            }
+            (Ready, QuorumPacket::UpToDate) => {
+                self.phase = Broadcast;
+                out.push(LearnerOutput::Serve { epoch: self.epoch });
+                out.push(LearnerOutput::Send(QuorumPacket::Ack { zxid: first_of(self.epoch) }));
+                self.acknowledge(out);
+            }
+            (Broadcast, QuorumPacket::Ping { zxid, .. }) => out.push(LearnerOutput::Ping { zxid }),
+            // Java's leader pings before UPTODATE too, and expects no answer then.
+            (_, QuorumPacket::Ping { .. }) => {}
+            (Broadcast, QuorumPacket::Sync) => out.push(LearnerOutput::Synced),
+            (Broadcast, QuorumPacket::Revalidated { session, valid }) => {
+                out.push(LearnerOutput::Revalidated { session, valid });
+            }
+            (phase, other) => {
+                return Err(format!("the leader sent {other:?} in phase {phase:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn promise(&mut self, epoch: i64, out: &mut Vec<LearnerOutput>) -> Result<(), String> {
+        let accepted = self.start.accepted_epoch;
+        if epoch < accepted {
+            return Err(format!("the leader's epoch {epoch:x} is below the accepted one, {accepted:x}"));
+        }
+        let current_epoch = if epoch > accepted {
+            out.push(LearnerOutput::PersistAcceptedEpoch { epoch });
+            let current = self.start.current_epoch;
+            Some(i32::try_from(current).map_err(|_| format!("epoch {current:x} does not fit its packet"))?)
+        } else {
+            None
+        };
+        self.epoch = epoch;
+        self.phase = Phase::Promising;
+        out.push(LearnerOutput::Send(QuorumPacket::AckEpoch { last_zxid: self.start.last_zxid, current_epoch }));
+        Ok(())
+    }
+
+    /// The log ends at `zxid` now.
+    fn begin_from(&mut self, zxid: Zxid) {
+        self.phase = Phase::Synchronizing;
+        self.appended = zxid;
+        self.flushed = zxid;
+    }
+
+    fn append(&mut self, zxid: Zxid, entry: Arc<[u8]>, out: &mut Vec<LearnerOutput>) -> Result<(), String> {
+        let follows = match epoch_of(zxid) == epoch_of(self.appended) {
+            true => zxid.0 == self.appended.0 + 1,
+            false => zxid > self.appended && zxid.counter() == 1,
+        };
+        if !follows || epoch_of(zxid) > self.epoch {
+            return Err(format!("the leader sent {zxid} behind {}: its history has a hole", self.appended));
+        }
+        self.appended = zxid;
+        self.uncommitted.push_back(zxid);
+        if !self.start.observer {
+            self.unacknowledged.push_back(zxid);
+        }
+        out.push(LearnerOutput::Append { zxid, entry });
+        Ok(())
+    }
+
+    fn commit(&mut self, zxid: Zxid, out: &mut Vec<LearnerOutput>) -> Result<(), String> {
+        match self.uncommitted.pop_front() {
+            Some(oldest) if oldest == zxid => {
+                if self.phase != Phase::Broadcast {
+                    // Part of the history: nobody waits for an acknowledgement of it. Nothing was acknowledged yet, so both
+                    // queues begin with the same proposal.
+                    self.unacknowledged.pop_front();
+                }
+                out.push(LearnerOutput::Commit { through: zxid });
+                Ok(())
+            }
+            Some(oldest) => Err(format!("the leader committed {zxid}, but {oldest} comes first")),
+            None => Err(format!("the leader committed {zxid}, which it never proposed")),
+        }
+    }
+
+    /// NEWLEADER is acknowledged once everything it stands for is on disk.
+    fn settle(&mut self, now: Instant, out: &mut Vec<LearnerOutput>) {
+        if self.phase != Phase::Settling || self.saving || self.flushed < self.history_ends {
+            return;
+        }
+        out.push(LearnerOutput::PersistCurrentEpoch { epoch: self.epoch });
+        out.push(LearnerOutput::Send(QuorumPacket::Ack { zxid: first_of(self.epoch) }));
+        self.phase = Phase::Ready;
+        self.be_patient(now);
+    }
+
+    fn acknowledge(&mut self, out: &mut Vec<LearnerOutput>) {
+        while self.phase == Phase::Broadcast
+            && let Some(zxid) = self.unacknowledged.front().copied()
+            && zxid <= self.flushed
+        {
+            self.unacknowledged.pop_front();
+            out.push(LearnerOutput::Send(QuorumPacket::Ack { zxid }));
+        }
+    }
+}
