@@ -23,6 +23,17 @@ pub(super) struct Retired {
 // SAFETY: a retired record is owned by whoever holds this value; nothing in it is tied to a thread.
 unsafe impl Send for Retired {}
 
+impl Retired {
+    /// For a version that is given up before it was published: what was made after `published` goes, what `published`
+    /// reaches stays where it is.
+    pub fn free_if_born_after(self, published: VersionNumber) {
+        if self.birth > published {
+            // SAFETY: never published, so nobody but the writer ever saw it.
+            unsafe { (self.free)(self.record) };
+        }
+    }
+}
+
 /// The writer's side of reclamation.
 pub(super) struct Reclaim {
     /// The version being built; records with this birth are the writer's own.

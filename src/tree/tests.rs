@@ -250,3 +250,51 @@ fn readers_see_whole_versions_that_move_forward() {
         done.store(true, std::sync::atomic::Ordering::Relaxed);
     });
 }
+
+/// A server that is given another state: whoever looks at the old one, published or held, sees it whole; what was never
+/// published is gone.
+#[test]
+fn a_cleared_tree_leaves_readers_what_they_look_at() {
+    let mut rng = SmallRng::seed_from_u64(5);
+    let mut tree = TreeWriter::fresh(RULES, true, 5);
+    let mut held: Vec<(Held, Model)> = Vec::new();
+    for round in 0..if cfg!(miri) { 6 } else { 60 } {
+        let insert = |tree: &mut TreeWriter, nth: u32| {
+            let path = format!("/{round}-{nth}");
+            tree.insert(&path, Some(b"data"), None, &StatPersisted::default(), ParentChange::default()).unwrap();
+        };
+        (0..rng.random_range(1..20)).for_each(|nth| insert(&mut tree, nth));
+        let number = tree.seal();
+        tree.publish_through(number);
+        let published = dump(tree.reader().pin().view());
+        if rng.random_bool(0.5) {
+            let hold = tree.hold();
+            held.push((hold, published.clone()));
+        }
+        // Sealed and not published, with znodes of the published version replaced and new ones removed again.
+        for nth in 100..rng.random_range(101..110) {
+            insert(&mut tree, nth);
+            tree.set_data(&format!("/{round}-0"), Some(b"other"), &StatPersisted::default());
+            tree.seal();
+            tree.remove(&format!("/{round}-{nth}"), ParentChange::default());
+        }
+        let reader = tree.reader();
+        let pinned = reader.pin();
+        tree.clear();
+        tree.found();
+        check(tree.view(), &dump(tree.view()));
+        assert_eq!(dump(pinned.view()), published);
+        drop(pinned);
+        if rng.random_bool(0.5) {
+            let number = tree.seal();
+            tree.publish_through(number);
+            assert_eq!(tree.reader().pin().view().node_count(), 4);
+        }
+        if held.len() > 3 {
+            held.remove(0);
+        }
+        for (hold, model) in &held {
+            assert_eq!(&dump(hold.view()), model);
+        }
+    }
+}

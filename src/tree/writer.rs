@@ -65,22 +65,14 @@ impl TreeWriter {
     /// and has no other effect.
     pub fn empty(owner_rules: OwnerRules, digest_enabled: bool, hash_seed: u64) -> TreeWriter {
         let seed = HashSeed::with_seed(hash_seed);
-        let mut head = Roots::empty(owner_rules);
+        let head = Roots::empty(owner_rules);
         let mut reclaim = Reclaim::new(1);
         // The published version must not share records with the head before both are one, so it gets its own root.
         let unborn = Roots { root: new_root(0), ..head };
-        head.root = new_root(reclaim.birth);
-        head.node_count = 1;
-        head.data_bytes = 1;
-        if digest_enabled {
-            head.digest = u64::from(digest::of_node("", Some(&[]), &StatPersisted::default()));
-            // SAFETY: the record was just made.
-            unsafe { (*head.root.record::<Znode>()).digest = head.digest as u32 };
-        }
         // SAFETY: reachable from version 0 alone, and freed once that is no longer the published one.
         unsafe { reclaim.retire(unborn.root.record(), 0, Znode::free) };
         let published = Arc::new(Published::new(Version { number: 0, roots: unborn }, seed));
-        TreeWriter {
+        let mut tree = TreeWriter {
             head,
             root_place: NonNull::from(Box::leak(Box::new(EMPTY))),
             reclaim,
@@ -93,12 +85,62 @@ impl TreeWriter {
             containers: BTreeSet::new(),
             ttl_nodes: BTreeSet::new(),
             journal: None,
+        };
+        tree.begin_head();
+        tree
+    }
+
+    /// Begins anew, with what `empty` makes, as the head: another state is loaded in place of this one. Readers go on with the
+    /// published version until the new head is published; version numbers go on counting.
+    pub fn clear(&mut self) {
+        assert!(self.journal.is_none(), "no version ends inside a multi");
+        let published = self.published_version;
+        let sealed = self.sealed.drain(..).flat_map(|sealed| sealed.retired);
+        let retired: Vec<Retired> = sealed.chain(std::mem::take(&mut self.reclaim.retired)).collect();
+        // What was born after the published version is seen by nobody; what that version reaches is retired as a whole.
+        for record in retired {
+            record.free_if_born_after(published);
+        }
+        // SAFETY: reachable from the head alone, and the head is replaced.
+        unsafe { free_roots(&self.head, published + 1) };
+        let old = {
+            let reader = self.reader();
+            *reader.pin().view().roots
+        };
+        self.reclaim.birth += 1;
+        let owner_rules = old.owner_rules;
+        let whole: *mut Roots = Box::into_raw(Box::new(old));
+        // SAFETY: the published version reaches these records and no newer one does.
+        unsafe { self.reclaim.retire(whole.cast(), 0, free_whole) };
+        self.head = Roots::empty(owner_rules);
+        self.begin_head();
+        self.acl_keys.clear();
+        self.acl_key_last = 0;
+        self.containers.clear();
+        self.ttl_nodes.clear();
+    }
+
+    /// Gives the head its root.
+    fn begin_head(&mut self) {
+        self.head.root = new_root(self.reclaim.birth);
+        self.head.node_count = 1;
+        self.head.data_bytes = 1;
+        if self.digest_enabled {
+            self.head.digest = u64::from(digest::of_node("", Some(&[]), &StatPersisted::default()));
+            // SAFETY: the record was just made.
+            unsafe { (*self.head.root.record::<Znode>()).digest = self.head.digest as u32 };
         }
     }
 
     /// The tree of a new server: root, `/zookeeper`, its `quota` and its `config` (readable by all, written by none).
     pub fn fresh(owner_rules: OwnerRules, digest_enabled: bool, hash_seed: u64) -> TreeWriter {
         let mut tree = TreeWriter::empty(owner_rules, digest_enabled, hash_seed);
+        tree.found();
+        tree
+    }
+
+    /// Puts what every new server has under the root of an empty tree.
+    pub fn found(&mut self) {
         let stat = StatPersisted::default();
         let config_stat = StatPersisted { aversion: -1, ..stat };
         let read_only = [Acl::new(crate::types::perms::READ, "world", "anyone")];
@@ -107,9 +149,8 @@ impl TreeWriter {
             (path::QUOTA, stat, None),
             (path::CONFIG, config_stat, Some(&read_only[..])),
         ] {
-            tree.insert(path, Some(&[]), acl, &stat, ParentChange::default()).expect("the tree is empty");
+            self.insert(path, Some(&[]), acl, &stat, ParentChange::default()).expect("the tree is empty");
         }
-        tree
     }
 
     /// Access for another thread; sees nothing before the first publication.
@@ -239,6 +280,17 @@ impl Drop for TreeWriter {
         self.publish_through(number);
         // SAFETY: made by a box, and no change is under way.
         drop(unsafe { Box::from_raw(self.root_place.as_ptr()) });
+    }
+}
+
+/// Frees a whole retired version.
+///
+/// # Safety
+/// `roots` came from a box, and nobody reads what it reaches any more.
+unsafe fn free_whole(roots: *mut ()) {
+    unsafe {
+        let roots = Box::from_raw(roots.cast::<Roots>());
+        free_roots(&roots, 0);
     }
 }
 
