@@ -19,6 +19,7 @@ use crate::request::{self, Executed, RequestRules, Requester};
 use crate::runtime::alarm::Alarm;
 use crate::runtime::core::{EnsembleTurn, FlushRequest};
 use crate::runtime::lanes::EnsembleLanes;
+use crate::runtime::link_io::{LinkAction, LinkEvent};
 use crate::session::{SessionIds, SessionTable, password};
 use crate::storage::{FlushTicket, TxnLog};
 use crate::tree::TreeWriter;
@@ -93,7 +94,13 @@ pub(super) enum Disk {
 }
 
 impl EnsembleTurn for Ensemble {
-    fn turn(&mut self, now: Now, flushed: Option<io::Result<()>>) -> Option<FlushRequest> {
+    fn turn(
+        &mut self,
+        now: Now,
+        flushed: Option<io::Result<()>>,
+        _links: &mut Vec<LinkEvent>,
+        _actions: &mut Vec<LinkAction>,
+    ) -> Option<FlushRequest> {
         self.mind_pauses(now.mono);
         if let Some(result) = flushed {
             self.flush_ended(result, now.mono);

@@ -4,6 +4,7 @@
 //! what they want done to the ring. The ring is entered once, when the thread has nothing left to do.
 
 use super::alarm::Alarm;
+use super::link_io::{LinkAction, LinkEvent};
 use super::sockets::{SocketEvent, Sockets};
 use super::stall::Pulse;
 use crate::io::clock;
@@ -42,8 +43,15 @@ pub trait WorkerTurn {
 
 /// The synchronous side of the ensemble thread; `ensemble` implements it.
 pub trait EnsembleTurn {
-    /// Handles submissions and the end of a flush; at most one flush is in flight. Returns what is to be flushed.
-    fn turn(&mut self, now: Now, flushed: Option<io::Result<()>>) -> Option<FlushRequest>;
+    /// Handles submissions, the end of a flush, and what happened on the links to other servers. Returns what is to be
+    /// flushed; at most one flush is in flight.
+    fn turn(
+        &mut self,
+        now: Now,
+        flushed: Option<io::Result<()>>,
+        links: &mut Vec<LinkEvent>,
+        actions: &mut Vec<LinkAction>,
+    ) -> Option<FlushRequest>;
     /// When it wants to be called even if nothing happens.
     fn next_deadline(&self) -> Option<Instant>;
     fn has_work(&self) -> bool;
@@ -190,18 +198,22 @@ impl<W: WorkerTurn> WorkerCore<W> {
 pub struct EnsembleCore<E> {
     ensemble: E,
     flusher: Flusher,
+    events: Vec<LinkEvent>,
+    actions: Vec<LinkAction>,
 }
 
 impl<E: EnsembleTurn> EnsembleCore<E> {
     pub fn new(ensemble: E) -> EnsembleCore<E> {
-        EnsembleCore { ensemble, flusher: Flusher::new() }
+        EnsembleCore { ensemble, flusher: Flusher::new(), events: Vec::new(), actions: Vec::new() }
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) {
         let flushed = self.flusher.poll(cx);
-        if let Some(request) = self.ensemble.turn(clock::now(), flushed) {
+        if let Some(request) = self.ensemble.turn(clock::now(), flushed, &mut self.events, &mut self.actions) {
             self.flusher.start(request, cx);
         }
+        self.events.clear();
+        self.actions.clear();
     }
 
     /// The loop of a thread that is the ensemble's and nothing else.

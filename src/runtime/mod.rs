@@ -5,6 +5,7 @@ pub mod alarm;
 pub mod background;
 pub mod core;
 pub mod lanes;
+pub mod link_io;
 pub mod placement;
 mod ready;
 pub mod sockets;
