@@ -375,7 +375,7 @@ impl Ensemble {
                 Err(error) => stop(&format!("the transaction log cannot be written: {error}")),
             };
             if ticket.sync_needed() {
-                let request = FlushRequest { files: ticket.files() };
+                let request = FlushRequest { targets: ticket.targets() };
                 self.in_flight = Some(InFlight { ticket, began: now });
                 return Some(request);
             }

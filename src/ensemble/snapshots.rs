@@ -2,6 +2,7 @@
 //! name is the zxid of that version, which is flushed already, so a snapshot never holds what the log does not.
 
 use crate::io::clock;
+use crate::io::disk::Disk;
 use crate::message::SnapshotNode;
 use crate::observe::{Counter, MetricsWriter, Summary};
 use crate::storage::{self, Background, SnapshotDigest, SnapshotSource, SnapshotTrailer, StorageError, TxnLog};
@@ -34,6 +35,7 @@ pub struct SnapshotOptions {
 
 pub(super) struct Snapshots {
     options: SnapshotOptions,
+    disk: Arc<dyn Disk>,
     background: Background,
     txns_logged: u64,
     bytes_logged: u64,
@@ -47,10 +49,16 @@ pub(super) struct Snapshots {
 }
 
 impl Snapshots {
-    pub fn new(options: SnapshotOptions, background: Background, metrics: MetricsWriter) -> Snapshots {
+    pub fn new(
+        options: SnapshotOptions,
+        disk: Arc<dyn Disk>,
+        background: Background,
+        metrics: MetricsWriter,
+    ) -> Snapshots {
         let random = options.seed | 1;
         let mut snapshots = Snapshots {
             options,
+            disk,
             background,
             txns_logged: 0,
             bytes_logged: 0,
@@ -93,10 +101,11 @@ impl Snapshots {
     }
 
     fn write(&self, held: Held) {
-        let (options, writing, metrics) = (self.options.clone(), self.writing.clone(), self.metrics.clone());
+        let (options, disk) = (self.options.clone(), self.disk.clone());
+        let (writing, metrics) = (self.writing.clone(), self.metrics.clone());
         (self.background)(Box::new(move || {
             let (zxid, began) = (held.view().last_zxid(), clock::monotonic());
-            match write_snapshot(&options, &held) {
+            match write_snapshot(&*disk, &options, &held) {
                 Ok(()) => {
                     let took_ms = clock::monotonic().micros_since(began) / 1000;
                     metrics.lock().record(Summary::Snapshottime, took_ms);
@@ -117,9 +126,9 @@ impl Snapshots {
 
     /// Deletes files that no start needs any more.
     pub fn purge(&self) {
-        let options = self.options.clone();
+        let (options, disk) = (self.options.clone(), self.disk.clone());
         (self.background)(Box::new(move || {
-            match storage::purge::purge(&options.snapshot_dir, &options.log_dir, options.retain_count) {
+            match storage::purge::purge(&*disk, &options.snapshot_dir, &options.log_dir, options.retain_count) {
                 Ok(removed) if removed.is_empty() => {}
                 Ok(removed) => tracing::info!("purged {} old file(s)", removed.len()),
                 Err(error) => tracing::warn!("purging old files failed: {error}"),
@@ -143,10 +152,10 @@ impl Snapshots {
 }
 
 /// Writes `held` here and now.
-pub(super) fn write_snapshot(options: &SnapshotOptions, held: &Held) -> Result<(), StorageError> {
+pub(super) fn write_snapshot(disk: &dyn Disk, options: &SnapshotOptions, held: &Held) -> Result<(), StorageError> {
     let source = Source { held, options };
     let file_options = storage::SnapshotOptions { compression: options.compression };
-    storage::write_snapshot(&options.snapshot_dir, held.view().last_zxid(), file_options, &source)?;
+    storage::write_snapshot(disk, &options.snapshot_dir, held.view().last_zxid(), file_options, &source)?;
     Ok(())
 }
 

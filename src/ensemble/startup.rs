@@ -75,10 +75,13 @@ pub fn start(
     let version = tree.seal();
     tree.publish_through(version);
     let last_zxid = tree.view().last_zxid();
-    let mut snapshots = Snapshots::new(options.snapshots.clone(), background.snapshots, options.snapshot_metrics);
+    let mut snapshots =
+        Snapshots::new(options.snapshots.clone(), dirs.disk.clone(), background.snapshots, options.snapshot_metrics);
     match restored.origin {
         // A log without any snapshot is refused at the next start, so this one cannot wait.
-        Origin::Fresh | Origin::LogsAlone | Origin::Unknown => write_snapshot(&options.snapshots, &tree.hold())?,
+        Origin::Fresh | Origin::LogsAlone | Origin::Unknown => {
+            write_snapshot(&*dirs.disk, &options.snapshots, &tree.hold())?;
+        }
         Origin::Snapshot(_) if restored.txns_replayed > 0 => snapshots.want(),
         Origin::Snapshot(_) => {}
     }
@@ -86,7 +89,7 @@ pub fn start(
     for (id, timeout_ms) in tree.view().sessions() {
         sessions.add(id, timeout_ms, None, now.mono);
     }
-    let log = TxnLog::open(&dirs.logs, Some(last_zxid), options.log, background.log_files)?;
+    let log = TxnLog::open(&dirs.disk, &dirs.logs, Some(last_zxid), options.log, background.log_files)?;
     let workers = lanes.workers();
     let sweeper =
         Sweeper::new(options.container_check_interval_ms, options.container_per_minute_max, options.reap, now.mono);

@@ -1,105 +1,19 @@
-//! Files and directories as storage needs them: exclusive names, durable directories, real zeros, locks.
-//! What the bytes mean is `storage`'s business. Everything here blocks, except that a `Synced` descriptor may be
-//! handed to the ring.
+//! Files of the machine beyond what std offers: real zeros, locks, advice to the kernel. What the bytes mean is
+//! `storage`'s business, which comes here through `disk.rs`. Everything here blocks.
 
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 /// Zeros are written in pieces of this size: larger writes leave large folios in the page cache, and every later flush
 /// of one record would write back a whole folio.
 const ZERO_WRITE_BYTES: usize = 4 << 10;
 /// Zeros written between two syncs, so that a flush of the live log never queues behind much of it.
 const ZERO_BURST_BYTES: u64 = 1 << 20;
-
-/// An open directory, so that its entries can be made durable.
-#[derive(Debug)]
-pub struct Directory {
-    path: PathBuf,
-    handle: Arc<File>,
-}
-
-impl Directory {
-    pub fn open(path: &Path) -> io::Result<Directory> {
-        let handle = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(path)?;
-        Ok(Directory { path: path.to_owned(), handle: Arc::new(handle) })
-    }
-
-    /// For a sync that somebody else carries out.
-    pub fn file(&self) -> &Arc<File> {
-        &self.handle
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    pub fn join(&self, name: &str) -> PathBuf {
-        self.path.join(name)
-    }
-
-    /// Makes creations, renames and removals in it durable.
-    pub fn sync(&self) -> io::Result<()> {
-        self.handle.sync_all()
-    }
-
-    /// Names of its entries, in no order. Names that are not UTF-8 are nobody's we know and left out.
-    pub fn names(&self) -> io::Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in std::fs::read_dir(&self.path)? {
-            if let Ok(name) = entry?.file_name().into_string() {
-                names.push(name);
-            }
-        }
-        Ok(names)
-    }
-
-    pub fn remove(&self, name: &str) -> io::Result<()> {
-        std::fs::remove_file(self.join(name))
-    }
-
-    /// Renames within the directory; an existing `target` is replaced.
-    pub fn rename(&self, source: &str, target: &str) -> io::Result<()> {
-        std::fs::rename(self.join(source), self.join(target))
-    }
-
-    /// Renames within the directory; an existing `target` is an error and stays as it is.
-    pub fn rename_exclusive(&self, source: &str, target: &str) -> io::Result<()> {
-        let (from, to) = (c_path(&self.join(source))?, c_path(&self.join(target))?);
-        // SAFETY: both are NUL-terminated strings that live through the call.
-        let outcome = unsafe {
-            libc::renameat2(libc::AT_FDCWD, from.as_ptr(), libc::AT_FDCWD, to.as_ptr(), libc::RENAME_NOREPLACE)
-        };
-        if outcome == 0 {
-            return Ok(());
-        }
-        let error = io::Error::last_os_error();
-        let is_unsupported = matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS));
-        if !is_unsupported {
-            return Err(error);
-        }
-        // A filesystem without the flag: the directory is ours alone (data_dir.rs locks it), so looking first will do.
-        if self.join(target).exists() {
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
-        self.rename(source, target)
-    }
-}
-
-impl AsRawFd for Directory {
-    fn as_raw_fd(&self) -> RawFd {
-        self.handle.as_raw_fd()
-    }
-}
-
-fn c_path(path: &Path) -> io::Result<CString> {
-    CString::new(path.as_os_str().as_bytes()).map_err(|_| io::ErrorKind::InvalidInput.into())
-}
 
 /// Creates `path`, gives it `head` and then zeros up to `bytes`, all of it on disk when this returns:
 /// later writes inside change no metadata. A full disk is met here, and nothing is left behind then.
@@ -195,6 +109,10 @@ impl FileLock {
     }
 }
 
+pub(super) fn c_path(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| io::ErrorKind::InvalidInput.into())
+}
+
 /// May this process create and remove entries in `path`?
 pub fn is_writable(path: &Path) -> bool {
     // SAFETY: the string is NUL-terminated and lives through the call.
@@ -217,18 +135,6 @@ mod tests {
         assert!(bytes[4..].iter().all(|b| *b == 0));
         assert!(file.metadata().unwrap().blocks() * 512 >= 100_000);
         assert!(create_zeroed(&path, b"", 1).is_err(), "never over an existing file");
-    }
-
-    #[test]
-    fn an_exclusive_rename_keeps_what_is_there() {
-        let dir = tempfile::tempdir().unwrap();
-        let directory = Directory::open(dir.path()).unwrap();
-        std::fs::write(directory.join("a"), "a").unwrap();
-        std::fs::write(directory.join("b"), "b").unwrap();
-        let error = directory.rename_exclusive("a", "b").unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
-        directory.rename_exclusive("a", "c").unwrap();
-        assert_eq!(std::fs::read(directory.join("c")).unwrap(), b"a");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::link_io::{LinkAction, LinkEvent};
 use super::sockets::{SocketEvent, Sockets};
 use super::stall::Pulse;
 use crate::io::clock;
+use crate::io::disk::SyncTarget;
 use crate::types::{ConnId, Instant, Now};
 use std::cell::Cell;
 use std::fs::File;
@@ -58,10 +59,10 @@ pub trait EnsembleTurn {
     fn alarm(&self) -> Option<&Arc<Alarm>>;
 }
 
-/// Files whose written pages must reach the disk before the next turn may say so; empty = nothing to wait for.
+/// What must reach the disk, one after the other, before the next turn may say so; empty = nothing to wait for.
 #[derive(Debug)]
 pub struct FlushRequest {
-    pub files: Vec<Arc<File>>,
+    pub targets: Vec<Arc<dyn SyncTarget>>,
 }
 
 /// Runs `main` on a new thread that is pinned to `core` if one is given. `main` is made on that thread.
@@ -342,22 +343,24 @@ async fn flush_loop(transfer: Rc<FlushTransfer>) {
     loop {
         let request = poll_fn(|_| transfer.todo.take().map_or(Poll::Pending, Poll::Ready)).await;
         let mut result = Ok(());
-        for file in request.files {
-            if !known.as_ref().is_some_and(|(same, _)| Arc::ptr_eq(same, &file)) {
-                match file.try_clone() {
-                    Ok(clone) => known = Some((file, tokio_uring::fs::File::from_std(clone))),
-                    Err(error) => {
-                        result = Err(error);
-                        break;
-                    }
-                }
-            }
-            let (_, on_ring) = known.as_ref().expect("just set");
-            result = on_ring.sync_data().await;
+        for target in request.targets {
+            result = match target.kernel_file() {
+                Some(file) => sync_on_ring(&mut known, file).await,
+                // Not the kernel's: there is nothing the ring could do.
+                None => target.sync(),
+            };
             if result.is_err() {
                 break;
             }
         }
         transfer.done.set(Some(result));
     }
+}
+
+async fn sync_on_ring(known: &mut Option<(Arc<File>, tokio_uring::fs::File)>, file: &Arc<File>) -> io::Result<()> {
+    let on_ring = match known.take() {
+        Some((same, on_ring)) if Arc::ptr_eq(&same, file) => on_ring,
+        _ => tokio_uring::fs::File::from_std(file.try_clone()?),
+    };
+    known.insert((Arc::clone(file), on_ring)).1.sync_data().await
 }

@@ -1,10 +1,14 @@
 //! The two directories that hold everything, `<dataDir>/version-2` and `<dataLogDir>/version-2`, as found or made at start
-//! (storage-format sheet §1, §7). Whoever has a `DataDirs` has them alone: a lock is held as long as it lives.
+//! (storage-format sheet §1, §7). Whoever has a `DataDirs` has them alone: a lock is held as long as it lives. Making,
+//! checking and locking them is the real file system's; what lies in them is reached through `disk`.
 
 use super::error::{At, StorageError};
 use super::file_name;
-use crate::io::file::{Directory, FileLock, is_writable};
+use crate::io::disk::Disk;
+use crate::io::file::{FileLock, is_writable};
+use crate::io::real_disk::RealDisk;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const VERSION: &str = "version-2";
 /// Laid down by an operator: an empty database is intended.
@@ -21,6 +25,7 @@ pub struct DataDirOptions {
 
 #[derive(Debug)]
 pub struct DataDirs {
+    pub disk: Arc<dyn Disk>,
     /// Snapshots and epoch files.
     pub snapshots: PathBuf,
     pub logs: PathBuf,
@@ -46,7 +51,12 @@ impl DataDirs {
             refuse_misplaced(&snapshots, "log", |name| file_name::parse_log(name).is_some())?;
         }
         let empty_intended = take_initialize(log_root)?;
-        Ok(DataDirs { snapshots, logs, empty_intended, _locks: locks })
+        Ok(DataDirs { disk: RealDisk::shared(), snapshots, logs, empty_intended, _locks: locks })
+    }
+
+    /// Directories of a disk that nobody else can reach: the simulator's.
+    pub fn on(disk: Arc<dyn Disk>, snapshots: PathBuf, logs: PathBuf, empty_intended: bool) -> DataDirs {
+        DataDirs { disk, snapshots, logs, empty_intended, _locks: Vec::new() }
     }
 
     /// Bytes of all files in the snapshot directory and in the log directory, as the `dirs` command shows them.
@@ -62,7 +72,7 @@ fn ensure_directory(directory: &Path, autocreate: bool) -> Result<(), StorageErr
         }
         std::fs::create_dir_all(directory).at("cannot create", directory)?;
         if let Some(parent) = directory.parent() {
-            Directory::open(parent).and_then(|d| d.sync()).at("cannot sync", parent)?;
+            RealDisk.sync_directory(parent).at("cannot sync", parent)?;
         }
     }
     if !directory.is_dir() {
@@ -87,7 +97,7 @@ fn lock(directory: &Path) -> Result<FileLock, StorageError> {
 }
 
 fn refuse_misplaced(directory: &Path, kind: &'static str, is_misplaced: fn(&str) -> bool) -> Result<(), StorageError> {
-    let names = Directory::open(directory).and_then(|d| d.names()).at("cannot list", directory)?;
+    let names = RealDisk.names(directory).at("cannot list", directory)?;
     match names.iter().find(|name| is_misplaced(name)) {
         None => Ok(()),
         Some(name) => Err(StorageError::Misplaced { file: directory.join(name), kind }),

@@ -6,13 +6,12 @@ use super::error::{At, StorageError};
 use super::file_name;
 use super::recovery::{self, Beyond};
 use super::txnlog_format::{HEADER_BYTES, Header, Parsed, Stop, find_records, parse_record};
-use crate::io::file::{Directory, read_ahead};
+use crate::io::disk::{Disk, DiskFile, read_exact_at};
 use crate::message::Txn;
 use crate::types::Zxid;
 use crate::wire::txn;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Read at a time; a longer record makes the buffer grow.
 const READ_BYTES: usize = 256 << 10;
@@ -27,7 +26,7 @@ pub struct LogRecord<'a> {
 /// One file, record after record, until it stops making sense.
 pub(super) struct LogFileReader {
     path: PathBuf,
-    file: File,
+    file: Arc<dyn DiskFile>,
     file_bytes: u64,
     header: Header,
     /// Offset in the file of `buffer[0]`.
@@ -42,10 +41,10 @@ pub(super) struct LogFileReader {
 }
 
 impl LogFileReader {
-    pub fn open(path: &Path) -> Result<LogFileReader, StorageError> {
-        let file = File::open(path).at("cannot open", path)?;
-        let file_bytes = file.metadata().at("cannot look at", path)?.len();
-        read_ahead(&file);
+    pub fn open(disk: &dyn Disk, path: &Path) -> Result<LogFileReader, StorageError> {
+        let file = disk.open(path).at("cannot open", path)?;
+        let file_bytes = file.bytes().at("cannot look at", path)?;
+        file.expect_reading();
         let mut reader = LogFileReader {
             path: path.to_owned(),
             file,
@@ -184,7 +183,7 @@ impl LogFileReader {
         let start = self.offset();
         let count = (self.file_bytes - start).min(flush_bytes_max) as usize;
         let mut bytes = vec![0; count];
-        self.file.read_exact_at(&mut bytes, start).at("cannot read", &self.path)?;
+        read_exact_at(&*self.file, &mut bytes, start).at("cannot read", &self.path)?;
         Ok(find_records(&bytes))
     }
 }
@@ -200,14 +199,15 @@ fn last_non_zero(bytes: &[u8]) -> Option<usize> {
 }
 
 /// zxid of a file's first good record.
-pub(super) fn first_zxid(path: &Path) -> Result<Option<Zxid>, StorageError> {
-    let mut reader = LogFileReader::open(path)?;
+pub(super) fn first_zxid(disk: &dyn Disk, path: &Path) -> Result<Option<Zxid>, StorageError> {
+    let mut reader = LogFileReader::open(disk, path)?;
     Ok(reader.advance()?.map(|txn| txn.header.zxid))
 }
 
 /// Transactions from a zxid on, over all files. Meant for directories that a start has already gone over; of the file
 /// being written it sees what was copied there so far, so the caller stops at what it knows to be flushed.
 pub struct LogReader {
+    disk: Arc<dyn Disk>,
     directory: PathBuf,
     from: Zxid,
     /// Not opened yet, newest first.
@@ -217,11 +217,11 @@ pub struct LogReader {
 }
 
 impl LogReader {
-    pub fn open(directory: &Path, from: Zxid) -> Result<LogReader, StorageError> {
-        let names = Directory::open(directory).and_then(|d| d.names()).at("cannot list", directory)?;
+    pub fn open(disk: &Arc<dyn Disk>, directory: &Path, from: Zxid) -> Result<LogReader, StorageError> {
+        let names = disk.names(directory).at("cannot list", directory)?;
         let mut rest: Vec<String> = file_name::logs_from(&names, from).into_iter().map(|(_, name)| name).collect();
         rest.reverse();
-        Ok(LogReader { directory: directory.to_owned(), from, rest, current: None, last: None })
+        Ok(LogReader { disk: Arc::clone(disk), directory: directory.to_owned(), from, rest, current: None, last: None })
     }
 
     /// The next transaction, or `None` at the end of the log.
@@ -240,7 +240,7 @@ impl LogReader {
                 let Some(name) = self.rest.pop() else {
                     return Ok(None);
                 };
-                self.current = Some(LogFileReader::open(&self.directory.join(name))?);
+                self.current = Some(LogFileReader::open(&*self.disk, &self.directory.join(name))?);
                 continue;
             };
             let offset = current.offset();

@@ -5,7 +5,7 @@
 //! In reading order:
 //! - `file_name`: `log.N`, `snapshot.N.gz`, which names are whose
 //! - `txnlog_format`, `recovery`: records in a log file, and what to do where they end
-//! - `log_reader`, `txnlog`: reading logs, writing the log
+//! - `log_reader`, `txnlog`, `truncate`: reading logs, writing the log, cutting it
 //! - `snapshot_format`, `snapshot`: the other file
 //! - `restore`: a start, from both; `data_dir`, `purge`: the directories around them
 
@@ -23,6 +23,7 @@ mod snapshot;
 pub mod snapshot_format;
 #[cfg(test)]
 mod testing;
+mod truncate;
 mod txnlog;
 pub mod txnlog_format;
 
@@ -35,4 +36,5 @@ pub use snapshot::{
     Compression, SnapshotFile, SnapshotOptions, list_snapshots, load_snapshot, remove_snapshots_above, write_snapshot,
 };
 pub use snapshot_format::{SnapshotDigest, SnapshotSink, SnapshotSource, SnapshotTrailer};
-pub use txnlog::{FlushTicket, FlushedThrough, LogOptions, TxnLog, truncate};
+pub use truncate::truncate;
+pub use txnlog::{FlushTicket, FlushedThrough, LogOptions, TxnLog};

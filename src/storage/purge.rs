@@ -3,7 +3,7 @@
 use super::error::{At, StorageError};
 use super::file_name;
 use super::snapshot::list_snapshots;
-use crate::io::file::Directory;
+use crate::io::disk::Disk;
 use crate::types::Zxid;
 use std::path::{Path, PathBuf};
 
@@ -12,17 +12,22 @@ pub const RETAIN_COUNT_MIN: usize = 3;
 
 /// Keeps the newest `retain_count` snapshots that look valid, and every log they need. Without a valid one nothing is
 /// removed. Returns what was.
-pub fn purge(snapshots: &Path, logs: &Path, retain_count: usize) -> Result<Vec<PathBuf>, StorageError> {
-    let Some(oldest_kept) = oldest_kept(snapshots, retain_count.max(RETAIN_COUNT_MIN))? else {
+pub fn purge(
+    disk: &dyn Disk,
+    snapshots: &Path,
+    logs: &Path,
+    retain_count: usize,
+) -> Result<Vec<PathBuf>, StorageError> {
+    let Some(oldest_kept) = oldest_kept(disk, snapshots, retain_count.max(RETAIN_COUNT_MIN))? else {
         return Ok(Vec::new());
     };
     let mut unneeded = Vec::new();
-    for snapshot in list_snapshots(snapshots)? {
+    for snapshot in list_snapshots(disk, snapshots)? {
         if snapshot.zxid < oldest_kept {
             unneeded.push(snapshot.path);
         }
     }
-    let names = Directory::open(logs).and_then(|d| d.names()).at("cannot list", logs)?;
+    let names = disk.names(logs).at("cannot list", logs)?;
     let needed_from = file_name::logs_from(&names, oldest_kept.next()).first().map(|(zxid, _)| *zxid);
     // Oldest first: a crash half way leaves a log without holes.
     for (zxid, name) in file_name::all_logs(&names) {
@@ -31,19 +36,19 @@ pub fn purge(snapshots: &Path, logs: &Path, retain_count: usize) -> Result<Vec<P
         }
     }
     for path in &unneeded {
-        std::fs::remove_file(path).at("cannot remove", path)?;
+        disk.remove(path).at("cannot remove", path)?;
     }
     Ok(unneeded)
 }
 
-fn oldest_kept(directory: &Path, retain_count: usize) -> Result<Option<Zxid>, StorageError> {
+fn oldest_kept(disk: &dyn Disk, directory: &Path, retain_count: usize) -> Result<Option<Zxid>, StorageError> {
     let mut oldest = None;
     let mut kept = 0;
-    for snapshot in list_snapshots(directory)? {
+    for snapshot in list_snapshots(disk, directory)? {
         if kept == retain_count {
             break;
         }
-        if snapshot.looks_valid().at("cannot look at", &snapshot.path)? {
+        if snapshot.looks_valid(disk).at("cannot look at", &snapshot.path)? {
             oldest = Some(snapshot.zxid);
             kept += 1;
         }
@@ -54,11 +59,12 @@ fn oldest_kept(directory: &Path, retain_count: usize) -> Result<Option<Zxid>, St
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::real_disk::RealDisk;
 
     const VALID: &[u8] = b"ZKSN....\0\0\0\x01/";
 
     fn names(directory: &Path) -> Vec<String> {
-        let mut names = Directory::open(directory).unwrap().names().unwrap();
+        let mut names = RealDisk.names(directory).unwrap();
         names.sort();
         names
     }
@@ -89,7 +95,7 @@ mod tests {
             ],
         );
         // log.1a is the last one that starts at or below the oldest snapshot kept, 20.
-        let mut removed: Vec<String> = purge(dir.path(), dir.path(), 0)
+        let mut removed: Vec<String> = purge(&RealDisk, dir.path(), dir.path(), 0)
             .unwrap()
             .iter()
             .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
@@ -107,7 +113,7 @@ mod tests {
     fn without_a_valid_snapshot_nothing_goes() {
         let dir = tempfile::tempdir().unwrap();
         lay(dir.path(), &[("snapshot.5", b"damaged at its end"), ("log.1", b""), ("log.8", b"")]);
-        assert!(purge(dir.path(), dir.path(), 3).unwrap().is_empty());
+        assert!(purge(&RealDisk, dir.path(), dir.path(), 3).unwrap().is_empty());
         assert_eq!(names(dir.path()).len(), 3);
     }
 }

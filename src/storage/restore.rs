@@ -12,9 +12,9 @@ use super::log_reader::{LogFileReader, first_zxid};
 use super::recovery::{Beyond, Decision, Facts, Next, Row, decide, follows};
 use super::snapshot::{self, SnapshotFile};
 use super::snapshot_format::{SnapshotSink, SnapshotTrailer};
-use super::txnlog::shorten;
+use super::truncate::{remove, shorten};
 use super::txnlog_format::{HEADER_BYTES, Header, Stop};
-use crate::io::file::Directory;
+use crate::io::disk::Disk;
 use crate::message::Txn;
 use crate::types::Zxid;
 use crate::types::limits::FLUSH_BYTES_MAX;
@@ -113,9 +113,9 @@ pub fn restore(
     options: &RestoreOptions,
     sink: &mut impl RestoreSink,
 ) -> Result<Restored, StorageError> {
-    let logs = Directory::open(&dirs.logs).at("cannot open", &dirs.logs)?;
-    let log_names = logs.names().at("cannot list", &dirs.logs)?;
-    let mut restored = load_newest(&dirs.snapshots, sink)?;
+    let disk = &*dirs.disk;
+    let log_names = disk.names(&dirs.logs).at("cannot list", &dirs.logs)?;
+    let mut restored = load_newest(disk, &dirs.snapshots, sink)?;
     if restored.origin == Origin::Unknown {
         restored.origin = empty_origin(dirs, options, &log_names)?;
         sink.begin();
@@ -126,8 +126,9 @@ pub fn restore(
     }
     sink.snapshot_done(restored.snapshot_zxid, &restored.trailer);
     let files = file_name::logs_from(&log_names, restored.snapshot_zxid.next());
-    let paths: Vec<PathBuf> = files.iter().map(|(_, name)| logs.join(name)).collect();
+    let paths: Vec<PathBuf> = files.iter().map(|(_, name)| dirs.logs.join(name)).collect();
     let mut replay = Replay {
+        disk,
         options,
         is_first_trusted: restored.origin == Origin::LogsAlone,
         snapshot_zxid: restored.snapshot_zxid,
@@ -141,16 +142,15 @@ pub fn restore(
     restored.last_zxid = replay.covered();
     restored.txns_replayed = replay.txns_replayed;
     restored.repairs = replay.repairs;
-    let snapshots = Directory::open(&dirs.snapshots).at("cannot open", &dirs.snapshots)?;
-    snapshot::remove_unfinished(&snapshots)?;
+    snapshot::remove_unfinished(disk, &dirs.snapshots)?;
     for repair in restored.repairs.iter().rev() {
-        carry_out(&logs, repair)?;
+        carry_out(disk, repair, options)?;
     }
     Ok(restored)
 }
 
 /// `Origin::Unknown` when there is none that looks valid.
-fn load_newest(directory: &Path, sink: &mut impl SnapshotSink) -> Result<Restored, StorageError> {
+fn load_newest(disk: &dyn Disk, directory: &Path, sink: &mut impl SnapshotSink) -> Result<Restored, StorageError> {
     let mut restored = Restored {
         origin: Origin::Unknown,
         snapshot_zxid: Zxid::ZERO,
@@ -161,15 +161,15 @@ fn load_newest(directory: &Path, sink: &mut impl SnapshotSink) -> Result<Restore
         repairs: Vec::new(),
     };
     let mut tried = 0;
-    for file in snapshot::list_snapshots(directory)? {
+    for file in snapshot::list_snapshots(disk, directory)? {
         if tried == SNAPSHOTS_TRIED_MAX {
             break;
         }
-        if !file.looks_valid().at("cannot look at", &file.path)? {
+        if !file.looks_valid(disk).at("cannot look at", &file.path)? {
             continue;
         }
         tried += 1;
-        match snapshot::load_snapshot(&file, sink) {
+        match snapshot::load_snapshot(disk, &file, sink) {
             Ok(trailer) => {
                 restored.snapshot_zxid = file.zxid;
                 restored.trailer = trailer;
@@ -204,6 +204,7 @@ fn empty_origin(dirs: &DataDirs, options: &RestoreOptions, log_names: &[String])
 
 /// The log files one after the other.
 struct Replay<'a> {
+    disk: &'a dyn Disk,
     options: &'a RestoreOptions,
     /// The first record may have any zxid.
     is_first_trusted: bool,
@@ -220,7 +221,7 @@ impl Replay<'_> {
     }
 
     fn file(&mut self, path: &Path, later: &[PathBuf], sink: &mut impl RestoreSink) -> Result<(), StorageError> {
-        let mut reader = LogFileReader::open(path)?;
+        let mut reader = LogFileReader::open(self.disk, path)?;
         let mut is_first_in_file = true;
         while let Some(txn) = reader.advance()? {
             let zxid = txn.header.zxid;
@@ -270,7 +271,7 @@ impl Replay<'_> {
         };
         let mut next = Next::None;
         for path in later {
-            if let Some(first) = first_zxid(path)? {
+            if let Some(first) = first_zxid(self.disk, path)? {
                 next = self.relation(first);
                 break;
             }
@@ -314,12 +315,11 @@ impl Replay<'_> {
     }
 }
 
-fn carry_out(logs: &Directory, repair: &Repair) -> Result<(), StorageError> {
-    if repair.bytes_kept > 0 {
-        return shorten(logs, &repair.file, repair.bytes_kept);
+fn carry_out(disk: &dyn Disk, repair: &Repair, options: &RestoreOptions) -> Result<(), StorageError> {
+    match repair.bytes_kept {
+        0 => remove(disk, &repair.file),
+        kept => shorten(disk, &repair.file, kept, options.flush_bytes_max),
     }
-    std::fs::remove_file(&repair.file).at("cannot remove", &repair.file)?;
-    logs.sync().at("cannot sync", logs.path())
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! Starts on whole, torn, damaged and foreign directories: a story for every row of the recovery table, and crash images.
 
 use super::super::recovery::TABLE;
-use super::super::testing::{Database, entry, refusal};
+use super::super::testing::{Database, entry, real_disk, refusal};
 use super::super::txnlog_format::{FileHeader, push_record};
 use super::super::{Compression, DataDirOptions, DataDirs, LogOptions, SnapshotOptions, TxnLog, write_snapshot};
 use super::*;
+use crate::io::real_disk::RealDisk;
 use std::collections::HashSet;
 use std::fs;
 use std::sync::Arc;
@@ -14,19 +15,19 @@ use zerocopy::IntoBytes;
 /// What a flush reaches in these tests.
 const FLUSH_BYTES: u64 = 4096;
 
-struct Disk {
+struct TestDisk {
     root: TempDir,
 }
 
-impl Disk {
+impl TestDisk {
     /// A directory with a snapshot of nothing at zxid 0.
-    fn new() -> Disk {
-        let disk = Disk::bare();
+    fn new() -> TestDisk {
+        let disk = TestDisk::bare();
         disk.snapshot(0);
         disk
     }
 
-    fn bare() -> Disk {
+    fn bare() -> TestDisk {
         // Thousands of images are started on: in memory, where syncs cost nothing.
         let memory = Path::new("/dev/shm");
         let root = match memory.is_dir() {
@@ -34,7 +35,7 @@ impl Disk {
             false => tempfile::tempdir().unwrap(),
         };
         fs::create_dir(root.path().join("version-2")).unwrap();
-        Disk { root }
+        TestDisk { root }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -43,7 +44,7 @@ impl Disk {
 
     fn snapshot(&self, zxid: i64) {
         let options = SnapshotOptions::default();
-        write_snapshot(&self.path(""), Zxid(zxid), options, &Database::empty()).unwrap();
+        write_snapshot(&RealDisk, &self.path(""), Zxid(zxid), options, &Database::empty()).unwrap();
     }
 
     fn lay(&self, name: &str, bytes: &[u8]) {
@@ -67,7 +68,7 @@ impl Disk {
 
     /// Every file but the lock, with its bytes.
     fn image(&self) -> Vec<(String, Vec<u8>)> {
-        let names = Directory::open(&self.path("")).unwrap().names().unwrap();
+        let names = RealDisk.names(&self.path("")).unwrap();
         let mut image: Vec<_> = names
             .into_iter()
             .filter(|name| name != file_name::LOCK)
@@ -108,7 +109,7 @@ fn zxids(range: std::ops::RangeInclusive<i64>) -> Vec<i64> {
 
 #[test]
 fn a_fresh_directory_is_said_to_be_fresh() {
-    let disk = Disk::bare();
+    let disk = TestDisk::bare();
     let (restored, database) = disk.restore().unwrap();
     assert_eq!(restored.origin, Origin::Fresh);
     assert_eq!((restored.last_zxid, database.snapshot_zxid), (Zxid(0), Some(Zxid(0))));
@@ -123,7 +124,7 @@ fn a_fresh_directory_is_said_to_be_fresh() {
 
 #[test]
 fn logs_without_a_snapshot_need_the_operators_word() {
-    let disk = Disk::bare();
+    let disk = TestDisk::bare();
     disk.lay("log.1", &log_of(1..=3));
     let error = disk.restore().unwrap_err();
     assert!(matches!(error, StorageError::LogsWithoutSnapshot { .. }), "{error}");
@@ -135,7 +136,7 @@ fn logs_without_a_snapshot_need_the_operators_word() {
 
 #[test]
 fn replay_starts_behind_the_newest_snapshot_that_reads() {
-    let disk = Disk::new();
+    let disk = TestDisk::new();
     disk.snapshot(3);
     disk.lay("log.1", &log_of(1..=4));
     disk.lay("log.5", &log_of(5..=6));
@@ -160,10 +161,11 @@ fn replay_starts_behind_the_newest_snapshot_that_reads() {
 #[test]
 fn snapshots_of_every_compression_are_restored() {
     for compression in Compression::ALL {
-        let disk = Disk::bare();
+        let disk = TestDisk::bare();
         let written =
-            write_snapshot(&disk.path(""), Zxid(9), SnapshotOptions { compression }, &Database::empty()).unwrap();
-        assert!(written.looks_valid().unwrap());
+            write_snapshot(&RealDisk, &disk.path(""), Zxid(9), SnapshotOptions { compression }, &Database::empty())
+                .unwrap();
+        assert!(written.looks_valid(&RealDisk).unwrap());
         let (restored, database) = disk.restore().unwrap();
         assert_eq!(restored.origin, Origin::Snapshot(written.clone()));
         assert_eq!(database.nodes, Database::empty().nodes);
@@ -171,8 +173,8 @@ fn snapshots_of_every_compression_are_restored() {
         for cut in 0..bytes.len() {
             fs::write(&written.path, &bytes[..cut]).unwrap();
             let mut database = Database::default();
-            if written.looks_valid().unwrap()
-                && let Ok(trailer) = super::super::load_snapshot(&written, &mut database)
+            if written.looks_valid(&RealDisk).unwrap()
+                && let Ok(trailer) = super::super::load_snapshot(&RealDisk, &written, &mut database)
             {
                 // Cut where an older release would have ended, or inside gzip's own trailer.
                 assert_eq!(database.nodes, Database::empty().nodes, "{compression:?} cut at {cut}");
@@ -184,7 +186,7 @@ fn snapshots_of_every_compression_are_restored() {
 
 #[test]
 fn what_a_crash_left_of_a_snapshot_is_removed() {
-    let disk = Disk::new();
+    let disk = TestDisk::new();
     disk.lay("snapshot.7.tmp", b"half");
     let (restored, _) = disk.restore().unwrap();
     assert_eq!(restored.snapshot_zxid, Zxid(0));
@@ -316,7 +318,7 @@ fn every_row_of_the_table_has_a_story_and_its_story_ends_as_told() {
     let rows: HashSet<&str> = TABLE.iter().map(|row| row.case).collect();
     assert_eq!(told, rows);
     for story in stories {
-        let disk = Disk::new();
+        let disk = TestDisk::new();
         for (name, bytes) in &story.files {
             disk.lay(name, bytes);
         }
@@ -354,7 +356,7 @@ fn every_row_of_the_table_has_a_story_and_its_story_ends_as_told() {
 
 #[test]
 fn a_repair_names_what_it_took() {
-    let disk = Disk::new();
+    let disk = TestDisk::new();
     let mut bytes = damaged(log_of(1..=4));
     let good = log_of(1..=3).len() as u64;
     push_record(&mut bytes, &entry(5, 10));
@@ -371,7 +373,7 @@ fn a_repair_names_what_it_took() {
 
 #[test]
 fn a_gap_behind_the_snapshot_is_refused() {
-    let disk = Disk::new();
+    let disk = TestDisk::new();
     disk.lay("log.5", &log_of(5..=6));
     assert_eq!(refusal(disk.restore().unwrap_err()), "transactions are missing before this file");
     // A newer snapshot covers it.
@@ -381,7 +383,7 @@ fn a_gap_behind_the_snapshot_is_refused() {
 
 #[test]
 fn a_new_epoch_is_no_gap() {
-    let disk = Disk::new();
+    let disk = TestDisk::new();
     let epoch_two = Zxid::new(2, 1).0;
     disk.lay("log.1", &log_of(1..=3));
     disk.lay(&file_name::log(Zxid(epoch_two)), &log_of(epoch_two..=epoch_two + 1));
@@ -390,7 +392,7 @@ fn a_new_epoch_is_no_gap() {
 
 #[test]
 fn a_record_written_twice_counts_once() {
-    let disk = Disk::new();
+    let disk = TestDisk::new();
     let mut bytes = log_of(1..=2);
     push_record(&mut bytes, &entry(2, 100));
     push_record(&mut bytes, &entry(3, 100));
@@ -411,7 +413,7 @@ struct CrashedLog {
 fn crashed_log() -> CrashedLog {
     let dir = tempfile::tempdir().unwrap();
     let options = LogOptions { segment_bytes: 64 << 10, ..LogOptions::default() };
-    let mut log = TxnLog::open(dir.path(), None, options, Arc::new(|job| job())).unwrap();
+    let mut log = TxnLog::open(&real_disk(), dir.path(), None, options, Arc::new(|job| job())).unwrap();
     let (flushed, appended) = (6, 16);
     for zxid in 1..=flushed {
         log.append(Zxid(zxid), &entry(zxid, 150)).unwrap();
@@ -427,7 +429,7 @@ fn crashed_log() -> CrashedLog {
 }
 
 /// Starts on an image of `log.1`: everything acknowledged is there, in order and unchanged, and nothing behind a hole.
-fn check_image(disk: &Disk, bytes: &[u8], crash: &CrashedLog, what: &str) -> i64 {
+fn check_image(disk: &TestDisk, bytes: &[u8], crash: &CrashedLog, what: &str) -> i64 {
     disk.lay("log.1", bytes);
     let (restored, database) = disk.restore().unwrap_or_else(|error| panic!("{what}: {error}"));
     let last = restored.last_zxid.0;
@@ -451,7 +453,7 @@ fn log_of_150(last: i64) -> Vec<u8> {
 #[test]
 fn a_log_cut_at_any_byte_of_its_last_records_keeps_what_is_whole() {
     let crash = crashed_log();
-    let disk = Disk::new();
+    let disk = TestDisk::new();
     let start = log_of_150(crash.flushed).len();
     let end = log_of_150(crash.appended).len();
     for cut in start..=end {
@@ -465,7 +467,7 @@ fn a_log_cut_at_any_byte_of_its_last_records_keeps_what_is_whole() {
 fn any_sectors_of_the_last_flush_may_survive_a_power_cut() {
     const SECTOR: usize = 512;
     let crash = crashed_log();
-    let disk = Disk::new();
+    let disk = TestDisk::new();
     let length = crash.after_flush.len();
     let sector = |at: usize| at..(at + SECTOR).min(length);
     let touched: Vec<usize> = (0..length)
@@ -487,7 +489,7 @@ fn any_sectors_of_the_last_flush_may_survive_a_power_cut() {
 #[test]
 fn a_flipped_bit_never_changes_what_is_read() {
     let crash = crashed_log();
-    let disk = Disk::new();
+    let disk = TestDisk::new();
     let end = log_of_150(crash.appended).len();
     let mut refused = 0;
     for at in 0..end {
@@ -517,10 +519,11 @@ fn a_writer_goes_on_behind_every_crash_image() {
     let crash = crashed_log();
     let start = log_of_150(crash.flushed).len();
     for cut in (start..crash.after_flush.len().min(start + 700)).step_by(37) {
-        let disk = Disk::new();
+        let disk = TestDisk::new();
         let last = check_image(&disk, &crash.after_flush[..cut], &crash, "crash");
         let options = LogOptions { segment_bytes: 64 << 10, ..LogOptions::default() };
-        let mut log = TxnLog::open(&disk.path(""), Some(Zxid(last)), options, Arc::new(|job| job())).unwrap();
+        let mut log =
+            TxnLog::open(&real_disk(), &disk.path(""), Some(Zxid(last)), options, Arc::new(|job| job())).unwrap();
         log.append(Zxid(last + 1), &entry(last + 1, 77)).unwrap();
         log.flush_blocking().unwrap();
         drop(log); // killed

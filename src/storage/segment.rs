@@ -6,10 +6,7 @@
 use super::error::Unavailable;
 use super::file_name;
 use super::txnlog_format::{FileHeader, HEADER_BYTES};
-use crate::io::file::{Directory, create_zeroed};
-use crate::io::mmap::MappedWindow;
-use crate::types::limits::LOG_MAPPED_BYTES_MAX;
-use std::fs::File;
+use crate::io::disk::{Directory, LogMapping};
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
@@ -18,50 +15,29 @@ use zerocopy::IntoBytes;
 /// Runs a job on the background thread. Jobs may be run late, in any order, or dropped.
 pub type Background = Arc<dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync>;
 
-/// Mapped at a time: the resident set counts these pages.
-const WINDOW_BYTES: usize = 2 << 20;
-const _: () = assert!(WINDOW_BYTES <= LOG_MAPPED_BYTES_MAX);
-
 /// The first file after a start is small, so that the first write need not wait for a large one. Each later one is
 /// twice the size, up to the configured one: it is prepared in less time than its predecessor takes to fill.
 const FIRST_SEGMENT_BYTES_MAX: u64 = 4 << 20;
-
-/// A log file being written, and the window through which that happens.
-pub struct Segment {
-    pub file: Arc<File>,
-    pub file_bytes: u64,
-    window: MappedWindow,
-}
-
-impl Segment {
-    /// The range must lie inside the file.
-    pub fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.window.write(&self.file, self.file_bytes, offset, bytes)
-    }
-
-    pub fn unmap(&mut self) {
-        self.window.unmap();
-    }
-}
 
 /// On disk, zeroed and synced, waiting for its name.
 #[derive(Debug)]
 pub struct PreparedSegment {
     name: String,
-    file: File,
+    mapping: Box<dyn LogMapping>,
     pub file_bytes: u64,
 }
 
 impl PreparedSegment {
     fn create(directory: &Directory, name: String, file_bytes: u64) -> io::Result<PreparedSegment> {
-        let file = create_zeroed(&directory.join(&name), FileHeader::OURS.as_bytes(), file_bytes)?;
-        Ok(PreparedSegment { name, file, file_bytes })
+        let path = directory.join(&name);
+        let mapping = directory.disk().create_mapped(&path, FileHeader::OURS.as_bytes(), file_bytes)?;
+        Ok(PreparedSegment { name, mapping, file_bytes })
     }
 
     /// Gives it its real name; the directory is still to be synced.
-    pub fn become_log(self, directory: &Directory, name: &str) -> io::Result<Segment> {
+    pub fn become_log(self, directory: &Directory, name: &str) -> io::Result<Box<dyn LogMapping>> {
         directory.rename_exclusive(&self.name, name)?;
-        Ok(Segment { file: Arc::new(self.file), file_bytes: self.file_bytes, window: MappedWindow::new(WINDOW_BYTES) })
+        Ok(self.mapping)
     }
 
     pub fn discard(self, directory: &Directory) {

@@ -8,14 +8,13 @@ use super::error::{At, StorageError};
 use super::file_name;
 use super::snappy_stream::{self, SnappyReader, SnappyWriter};
 use super::snapshot_format::{self, END_MARK, SnapshotSink, SnapshotSource, SnapshotTrailer};
-use crate::io::file::{Directory, drop_pages, read_ahead, start_write_back};
+use crate::io::disk::{Disk, DiskFile, FileReader, read_exact_at};
 use crate::types::Zxid;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
-use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Written back at a time while a snapshot is written: a flush of the log must not queue behind all of it.
 const WRITE_BACK_BYTES: u64 = 1 << 20;
@@ -77,12 +76,12 @@ pub struct SnapshotFile {
 
 impl SnapshotFile {
     /// Java's quick test: does it begin or end like a whole snapshot?
-    pub fn looks_valid(&self) -> io::Result<bool> {
-        let file = File::open(&self.path)?;
-        let bytes = file.metadata()?.len();
+    pub fn looks_valid(&self, disk: &dyn Disk) -> io::Result<bool> {
+        let file = disk.open(&self.path)?;
+        let bytes = file.bytes()?;
         let starts_with = |magic: &[u8]| -> io::Result<bool> {
             let mut head = vec![0; magic.len()];
-            Ok(bytes >= magic.len() as u64 && file.read_exact_at(&mut head, 0).is_ok() && head == magic)
+            Ok(bytes >= magic.len() as u64 && read_exact_at(&*file, &mut head, 0).is_ok() && head == magic)
         };
         match self.compression {
             Compression::Gzip => starts_with(&GZIP_MAGIC),
@@ -90,7 +89,7 @@ impl SnapshotFile {
             Compression::None if bytes < PLAIN_BYTES_MIN => Ok(false),
             Compression::None => {
                 let mut tail = [0; END_MARK.len()];
-                file.read_exact_at(&mut tail, bytes - END_MARK.len() as u64)?;
+                read_exact_at(&*file, &mut tail, bytes - END_MARK.len() as u64)?;
                 Ok(tail == END_MARK)
             }
         }
@@ -98,8 +97,8 @@ impl SnapshotFile {
 }
 
 /// All snapshots of a directory, newest first, whatever state they are in.
-pub fn list_snapshots(directory: &Path) -> Result<Vec<SnapshotFile>, StorageError> {
-    let names = Directory::open(directory).and_then(|d| d.names()).at("cannot list", directory)?;
+pub fn list_snapshots(disk: &dyn Disk, directory: &Path) -> Result<Vec<SnapshotFile>, StorageError> {
+    let names = disk.names(directory).at("cannot list", directory)?;
     let to_file = |(zxid, name): (Zxid, String)| SnapshotFile {
         zxid,
         compression: Compression::of_file(&name),
@@ -110,28 +109,28 @@ pub fn list_snapshots(directory: &Path) -> Result<Vec<SnapshotFile>, StorageErro
 
 /// Writes the snapshot named by `last`: every transaction up to it is in the source.
 pub fn write_snapshot(
+    disk: &dyn Disk,
     directory: &Path,
     last: Zxid,
     options: SnapshotOptions,
     source: &impl SnapshotSource,
 ) -> Result<SnapshotFile, StorageError> {
-    let opened = Directory::open(directory).at("cannot open", directory)?;
     let name = file_name::snapshot(last, options.compression.file_suffix());
     let unfinished = format!("{name}{}", file_name::UNFINISHED_SUFFIX);
-    let path = opened.join(&unfinished);
-    let written = write_file(&path, options.compression, source)
-        .and_then(|()| opened.rename(&unfinished, &name))
-        .and_then(|()| opened.sync());
+    let (path, finished) = (directory.join(&unfinished), directory.join(&name));
+    let written = write_file(disk, &path, options.compression, source)
+        .and_then(|()| disk.rename(&path, &finished))
+        .and_then(|()| disk.sync_directory(directory));
     if written.is_err() {
         // The error in hand is the one to tell; a leftover is removed at the next start.
-        let _ = opened.remove(&unfinished);
+        let _ = disk.remove(&path);
     }
     written.at("cannot write", &path)?;
-    Ok(SnapshotFile { zxid: last, path: opened.join(&name), compression: options.compression })
+    Ok(SnapshotFile { zxid: last, path: finished, compression: options.compression })
 }
 
-fn write_file(path: &Path, compression: Compression, source: &impl SnapshotSource) -> io::Result<()> {
-    let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+fn write_file(disk: &dyn Disk, path: &Path, compression: Compression, source: &impl SnapshotSource) -> io::Result<()> {
+    let file = disk.create(path)?;
     let paced = PacedFile { file, written: 0, pushed: 0 };
     let paced = match compression {
         Compression::None => {
@@ -152,26 +151,26 @@ fn write_file(path: &Path, compression: Compression, source: &impl SnapshotSourc
         }
     };
     paced.file.sync_all()?;
-    drop_pages(&paced.file, 0, paced.written);
+    paced.file.drop_pages(paced.written);
     Ok(())
 }
 
 /// Starts write-back as it goes, so that neither the final sync nor a flush of the log meets it all at once.
 struct PacedFile {
-    file: File,
+    file: Arc<dyn DiskFile>,
     written: u64,
     pushed: u64,
 }
 
 impl Write for PacedFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.file.write(bytes)?;
-        self.written += count as u64;
+        self.file.write_all_at(bytes, self.written)?;
+        self.written += bytes.len() as u64;
         if self.written - self.pushed >= WRITE_BACK_BYTES {
-            start_write_back(&self.file, self.pushed, self.written - self.pushed);
+            self.file.start_write_back(self.pushed, self.written - self.pushed);
             self.pushed = self.written;
         }
-        Ok(count)
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -180,10 +179,15 @@ impl Write for PacedFile {
 }
 
 /// Reads one snapshot into the sink. After an error the sink holds part of it and is to be begun again.
-pub fn load_snapshot(snapshot: &SnapshotFile, sink: &mut impl SnapshotSink) -> Result<SnapshotTrailer, StorageError> {
+pub fn load_snapshot(
+    disk: &dyn Disk,
+    snapshot: &SnapshotFile,
+    sink: &mut impl SnapshotSink,
+) -> Result<SnapshotTrailer, StorageError> {
     let path = &snapshot.path;
-    let file = File::open(path).at("cannot open", path)?;
-    read_ahead(&file);
+    let file = disk.open(path).at("cannot open", path)?;
+    file.expect_reading();
+    let file = FileReader::new(file);
     sink.begin();
     let outcome = match snapshot.compression {
         Compression::None => snapshot_format::read(file, sink),
@@ -198,21 +202,21 @@ fn read_snappy(file: impl Read, sink: &mut impl SnapshotSink) -> Result<Snapshot
 }
 
 /// Removes snapshots that stand for more than `target`: after a truncation they hold what no longer happened.
-pub fn remove_snapshots_above(directory: &Path, target: Zxid) -> Result<(), StorageError> {
-    let opened = Directory::open(directory).at("cannot open", directory)?;
-    for snapshot in list_snapshots(directory)? {
+pub fn remove_snapshots_above(disk: &dyn Disk, directory: &Path, target: Zxid) -> Result<(), StorageError> {
+    for snapshot in list_snapshots(disk, directory)? {
         if snapshot.zxid > target {
-            std::fs::remove_file(&snapshot.path).at("cannot remove", &snapshot.path)?;
+            disk.remove(&snapshot.path).at("cannot remove", &snapshot.path)?;
         }
     }
-    opened.sync().at("cannot sync", directory)
+    disk.sync_directory(directory).at("cannot sync", directory)
 }
 
 /// Removes what a crash left of snapshots being written.
-pub(super) fn remove_unfinished(directory: &Directory) -> Result<(), StorageError> {
-    for name in directory.names().at("cannot list", directory.path())? {
+pub(super) fn remove_unfinished(disk: &dyn Disk, directory: &Path) -> Result<(), StorageError> {
+    for name in disk.names(directory).at("cannot list", directory)? {
         if file_name::is_unfinished_snapshot(&name) {
-            directory.remove(&name).at("cannot remove", &directory.join(&name))?;
+            let path = directory.join(&name);
+            disk.remove(&path).at("cannot remove", &path)?;
         }
     }
     Ok(())

@@ -2,11 +2,18 @@
 
 use super::snapshot_format::{SnapshotDigest, SnapshotSink, SnapshotSource, SnapshotTrailer};
 use super::{RestoreSink, StorageError};
+use crate::io::disk::Disk;
+use crate::io::real_disk::RealDisk;
 use crate::message::{SnapshotNode, Txn, TxnBody, TxnDigest, TxnHeader};
 use crate::types::{Acl, AclList, OpCode, SessionId, StatPersisted, WallMillis, Zxid};
 use crate::wire::txn;
 use proptest::prelude::*;
 use std::io;
+use std::sync::Arc;
+
+pub fn real_disk() -> Arc<dyn Disk> {
+    RealDisk::shared()
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnedNode {

@@ -16,16 +16,13 @@
 
 use super::error::{At, StorageError, Unavailable};
 use super::file_name;
-use super::log_reader::LogFileReader;
-use super::segment::{Background, PreparedSegment, Segment, SegmentSupply, remove_leftovers};
+use super::segment::{Background, PreparedSegment, SegmentSupply, remove_leftovers};
 use super::txnlog_format::{HEADER_BYTES, RECORD_FRAME_BYTES, push_record};
-use crate::io::file::Directory;
+use crate::io::disk::{Directory, Disk, DiskFile, LogMapping, SyncTarget};
 use crate::types::Zxid;
 use crate::types::limits::FLUSH_BYTES_MAX;
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -76,8 +73,9 @@ impl FlushedThrough {
 #[derive(Debug)]
 #[must_use = "until it is given back nothing further is flushed"]
 pub struct FlushTicket {
-    file: Arc<File>,
-    directory: Option<Arc<Directory>>,
+    file: Arc<dyn DiskFile>,
+    /// Set when the file is new, and so is its name.
+    directory: Option<Arc<dyn SyncTarget>>,
     sync_needed: bool,
     through: Zxid,
     bytes: usize,
@@ -91,19 +89,9 @@ impl FlushTicket {
     }
 
     /// What is to be synced, the file last.
-    pub fn files(&self) -> Vec<Arc<File>> {
-        let directory = self.directory.as_ref().map(|directory| directory.file().clone());
-        directory.into_iter().chain([self.file.clone()]).collect()
-    }
-
-    /// To be fdatasync'ed. Open as long as the ticket lives.
-    pub fn file_fd(&self) -> RawFd {
-        self.file.as_raw_fd()
-    }
-
-    /// To be fsync'ed as well, before or after: the file is new and so is its name.
-    pub fn directory_fd(&self) -> Option<RawFd> {
-        self.directory.as_ref().map(|directory| directory.as_raw_fd())
+    pub fn targets(&self) -> Vec<Arc<dyn SyncTarget>> {
+        let file = Arc::clone(&self.file) as Arc<dyn SyncTarget>;
+        self.directory.iter().cloned().chain([file]).collect()
     }
 
     /// Last transaction covered.
@@ -120,10 +108,7 @@ impl FlushTicket {
         if !self.sync_needed {
             return Ok(());
         }
-        if let Some(directory) = &self.directory {
-            directory.sync()?;
-        }
-        self.file.sync_data()
+        self.targets().iter().try_for_each(|target| target.sync())
     }
 }
 
@@ -142,7 +127,7 @@ pub struct TxnLog {
     background: Background,
     supply: SegmentSupply,
     /// The file that flushed runs went to last.
-    current: Option<Segment>,
+    current: Option<Box<dyn LogMapping>>,
     current_end: u64,
     staged: VecDeque<Run>,
     staged_bytes: usize,
@@ -159,13 +144,14 @@ impl TxnLog {
     /// Opens for writing after `last`, the last transaction restored. No file is created yet; the first one
     /// is prepared in the background. Leftovers of earlier processes are removed.
     pub fn open(
+        disk: &Arc<dyn Disk>,
         directory: &Path,
         last: Option<Zxid>,
         mut options: LogOptions,
         background: Background,
     ) -> Result<TxnLog, StorageError> {
         options.segment_bytes = options.segment_bytes.max(SEGMENT_BYTES_MIN);
-        let opened = Directory::open(directory).at("cannot open", directory)?;
+        let opened = Directory::open(disk, directory).at("cannot open", directory)?;
         remove_leftovers(&opened).at("cannot tidy up", directory)?;
         let directory = Arc::new(opened);
         let supply = SegmentSupply::start(Arc::clone(&directory), options.segment_bytes, Arc::clone(&background));
@@ -280,13 +266,13 @@ impl TxnLog {
             self.leave_current();
             let path = self.directory.join(&name);
             self.current = Some(prepared.become_log(&self.directory, &name).at("cannot name", &path)?);
-            directory = Some(Arc::clone(&self.directory));
+            directory = Some(Arc::clone(self.directory.target()));
         }
         let segment = self.current.as_mut().expect("the first run opens a file");
         segment.write(run.offset, &run.bytes).at("cannot map", self.directory.path())?;
         self.current_end = run.offset + run.bytes.len() as u64;
         Ok(Some(FlushTicket {
-            file: Arc::clone(&segment.file),
+            file: segment.file(),
             directory,
             sync_needed: self.options.force_sync,
             through: run.through,
@@ -322,9 +308,9 @@ impl TxnLog {
     fn leave_current(&mut self) {
         if let Some(mut left) = self.current.take() {
             left.unmap();
-            let end = self.current_end;
+            let (file, end) = (left.file(), self.current_end);
             // Zeros that stay are padding like any other.
-            (self.background)(Box::new(move || drop(left.file.set_len(end))));
+            (self.background)(Box::new(move || drop(file.set_bytes(end))));
         }
     }
 
@@ -333,7 +319,8 @@ impl TxnLog {
         let through = self.flush_blocking()?;
         if let Some(mut current) = self.current.take() {
             current.unmap();
-            let trimmed = current.file.set_len(self.current_end).and_then(|()| current.file.sync_all());
+            let file = current.file();
+            let trimmed = file.set_bytes(self.current_end).and_then(|()| file.sync_all());
             trimmed.at("cannot trim the log in", self.directory.path())?;
         }
         self.supply.stop();
@@ -362,52 +349,6 @@ impl TxnLog {
     pub fn file_end(&self) -> u64 {
         self.end
     }
-}
-
-/// Cuts the log right behind `target`: later files are removed, newest first, then the file that holds it is shortened.
-/// Everything is durable on return. No `TxnLog` is open on the directory.
-pub fn truncate(directory: &Path, target: Zxid) -> Result<(), StorageError> {
-    let opened = Directory::open(directory).at("cannot open", directory)?;
-    let names = opened.names().at("cannot list", directory)?;
-    let mut logs = file_name::logs_from(&names, target.next());
-    let Some((file, end)) = find_end(directory, &logs, target)? else {
-        return Err(StorageError::NotInLog(target));
-    };
-    while let Some((_, name)) = logs.pop() {
-        let path = opened.join(&name);
-        if path == *file.as_path() {
-            break;
-        }
-        opened.remove(&name).at("cannot remove", &path)?;
-        // One at a time: a crash in between must leave a log without holes.
-        opened.sync().at("cannot sync", directory)?;
-    }
-    shorten(&opened, &file, end)
-}
-
-/// Shortens a file and makes that durable.
-pub(super) fn shorten(directory: &Directory, path: &Path, bytes: u64) -> Result<(), StorageError> {
-    let file = OpenOptions::new().write(true).open(path).at("cannot open", path)?;
-    file.set_len(bytes).and_then(|()| file.sync_all()).at("cannot shorten", path)?;
-    directory.sync().at("cannot sync", directory.path())
-}
-
-/// The file that holds `target`, and the offset behind it.
-fn find_end(
-    directory: &Path,
-    logs: &[(Zxid, String)],
-    target: Zxid,
-) -> Result<Option<(std::path::PathBuf, u64)>, StorageError> {
-    for (_, name) in logs {
-        let path = directory.join(name);
-        let mut reader = LogFileReader::open(&path)?;
-        while let Some(txn) = reader.advance()? {
-            if txn.header.zxid == target {
-                return Ok(Some((path, reader.offset())));
-            }
-        }
-    }
-    Ok(None)
 }
 
 #[cfg(test)]

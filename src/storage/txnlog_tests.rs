@@ -1,8 +1,9 @@
 //! Writing the log: what is in the files, when, and what happens when there is no room.
 
-use super::super::testing::entry;
-use super::super::{LogReader, file_name};
+use super::super::testing::{entry, real_disk};
+use super::super::{LogReader, file_name, truncate};
 use super::*;
+use crate::io::real_disk::RealDisk;
 use parking_lot::Mutex;
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -17,12 +18,12 @@ fn small() -> LogOptions {
 }
 
 fn logs(directory: &Path) -> Vec<String> {
-    let names = Directory::open(directory).unwrap().names().unwrap();
+    let names = RealDisk.names(directory).unwrap();
     file_name::all_logs(&names).into_iter().map(|(_, name)| name).collect()
 }
 
 fn read_all(directory: &Path, from: i64) -> Vec<(i64, Vec<u8>)> {
-    let mut reader = LogReader::open(directory, Zxid(from)).unwrap();
+    let mut reader = LogReader::open(&real_disk(), directory, Zxid(from)).unwrap();
     let mut all = Vec::new();
     while let Some(record) = reader.read_next().unwrap() {
         all.push((record.txn.header.zxid.0, record.entry.to_vec()));
@@ -39,7 +40,7 @@ fn append_all(log: &mut TxnLog, zxids: std::ops::RangeInclusive<i64>, data_bytes
 #[test]
 fn what_is_appended_is_read_back_across_files() {
     let dir = tempfile::tempdir().unwrap();
-    let mut log = TxnLog::open(dir.path(), None, small(), inline()).unwrap();
+    let mut log = TxnLog::open(&real_disk(), dir.path(), None, small(), inline()).unwrap();
     append_all(&mut log, 1..=100, 1000);
     assert_eq!(log.flush_blocking().unwrap().unwrap().zxid(), Zxid(100));
     append_all(&mut log, 101..=200, 1000);
@@ -58,10 +59,10 @@ fn what_is_appended_is_read_back_across_files() {
 #[test]
 fn nothing_is_copied_while_a_flush_is_in_flight() {
     let dir = tempfile::tempdir().unwrap();
-    let mut log = TxnLog::open(dir.path(), None, small(), inline()).unwrap();
+    let mut log = TxnLog::open(&real_disk(), dir.path(), None, small(), inline()).unwrap();
     append_all(&mut log, 1..=1, 10);
     let first = log.start_flush().unwrap().unwrap();
-    assert!(first.directory_fd().is_some(), "the file is new");
+    assert!(first.targets().len() == 2, "the file is new");
     assert_eq!(first.through(), Zxid(1));
     append_all(&mut log, 2..=3, 10);
     assert!(log.start_flush().unwrap().is_none(), "one ticket at a time");
@@ -69,7 +70,7 @@ fn nothing_is_copied_while_a_flush_is_in_flight() {
     first.sync_blocking().unwrap();
     assert_eq!(log.flush_done(first).zxid(), Zxid(1));
     let second = log.start_flush().unwrap().unwrap();
-    assert!(second.directory_fd().is_none());
+    assert!(second.targets().len() == 1);
     assert_eq!(read_all(dir.path(), 1).len(), 3);
     second.sync_blocking().unwrap();
     assert_eq!(log.flush_done(second).zxid(), Zxid(3));
@@ -80,7 +81,7 @@ fn nothing_is_copied_while_a_flush_is_in_flight() {
 fn one_flush_never_exceeds_its_bound_nor_spans_two_files() {
     let dir = tempfile::tempdir().unwrap();
     let options = LogOptions { flush_bytes_max: 5000, ..small() };
-    let mut log = TxnLog::open(dir.path(), None, options, inline()).unwrap();
+    let mut log = TxnLog::open(&real_disk(), dir.path(), None, options, inline()).unwrap();
     append_all(&mut log, 1..=150, 1000);
     let mut covered = 0;
     while let Some(ticket) = log.start_flush().unwrap() {
@@ -99,7 +100,7 @@ fn one_flush_never_exceeds_its_bound_nor_spans_two_files() {
 fn a_record_larger_than_a_file_or_a_flush_gets_a_file_of_its_size() {
     let dir = tempfile::tempdir().unwrap();
     let options = LogOptions { flush_bytes_max: 5000, ..small() };
-    let mut log = TxnLog::open(dir.path(), None, options, inline()).unwrap();
+    let mut log = TxnLog::open(&real_disk(), dir.path(), None, options, inline()).unwrap();
     append_all(&mut log, 1..=1, 10);
     log.has_room_for(1, 3_000_100).unwrap();
     append_all(&mut log, 2..=2, 3_000_000);
@@ -113,7 +114,7 @@ fn a_record_larger_than_a_file_or_a_flush_gets_a_file_of_its_size() {
 #[test]
 fn rolling_opens_a_file_named_by_its_first_transaction() {
     let dir = tempfile::tempdir().unwrap();
-    let mut log = TxnLog::open(dir.path(), None, small(), inline()).unwrap();
+    let mut log = TxnLog::open(&real_disk(), dir.path(), None, small(), inline()).unwrap();
     log.roll(); // nothing written yet: nothing to leave
     append_all(&mut log, 1..=3, 10);
     log.roll();
@@ -129,7 +130,7 @@ fn rolling_opens_a_file_named_by_its_first_transaction() {
 fn a_file_at_its_limit_is_left() {
     let dir = tempfile::tempdir().unwrap();
     let options = LogOptions { file_bytes_limit: Some(3000), ..small() };
-    let mut log = TxnLog::open(dir.path(), None, options, inline()).unwrap();
+    let mut log = TxnLog::open(&real_disk(), dir.path(), None, options, inline()).unwrap();
     append_all(&mut log, 1..=9, 1000);
     log.close().unwrap();
     assert_eq!(logs(dir.path()), ["log.1", "log.4", "log.7"]);
@@ -138,17 +139,17 @@ fn a_file_at_its_limit_is_left() {
 #[test]
 fn a_clean_stop_leaves_whole_files_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
-    let mut log = TxnLog::open(dir.path(), None, small(), inline()).unwrap();
+    let mut log = TxnLog::open(&real_disk(), dir.path(), None, small(), inline()).unwrap();
     append_all(&mut log, 1..=100, 1000);
     log.close().unwrap();
-    let mut names = Directory::open(dir.path()).unwrap().names().unwrap();
+    let mut names = RealDisk.names(dir.path()).unwrap();
     names.sort();
     assert_eq!(names, ["log.1", "log.3d"]);
     for name in names {
         let bytes = std::fs::read(dir.path().join(name)).unwrap();
         assert_eq!(bytes.last(), Some(&super::super::txnlog_format::RECORD_END));
     }
-    TxnLog::open(dir.path(), None, small(), inline()).unwrap().close().unwrap();
+    TxnLog::open(&real_disk(), dir.path(), None, small(), inline()).unwrap().close().unwrap();
     assert_eq!(logs(dir.path()).len(), 2, "no file before the first append");
 }
 
@@ -156,7 +157,7 @@ fn a_clean_stop_leaves_whole_files_and_nothing_else() {
 fn what_a_crashed_process_prepared_is_removed() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("prepared.7.tmp"), [0; 100]).unwrap();
-    let mut log = TxnLog::open(dir.path(), None, small(), inline()).unwrap();
+    let mut log = TxnLog::open(&real_disk(), dir.path(), None, small(), inline()).unwrap();
     assert!(!dir.path().join("prepared.7.tmp").exists());
     append_all(&mut log, 1..=1, 10);
     log.close().unwrap();
@@ -166,7 +167,7 @@ fn what_a_crashed_process_prepared_is_removed() {
 fn an_existing_log_of_that_name_is_never_written_over() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("log.1"), "precious").unwrap();
-    let mut log = TxnLog::open(dir.path(), None, small(), inline()).unwrap();
+    let mut log = TxnLog::open(&real_disk(), dir.path(), None, small(), inline()).unwrap();
     append_all(&mut log, 1..=1, 10);
     assert!(log.start_flush().is_err());
     assert_eq!(std::fs::read(dir.path().join("log.1")).unwrap(), b"precious");
@@ -176,7 +177,7 @@ fn an_existing_log_of_that_name_is_never_written_over() {
 #[should_panic(expected = "appended behind")]
 fn a_zxid_never_goes_back() {
     let dir = tempfile::tempdir().unwrap();
-    let mut log = TxnLog::open(dir.path(), Some(Zxid(7)), small(), inline()).unwrap();
+    let mut log = TxnLog::open(&real_disk(), dir.path(), Some(Zxid(7)), small(), inline()).unwrap();
     let _ = log.append(Zxid(7), &entry(7, 1));
 }
 
@@ -187,7 +188,7 @@ fn without_room_for_the_next_file_it_says_so_before_anything_is_taken() {
     let directory = parent.path().join("logs");
     let away = parent.path().join("away");
     std::fs::create_dir(&directory).unwrap();
-    let mut log = TxnLog::open(&directory, None, small(), inline()).unwrap();
+    let mut log = TxnLog::open(&real_disk(), &directory, None, small(), inline()).unwrap();
     let entry_bytes = entry(1, 1000).len();
     log.has_room_for(1, entry_bytes).unwrap();
     append_all(&mut log, 1..=1, 1000);
@@ -228,7 +229,7 @@ fn a_late_background_is_not_waited_for_and_a_lost_one_is_done_without() {
                 false => held.lock().push(job),
             })
         };
-        let mut log = TxnLog::open(dir.path(), None, small(), background).unwrap();
+        let mut log = TxnLog::open(&real_disk(), dir.path(), None, small(), background).unwrap();
         append_all(&mut log, 1..=200, 1000);
         log.flush_blocking().unwrap();
         assert_eq!(held.lock().is_empty(), is_lost);
@@ -244,7 +245,7 @@ fn a_late_background_is_not_waited_for_and_a_lost_one_is_done_without() {
 }
 
 fn prepared_count(directory: &Path) -> usize {
-    let names = Directory::open(directory).unwrap().names().unwrap();
+    let names = RealDisk.names(directory).unwrap();
     names.iter().filter(|name| file_name::is_prepared(name)).count()
 }
 
@@ -252,7 +253,7 @@ fn prepared_count(directory: &Path) -> usize {
 fn without_force_sync_no_sync_is_asked_for() {
     let dir = tempfile::tempdir().unwrap();
     let options = LogOptions { force_sync: false, ..small() };
-    let mut log = TxnLog::open(dir.path(), None, options, inline()).unwrap();
+    let mut log = TxnLog::open(&real_disk(), dir.path(), None, options, inline()).unwrap();
     append_all(&mut log, 1..=1, 10);
     let ticket = log.start_flush().unwrap().unwrap();
     assert!(!ticket.sync_needed());
@@ -264,18 +265,18 @@ fn without_force_sync_no_sync_is_asked_for() {
 fn truncating_cuts_behind_the_target_and_removes_what_is_later() {
     for target in [1, 2, 3, 4, 5, 7] {
         let dir = tempfile::tempdir().unwrap();
-        let mut log = TxnLog::open(dir.path(), None, small(), inline()).unwrap();
+        let mut log = TxnLog::open(&real_disk(), dir.path(), None, small(), inline()).unwrap();
         append_all(&mut log, 1..=3, 10);
         log.roll();
         append_all(&mut log, 4..=5, 10);
         log.roll();
         append_all(&mut log, 6..=7, 10);
         log.close().unwrap();
-        truncate(dir.path(), Zxid(target)).unwrap();
+        truncate(&RealDisk, dir.path(), Zxid(target), 100).unwrap();
         let left: Vec<i64> = read_all(dir.path(), 1).into_iter().map(|(zxid, _)| zxid).collect();
         assert_eq!(left, (1..=target).collect::<Vec<_>>());
         // The next one goes on behind it, in a file of its own.
-        let mut log = TxnLog::open(dir.path(), Some(Zxid(target)), small(), inline()).unwrap();
+        let mut log = TxnLog::open(&real_disk(), dir.path(), Some(Zxid(target)), small(), inline()).unwrap();
         append_all(&mut log, target + 1..=target + 1, 20);
         log.close().unwrap();
         assert_eq!(read_all(dir.path(), 1).len() as i64, target + 1);
@@ -285,12 +286,12 @@ fn truncating_cuts_behind_the_target_and_removes_what_is_later() {
 #[test]
 fn truncating_to_what_is_not_there_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let mut log = TxnLog::open(dir.path(), None, small(), inline()).unwrap();
+    let mut log = TxnLog::open(&real_disk(), dir.path(), None, small(), inline()).unwrap();
     append_all(&mut log, 1..=3, 10);
     append_all(&mut log, 5..=6, 10);
     log.close().unwrap();
     for target in [4, 9] {
-        assert!(matches!(truncate(dir.path(), Zxid(target)), Err(StorageError::NotInLog(_))));
+        assert!(matches!(truncate(&RealDisk, dir.path(), Zxid(target), 100), Err(StorageError::NotInLog(_))));
     }
     assert_eq!(read_all(dir.path(), 1).len(), 5);
 }

@@ -2,6 +2,7 @@
 //! written again byte for byte.
 
 use base64::Engine;
+use ringkeeper::io::real_disk::RealDisk;
 use ringkeeper::message::{SnapshotNode, Txn, TxnBody};
 use ringkeeper::storage::txnlog_format::{FileHeader, push_record};
 use ringkeeper::storage::{
@@ -52,7 +53,7 @@ fn data_dir(files: &[PathBuf]) -> tempfile::TempDir {
 
 fn read_log(file: &Path) -> Vec<(Txn, Vec<u8>)> {
     let root = data_dir(&[file.to_owned()]);
-    let mut reader = LogReader::open(&root.path().join("version-2"), Zxid(0)).unwrap();
+    let mut reader = LogReader::open(&RealDisk::shared(), &root.path().join("version-2"), Zxid(0)).unwrap();
     let mut all = Vec::new();
     while let Some(record) = reader.read_next().unwrap() {
         all.push((record.txn, record.entry.to_vec()));
@@ -266,10 +267,11 @@ impl SnapshotSource for Content {
 }
 
 fn load(directory: &Path, name: &str) -> Content {
-    let file = list_snapshots(directory).unwrap().into_iter().find(|file| file.path.ends_with(name)).unwrap();
-    assert!(file.looks_valid().unwrap());
+    let file =
+        list_snapshots(&RealDisk, directory).unwrap().into_iter().find(|file| file.path.ends_with(name)).unwrap();
+    assert!(file.looks_valid(&RealDisk).unwrap());
     let mut content = Content::default();
-    content.trailer = load_snapshot(&file, &mut content).unwrap();
+    content.trailer = load_snapshot(&RealDisk, &file, &mut content).unwrap();
     content
 }
 
@@ -322,9 +324,9 @@ fn every_java_snapshot_is_written_again_with_the_same_content() {
             let root = data_dir(std::slice::from_ref(&path));
             let content = load(&root.path().join("version-2"), name);
             let target = tempfile::tempdir().unwrap();
-            let read_from = list_snapshots(&root.path().join("version-2")).unwrap().remove(0);
+            let read_from = list_snapshots(&RealDisk, &root.path().join("version-2")).unwrap().remove(0);
             let options = SnapshotOptions { compression: read_from.compression };
-            let written = write_snapshot(target.path(), read_from.zxid, options, &content).unwrap();
+            let written = write_snapshot(&RealDisk, target.path(), read_from.zxid, options, &content).unwrap();
             assert!(written.path.ends_with(name));
             assert_eq!(load(target.path(), name), content);
             let is_plain = !name.contains(".gz") && !name.contains(".snappy");

@@ -1,0 +1,75 @@
+//! Cutting the log: later files go first, newest first, then the file that holds the target is shortened. Every step is
+//! durable before the next, so that a crash in between leaves a log without holes.
+//!
+//! A file system may write the zeros behind a cut before it writes the cut itself: to the end of the block that the file now
+//! ends in. So a long tail goes piece by piece: whatever a crash leaves then looks like a torn end, no longer than a flush,
+//! and never like damage in the middle of a file, which a start refuses.
+
+use super::error::{At, StorageError};
+use super::file_name;
+use super::log_reader::LogFileReader;
+use crate::io::disk::Disk;
+use crate::types::Zxid;
+use std::path::{Path, PathBuf};
+
+/// Cuts the log right behind `target`. Everything is durable on return. No `TxnLog` is open on the directory, and snapshots
+/// above the target are gone (`remove_snapshots_above`): one that stayed would bring back what is cut here.
+/// `flush_bytes_max` is the one that recovery is told.
+pub fn truncate(disk: &dyn Disk, directory: &Path, target: Zxid, flush_bytes_max: u64) -> Result<(), StorageError> {
+    let names = disk.names(directory).at("cannot list", directory)?;
+    let mut logs = file_name::logs_from(&names, target.next());
+    let Some((file, end)) = find_end(disk, directory, &logs, target)? else {
+        return Err(StorageError::NotInLog(target));
+    };
+    while let Some((_, name)) = logs.pop() {
+        let path = directory.join(&name);
+        if path == file {
+            break;
+        }
+        remove(disk, &path)?;
+    }
+    shorten(disk, &file, end, flush_bytes_max)
+}
+
+/// The file that holds `target`, and the offset behind it.
+fn find_end(
+    disk: &dyn Disk,
+    directory: &Path,
+    logs: &[(Zxid, String)],
+    target: Zxid,
+) -> Result<Option<(PathBuf, u64)>, StorageError> {
+    for (_, name) in logs {
+        let path = directory.join(name);
+        let mut reader = LogFileReader::open(disk, &path)?;
+        while let Some(txn) = reader.advance()? {
+            if txn.header.zxid == target {
+                return Ok(Some((path, reader.offset())));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Removes a file and makes that durable.
+pub(super) fn remove(disk: &dyn Disk, path: &Path) -> Result<(), StorageError> {
+    disk.remove(path).at("cannot remove", path)?;
+    sync_directory_of(disk, path)
+}
+
+/// Shortens a file and makes that durable.
+pub(super) fn shorten(disk: &dyn Disk, path: &Path, bytes: u64, flush_bytes_max: u64) -> Result<(), StorageError> {
+    let file = disk.open_writable(path).at("cannot open", path)?;
+    let mut now = file.bytes().at("cannot look at", path)?;
+    // Half a flush: a piece may end inside a record, whose bytes before it count as well.
+    let piece = (flush_bytes_max / 2).max(1);
+    while now > bytes {
+        now = now.saturating_sub(piece).max(bytes);
+        file.set_bytes(now).and_then(|()| file.sync_all()).at("cannot shorten", path)?;
+    }
+    sync_directory_of(disk, path)
+}
+
+fn sync_directory_of(disk: &dyn Disk, path: &Path) -> Result<(), StorageError> {
+    let directory = path.parent().expect("a file lies in a directory");
+    disk.sync_directory(directory).at("cannot sync", directory)
+}
