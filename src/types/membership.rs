@@ -2,8 +2,12 @@
 //! `QuorumPeerConfig` does; resolving host names is left to whoever connects.
 
 use super::ServerId;
+use super::host::{bracketed, canonical_host, split_host_and_ports};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+
+/// A client port on every address, as it is written.
+const EVERY_ADDRESS: &str = "0.0.0.0";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -11,17 +15,19 @@ pub enum Role {
     Observer,
 }
 
-/// Where a member's quorum and election ports are.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where a member's quorum and election ports are. Ordered by host, as ZooKeeper writes several of them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct QuorumAddress {
+    /// In the form of `canonical_host`.
     pub host: String,
     pub quorum_port: u16,
     pub election_port: u16,
 }
 
-/// A client port as a member line writes it; without host: every address.
+/// A client port as a member line writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientAddress {
+    /// In the form of `canonical_host`; `None` = every address, written without host or as `0.0.0.0`.
     pub host: Option<String>,
     pub port: u16,
 }
@@ -30,7 +36,7 @@ pub struct ClientAddress {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     pub id: ServerId,
-    /// At least one; several only with `multiAddress.enabled`.
+    /// At least one, ascending, none twice; several only with `multiAddress.enabled`.
     pub addresses: Vec<QuorumAddress>,
     pub role: Role,
     pub client: Option<ClientAddress>,
@@ -81,7 +87,9 @@ impl Membership {
             }
             "group" => {
                 let ids: Result<Vec<i64>, String> = text.split(':').map(whole).collect();
-                self.groups.insert(number, ids?.into_iter().map(ServerId).collect());
+                let mut ids: Vec<ServerId> = ids?.into_iter().map(ServerId).collect();
+                ids.sort_unstable();
+                self.groups.insert(number, ids);
             }
             "weight" => {
                 self.weights.insert(ServerId(number), whole(text)?);
@@ -112,6 +120,29 @@ impl Membership {
     }
 }
 
+/// What stands behind `server.N=`, as ZooKeeper writes it.
+impl fmt::Display for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, address) in self.addresses.iter().enumerate() {
+            let between = if index == 0 { "" } else { "|" };
+            let host = bracketed(&address.host);
+            write!(f, "{between}{host}:{}:{}", address.quorum_port, address.election_port)?;
+        }
+        write!(f, ":{}", self.role)?;
+        match &self.client {
+            None => Ok(()),
+            Some(client) => write!(f, ";{client}"),
+        }
+    }
+}
+
+impl fmt::Display for ClientAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = self.host.as_deref().unwrap_or(EVERY_ADDRESS);
+        write!(f, "{}:{}", bracketed(host), self.port)
+    }
+}
+
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -138,16 +169,20 @@ fn member(id: ServerId, text: &str) -> Result<Member, String> {
         Some((servers, client)) => (servers, Some(client)),
         None => (text, None),
     };
-    let mut addresses = Vec::new();
+    let mut addresses = BTreeSet::new();
     let mut role = None;
     for address in servers.split('|') {
-        let parts = host_and_ports(address.trim())?;
+        let parts = split_host_and_ports(address.trim())?;
         let (host, quorum, election, word) = match parts.as_slice() {
             [host, quorum, election] => (host, quorum, election, None),
             [host, quorum, election, word] => (host, quorum, election, Some(word)),
             _ => return Err(FORM.to_owned()),
         };
-        let address = QuorumAddress { host: host.clone(), quorum_port: port(quorum)?, election_port: port(election)? };
+        let address = QuorumAddress {
+            host: canonical_host(host),
+            quorum_port: port(quorum)?,
+            election_port: port(election)?,
+        };
         if address.quorum_port == address.election_port {
             return Err("quorum port and election port must differ".to_owned());
         }
@@ -163,35 +198,25 @@ fn member(id: ServerId, text: &str) -> Result<Member, String> {
             return Err("the addresses name different roles".to_owned());
         }
         role = role.or(named);
-        addresses.push(address);
+        addresses.insert(address);
     }
     Ok(Member {
         id,
-        addresses,
+        addresses: addresses.into_iter().collect(),
         role: role.unwrap_or(Role::Participant),
-        client: client.map(client_address).transpose()?,
+        client: client.map(str::trim).filter(|client| !client.is_empty()).map(client_address).transpose()?,
     })
 }
 
 fn client_address(text: &str) -> Result<ClientAddress, String> {
-    match host_and_ports(text.trim())?.as_slice() {
+    match split_host_and_ports(text)?.as_slice() {
         [only] => Ok(ClientAddress { host: None, port: port(only)? }),
-        [host, number] => Ok(ClientAddress { host: Some(host.clone()), port: port(number)? }),
+        [host, number] if !host.is_empty() => {
+            let host = Some(canonical_host(host)).filter(|host| host != EVERY_ADDRESS);
+            Ok(ClientAddress { host, port: port(number)? })
+        }
         _ => Err(format!("[clientHost:]clientPort expected, found `{text}`")),
     }
-}
-
-/// Splits at colons; a host in brackets may hold colons of its own.
-fn host_and_ports(text: &str) -> Result<Vec<String>, String> {
-    let Some(inner) = text.strip_prefix('[') else {
-        return Ok(text.split(':').map(str::to_owned).collect());
-    };
-    let (host, rest) =
-        inner.split_once(']').ok_or_else(|| format!("`{text}` opens a bracket and does not close it"))?;
-    let ports = rest.strip_prefix(':').ok_or_else(|| format!("a port must follow `[{host}]`"))?;
-    let mut parts = vec![host.to_owned()];
-    parts.extend(ports.split(':').map(str::to_owned));
-    Ok(parts)
 }
 
 #[cfg(test)]
@@ -205,10 +230,10 @@ mod tests {
         assert_eq!(parsed.addresses[0].election_port, 3888);
         assert_eq!((parsed.role, parsed.client), (Role::Participant, None));
         let parsed = member(ServerId(2), "[2001:db8::1]:1:2:observer;[::1]:2181").unwrap();
-        assert_eq!(parsed.addresses[0].host, "2001:db8::1");
+        assert_eq!(parsed.addresses[0].host, "2001:db8:0:0:0:0:0:1");
         assert_eq!(parsed.role, Role::Observer);
         let client = parsed.client.unwrap();
-        assert_eq!((client.host.as_deref(), client.port), (Some("::1"), 2181));
+        assert_eq!((client.host.as_deref(), client.port), (Some("0:0:0:0:0:0:0:1"), 2181));
         let parsed = member(ServerId(3), "a:1:2|b:3:4;2181").unwrap();
         assert_eq!(parsed.addresses.len(), 2);
         for wrong in [

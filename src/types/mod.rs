@@ -2,12 +2,14 @@
 
 mod acl;
 mod error_code;
+pub mod host;
 mod ids;
 pub mod limits;
 mod membership;
 mod op_code;
 pub mod path;
 mod quorum;
+mod quorum_config;
 mod server_state;
 mod stat;
 mod time;
@@ -19,6 +21,7 @@ pub use ids::{ConnId, LinkId, ServerId, SessionId, WorkerIndex, Xid};
 pub use membership::{ClientAddress, Member, Membership, QuorumAddress, Role};
 pub use op_code::{CreateMode, OpCode};
 pub use quorum::Quorum;
+pub use quorum_config::QuorumConfig;
 pub use server_state::ServerState;
 pub use stat::{EphemeralOwner, OwnerRules, Stat, StatPersisted};
 pub use time::{Instant, Now, WallMillis};
