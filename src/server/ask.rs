@@ -100,7 +100,7 @@ impl Worker {
 
     fn tell(&mut self, conn: &mut Connection, text: &str) {
         self.metrics.packets_sent(text.len().div_ceil(ANSWER_PACKET_BYTES) as u64);
-        conn.out.extend_from_slice(text.as_bytes());
+        conn.out.tail().extend_from_slice(text.as_bytes());
         self.end(conn);
     }
 

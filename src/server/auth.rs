@@ -14,13 +14,13 @@ impl Worker {
         match authenticate(packet, conn.peer.ip(), &mut ids, &self.rules.auth) {
             AuthVerdict::Accepted => {
                 conn.ids = ids.into();
-                response::header_only(&mut conn.out, xid, Zxid::ZERO, 0);
+                response::header_only(conn.out.tail(), xid, Zxid::ZERO, 0);
                 self.sent_reply(conn);
             }
             AuthVerdict::Failed => {
                 let scheme = packet.scheme.unwrap_or("null");
                 tracing::warn!("authentication of {} with scheme {scheme} failed", conn.peer);
-                response::error(&mut conn.out, xid, Zxid::ZERO, ErrorCode::AuthFailed);
+                response::error(conn.out.tail(), xid, Zxid::ZERO, ErrorCode::AuthFailed);
                 self.end(conn);
             }
             AuthVerdict::Closed => self.end(conn),
@@ -29,7 +29,7 @@ impl Worker {
 
     /// A server without a login for SASL says so by a null token and goes on.
     pub(super) fn sasl(&mut self, conn: &mut Connection, xid: Xid) {
-        response::sasl(&mut conn.out, xid, 0, None);
+        response::sasl(conn.out.tail(), xid, 0, None);
         self.sent_reply(conn);
     }
 }

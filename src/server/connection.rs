@@ -1,5 +1,6 @@
 //! What a worker knows of one client connection.
 
+use super::output::Output;
 use crate::admin;
 use crate::message::lane::LastHeard;
 use crate::types::{ConnId, Id, Instant, Now, OpCode, SessionId, WallMillis, Xid, Zxid};
@@ -54,7 +55,7 @@ pub(super) struct Connection {
     pub waiting: VecDeque<Waiting>,
     pub waiting_bytes: usize,
     /// Replies and events not handed to the socket yet.
-    pub out: Vec<u8>,
+    pub out: Output,
     /// A write of the socket is in flight.
     pub sending: bool,
     /// Buffer of the last write, for the next output.
@@ -152,7 +153,7 @@ impl Connection {
             in_flight: VecDeque::new(),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
-            out: Vec::new(),
+            out: Output::default(),
             sending: false,
             spare: Vec::new(),
             dirty: false,

@@ -49,8 +49,9 @@ impl Worker {
             self.metrics.record(summary_of(event.kind), conns.len() as u64);
             self.metrics.packets_sent(conns.len() as u64);
             for id in conns {
-                let Some(conn) = self.get_mut(*id) else { continue };
-                conn.out.extend_from_slice(&frame);
+                // Whoever lets too much pile up is closed at the end of this turn.
+                let Some(conn) = self.get_mut(*id).filter(|conn| !conn.out.is_too_much()) else { continue };
+                conn.out.tail().extend_from_slice(&frame);
                 conn.traffic.packets_sent += 1;
                 self.mark_dirty(*id);
             }
@@ -64,7 +65,7 @@ impl Worker {
             Reply::Write { xid, outcome, .. } => self.write_ended(&mut conn, xid, &outcome),
             Reply::SessionClosed { xid, zxid, .. } => {
                 self.answered(&mut conn, xid, zxid, true);
-                response::header_only(&mut conn.out, xid, zxid, 0);
+                response::header_only(conn.out.tail(), xid, zxid, 0);
                 // The ensemble thread has forgotten the session already.
                 conn.session = crate::types::SessionId::NONE;
                 self.end(&mut conn);
@@ -83,7 +84,7 @@ impl Worker {
     fn write_ended(&mut self, conn: &mut Connection, xid: Xid, outcome: &Outcome) {
         if conn.phase == Phase::Established {
             self.answered(conn, xid, outcome.zxid, outcome.result.is_ok());
-            response::outcome(&mut conn.out, xid, outcome);
+            response::outcome(conn.out.tail(), xid, outcome);
         }
     }
 

@@ -51,7 +51,7 @@ impl Worker {
 
     /// All zeros, then close.
     pub(super) fn refuse(&mut self, conn: &mut Connection, answer: &ConnectResponse) {
-        response::connect(&mut conn.out, answer);
+        response::connect(conn.out.tail(), answer);
         self.end(conn);
     }
 
@@ -64,7 +64,7 @@ impl Worker {
         let is_new = conn.session == SessionId::NONE;
         conn.session = answer.session;
         conn.last_heard = Some(last_heard);
-        response::connect(&mut conn.out, answer);
+        response::connect(conn.out.tail(), answer);
         conn.traffic.packets_sent += 1;
         self.metrics.packets_sent(1);
         if !is_new {

@@ -13,6 +13,7 @@ mod deliver;
 mod handshake;
 mod idle;
 mod listen;
+mod output;
 mod pipeline;
 mod reads;
 mod rules;

@@ -9,7 +9,6 @@ use crate::message::WriteOp;
 use crate::message::lane::Submit;
 use crate::observe::Counter;
 use crate::tree::View;
-use crate::types::limits::CONNECTION_OUTPUT_BYTES_PAUSE;
 use crate::types::{ErrorCode, Instant, OpCode, Xid, Zxid};
 use crate::wire::client::response;
 use crate::wire::client::{Header, Refusal, Request, decode, decode_header};
@@ -70,7 +69,7 @@ impl Worker {
     /// Goes on with what waited, as far as the writes before it are answered and the output has room.
     pub(super) fn carry_out_waiting(&mut self, conn: &mut Connection, view: View<'_>) {
         while conn.phase == Phase::Established
-            && conn.out.len() < CONNECTION_OUTPUT_BYTES_PAUSE
+            && !conn.out.is_much()
             && let Some(waiting) = conn.waiting.front()
         {
             let op = decode_header(&waiting.payload).map_or(0, |header| header.op);
@@ -101,13 +100,13 @@ impl Worker {
                 return false;
             }
             self.metrics.count(Counter::ThrottledOps);
-            response::error(&mut conn.out, xid, view.last_zxid(), ErrorCode::ThrottledOp);
+            response::error(conn.out.tail(), xid, view.last_zxid(), ErrorCode::ThrottledOp);
             self.replied(conn, op_code(header.op), xid, view.last_zxid(), now);
             return true;
         }
         let exempt = matches!(decoded, Ok(Request::Auth(_) | Request::Sasl { .. }));
         if !exempt && !self.rules.auth.is_satisfied_by(&conn.ids) {
-            response::error(&mut conn.out, xid, Zxid::ZERO, ErrorCode::SessionClosedRequireSaslAuth);
+            response::error(conn.out.tail(), xid, Zxid::ZERO, ErrorCode::SessionClosedRequireSaslAuth);
             self.end(conn);
             return true;
         }
@@ -124,12 +123,12 @@ impl Worker {
             Err(Refusal::Undecodable(error)) => {
                 tracing::debug!("{}: {error}", conn.peer);
                 let zxid = view.last_zxid();
-                response::error(&mut conn.out, xid, zxid, ErrorCode::MarshallingError);
+                response::error(conn.out.tail(), xid, zxid, ErrorCode::MarshallingError);
                 let op = if is_write(header.op) { OpCode::Error } else { op_code(header.op) };
                 self.replied(conn, op, xid, zxid, now);
             }
             Err(Refusal::UnknownOp(_)) => {
-                response::unknown_op(&mut conn.out, xid);
+                response::unknown_op(conn.out.tail(), xid);
                 self.end(conn);
             }
             Err(Refusal::HangUp(error)) => {

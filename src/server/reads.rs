@@ -19,22 +19,27 @@ impl Worker {
     pub(super) fn read(&mut self, conn: &mut Connection, xid: Xid, op: &ReadOp<'_>, view: View<'_>) {
         let zxid = view.last_zxid();
         let bytes_before = conn.out.len();
-        if let ReadOp::MultiRead { ops: Some(ops) } = op
-            && multi_read_bytes(view, ops) > CONNECTION_OUTPUT_BYTES_MAX
-        {
-            tracing::warn!("closing {}: one multiRead for more than {CONNECTION_OUTPUT_BYTES_MAX} bytes", conn.peer);
-            return self.end(conn);
+        if let ReadOp::MultiRead { ops: Some(ops) } = op {
+            let bytes = multi_read_bytes(view, ops);
+            if bytes > CONNECTION_OUTPUT_BYTES_MAX {
+                tracing::warn!(
+                    "closing {}: one multiRead for more than {CONNECTION_OUTPUT_BYTES_MAX} bytes",
+                    conn.peer
+                );
+                return self.end(conn);
+            }
+            conn.out.tail().reserve(bytes);
         }
         let answer = request::read(view, op, conn.session, &conn.ids, &self.rules.access);
         match answer {
             Some(Ok(answer)) => {
                 self.watch_what_was_read(conn, op, None);
                 self.count_read(op, &answer);
-                append(&mut conn.out, xid, zxid, answer);
+                append(conn.out.tail(), xid, zxid, answer);
             }
             Some(Err(error)) => {
                 self.watch_what_was_read(conn, op, Some(error));
-                response::error(&mut conn.out, xid, zxid, error);
+                response::error(conn.out.tail(), xid, zxid, error);
             }
             None => self.read_without_tree(conn, xid, zxid, op, view),
         }
@@ -90,24 +95,24 @@ impl Worker {
 
     fn read_without_tree(&mut self, conn: &mut Connection, xid: Xid, zxid: Zxid, op: &ReadOp<'_>, view: View<'_>) {
         match op {
-            ReadOp::Ping => response::ping(&mut conn.out, zxid),
-            ReadOp::Sync { path } => response::path(&mut conn.out, xid, zxid, *path),
+            ReadOp::Ping => response::ping(conn.out.tail(), zxid),
+            ReadOp::Sync { path } => response::path(conn.out.tail(), xid, zxid, *path),
             ReadOp::WhoAmI => {
                 let ids = conn.ids.clone();
                 let shown = ids.iter().map(|id| (id.scheme.as_str(), user_name(id)));
-                response::who_am_i(&mut conn.out, xid, zxid, shown);
+                response::who_am_i(conn.out.tail(), xid, zxid, shown);
             }
             ReadOp::AddWatch { path, mode } => {
                 self.watches.add(conn.id, path, (*mode).into());
-                response::int(&mut conn.out, xid, zxid, 0);
+                response::int(conn.out.tail(), xid, zxid, 0);
             }
             ReadOp::CheckWatches { path, kind } => {
                 let found = self.watches.check(conn.id, path, *kind);
-                found_or_not(&mut conn.out, xid, zxid, found);
+                found_or_not(conn.out.tail(), xid, zxid, found);
             }
             ReadOp::RemoveWatches { path, kind } => {
                 let found = self.watches.remove(conn.id, path, *kind);
-                found_or_not(&mut conn.out, xid, zxid, found);
+                found_or_not(conn.out.tail(), xid, zxid, found);
             }
             ReadOp::SetWatches(watches) => {
                 let last_change = |path: &str| {
@@ -117,9 +122,9 @@ impl Worker {
                 self.events.clear();
                 self.watches.set_watches(conn.id, watches, last_change, &mut self.events);
                 for (_, event) in self.events.iter() {
-                    response::notification(&mut conn.out, event);
+                    response::notification(conn.out.tail(), event);
                 }
-                response::header_only(&mut conn.out, xid, zxid, 0);
+                response::header_only(conn.out.tail(), xid, zxid, 0);
             }
             _ => unreachable!("answered from the tree"),
         }

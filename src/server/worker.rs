@@ -19,7 +19,7 @@ use crate::runtime::core::{SocketAction, WorkerTurn};
 use crate::runtime::lanes::WorkerLane;
 use crate::runtime::sockets::SocketEvent;
 use crate::tree::{TreeReader, View};
-use crate::types::limits::{CONNECTION_OUTPUT_BYTES_MAX, CONNECTION_OUTPUT_BYTES_PAUSE};
+use crate::types::limits::CONNECTION_OUTPUT_BYTES_MAX;
 use crate::types::{ConnId, Instant, Now, WorkerIndex, Zxid};
 use crate::watch::{Events, WatchShard};
 use std::net::SocketAddr;
@@ -248,7 +248,7 @@ impl Worker {
             Phase::Connecting | Phase::Asking | Phase::Ending => false,
             Phase::Established => {
                 let too_many = self.outstanding > self.rules.outstanding_max && !conn.in_flight.is_empty();
-                conn.out.len() < CONNECTION_OUTPUT_BYTES_PAUSE
+                !conn.out.is_much()
                     && conn.waiting_bytes < WAITING_BYTES_MAX
                     && !too_many
                     && !self.is_throttled()
@@ -307,7 +307,7 @@ impl Worker {
         for id in std::mem::take(&mut self.dirty) {
             let Some(conn) = self.get_mut(id) else { continue };
             conn.dirty = false;
-            if conn.out.len() > CONNECTION_OUTPUT_BYTES_MAX {
+            if conn.out.is_too_much() {
                 tracing::warn!(
                     "closing {}: {} bytes wait for it and it does not read (at most {CONNECTION_OUTPUT_BYTES_MAX})",
                     conn.peer,
@@ -318,7 +318,7 @@ impl Worker {
             } else if conn.sending {
             } else if !conn.out.is_empty() {
                 conn.sending = true;
-                let bytes = std::mem::replace(&mut conn.out, std::mem::take(&mut conn.spare));
+                let bytes = conn.out.take(std::mem::take(&mut conn.spare));
                 self.metrics.count_many(Counter::ResponseBytes, bytes.len() as u64);
                 actions.push(SocketAction::Send { conn: id, bytes });
             } else if conn.phase == Phase::Ending {

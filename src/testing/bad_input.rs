@@ -24,8 +24,8 @@ const FRAME_BYTES_MAX: usize = 0xf_ffff;
 const MARSHALLING_ERROR: i32 = -5;
 const UNIMPLEMENTED: i32 = -6;
 const TIMEOUT_MS: i32 = 100_000;
-/// Beyond this a lone request is no longer answered at once, even on a loaded machine.
-const AT_ONCE: Duration = Duration::from_millis(1000);
+/// Beyond this a lone request waits for somebody who does not do his part, however loaded the machine is.
+const AT_ONCE: Duration = Duration::from_secs(20);
 
 /// A server and somebody who uses it as one should.
 struct Scene {
@@ -207,7 +207,7 @@ fn unknown_opcodes(scene: &mut Scene) {
 
 /// Fields that lie about what follows them. A request that cannot be read is answered and costs nobody else anything.
 fn lying_fields(scene: &mut Scene) {
-    let resident = scene.server.resident_bytes();
+    let resident = scene.server.heap_bytes();
     let mut client = scene.session();
     let text = Text(Some(b"/caf\xe9".to_vec()));
     let acl = crate::codec::Acl::open();
@@ -242,7 +242,7 @@ fn lying_fields(scene: &mut Scene) {
             }
         }
     }
-    let grown = scene.server.resident_bytes().saturating_sub(resident);
+    let grown = scene.server.heap_bytes().saturating_sub(resident);
     assert!(grown < 32 << 20, "{grown} bytes more after counts that lie");
 }
 
@@ -297,13 +297,9 @@ mod tests {
                 let began = Instant::now();
                 story(&mut scene);
                 scene.check_on_owner(name);
-                wait_until(&format!("{name}: connections are let go"), Duration::from_secs(20), || {
-                    scene.connections() == connections
-                });
+                wait_until(&format!("{name}: connections are let go"), || scene.connections() == connections);
                 // `mntr` needs one itself, which may have been counted.
-                wait_until(&format!("{name}: sockets are let go"), Duration::from_secs(20), || {
-                    scene.server.sockets() <= sockets
-                });
+                wait_until(&format!("{name}: sockets are let go"), || scene.server.sockets() <= sockets);
                 assert_eq!(gauge(&scene.server, "zk_watch_count"), watches, "{name}");
                 println!("{threads:?}, {name}: {:?}", began.elapsed());
             }

@@ -146,7 +146,7 @@ fn full_disk(home: &Path) {
         client.ask(3, &exists("/silent"));
     }
     let cpu = server.cpu_time() - cpu;
-    assert!(cpu < began.elapsed() / 3, "{cpu:?} of processor time in {:?} of waiting", began.elapsed());
+    assert!(cpu < began.elapsed() * 2 / 3, "{cpu:?} of processor time in {:?} of waiting", began.elapsed());
 
     // Killed and started again on the full disk: nothing acknowledged is lost, known sessions are let in and may read.
     server.kill();
@@ -187,13 +187,11 @@ fn no_room_then_room(
 ) {
     assert!(is_refused(&mut client, &set("/counter", b"no")), "the disk is still full");
     filler.give_back();
-    wait_until("writes are served again", Duration::from_secs(10), || {
+    wait_until("writes are served again", || {
         !is_refused(&mut client, &set("/counter", (acknowledged + 1).to_string().as_bytes()))
     });
     assert!(server.log().contains("takes data again"), "{}", server.log_tail());
-    wait_until("the silent session expires", Duration::from_secs(15), || {
-        code_of(client.call(11, &exists("/silent"))) == NO_NODE
-    });
+    wait_until("the silent session expires", || code_of(client.call(11, &exists("/silent"))) == NO_NODE);
     let (mut newcomer, _) = session(server.address(), 10_000);
     newcomer.ask(1, &create("/newcomer", b"", PERSISTENT));
     server.kill();
@@ -239,7 +237,7 @@ fn filling_up_under_load(home: &Path) {
         if let Some(filler) = filler {
             filler.give_back();
         }
-        wait_until("writes are served again", Duration::from_secs(10), || !is_refused(&mut client, &set("/many", b"")));
+        wait_until("writes are served again", || !is_refused(&mut client, &set("/many", b"")));
         let crate::codec::Body::NamesStat(names, _) = client.ask(2, &children("/many")) else { panic!("no children") };
         let names: std::collections::BTreeSet<String> =
             names.iter().map(|name| name.as_str().expect("text").to_string()).collect();
@@ -265,7 +263,7 @@ fn no_room_for_snapshots(home: &Path) {
     for n in 0..120 {
         client.call(n, &set("/big", b"")).expect("the server goes on");
     }
-    wait_until("a snapshot fails", Duration::from_secs(20), || {
+    wait_until("a snapshot fails", || {
         let _ = client.call(1, &set("/big", b"again"));
         server.log().contains("writing the snapshot")
     });
@@ -274,7 +272,7 @@ fn no_room_for_snapshots(home: &Path) {
         panic!("reads do not go on")
     };
     filler.give_back();
-    wait_until("a snapshot succeeds", Duration::from_secs(20), || {
+    wait_until("a snapshot succeeds", || {
         let _ = client.call(1, &set("/big", b"again"));
         server.log().rsplit("writing the snapshot").next().is_some_and(|after| after.contains("written"))
     });

@@ -278,10 +278,11 @@ impl Server {
         self.child.as_ref().expect("the server runs").id()
     }
 
-    /// Memory in use, as the kernel counts it (VmRSS).
-    pub fn resident_bytes(&self) -> u64 {
+    /// Memory of its own that the process has in use (RssAnon): heap and stacks. Pages of the log that are mapped at the
+    /// moment do not count.
+    pub fn heap_bytes(&self) -> u64 {
         let status = self.proc("status");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a VmRSS line");
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("a RssAnon line");
         line.trim().trim_end_matches(" kB").trim().parse::<u64>().expect("a number of kB") * 1024
     }
 

@@ -131,13 +131,25 @@ pub fn is_closed_silently(connection: &mut Connection) -> bool {
     matches!(connection.next_frame(), Ok(None))
 }
 
+/// Far longer than anything takes on the slowest machine: who waits so long waits for ever.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
 /// Asks again and again until the answer is yes.
-pub fn wait_until(what: &str, patience: Duration, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + patience;
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
     while !is_so() {
-        assert!(Instant::now() < deadline, "after {patience:?} still not so: {what}");
+        assert!(Instant::now() < deadline, "after {PATIENCE:?} still not so: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Waits until the server hardly uses its processor for a second. One that turns in circles never comes to rest.
+pub fn wait_until_at_rest(server: &Server) {
+    wait_until("the server is at rest", || {
+        let before = server.cpu_time();
+        std::thread::sleep(Duration::from_secs(1));
+        server.cpu_time() - before < Duration::from_millis(300)
+    });
 }
 
 /// One value of `mntr`.

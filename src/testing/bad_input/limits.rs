@@ -7,9 +7,10 @@ use crate::client::{Connection, Hello};
 use crate::stories::*;
 
 const IDLE: usize = 10_000;
-/// With session, buffers and all. Several threads each keep some free memory of their own.
-const IDLE_BYTES_MAX: u64 = 4096;
-const IDLE_BYTES_MAX_THREADS: u64 = 6144;
+/// With session, buffers and all: 3.5 kB when this was written. Several threads each keep some free memory of their own, more
+/// or less of it from run to run.
+const IDLE_BYTES_MAX: u64 = 5 << 10;
+const IDLE_BYTES_MAX_THREADS: u64 = 10 << 10;
 
 /// As many descriptors as the machine allows us.
 fn raise_descriptor_limit() -> u64 {
@@ -32,7 +33,7 @@ fn ten_thousand_idle(threads: Threads) {
     let settled = |scene: &Scene| {
         // Nothing happens for a while: what was needed for handshakes is given back.
         std::thread::sleep(Duration::from_secs(2));
-        scene.server.resident_bytes()
+        scene.server.heap_bytes()
     };
     // What a server needs for the first ones only is not counted.
     idle.extend((0..IDLE / 5).map(|_| scene.session()));
@@ -40,28 +41,24 @@ fn ten_thousand_idle(threads: Threads) {
     idle.extend((IDLE / 5..IDLE).map(|_| scene.session()));
     assert_eq!(scene.connections(), base + IDLE as u64);
     let each = settled(&scene).saturating_sub(before) / (IDLE - IDLE / 5) as u64;
-    println!("{threads:?}: {each} bytes resident per idle connection");
+    println!("{threads:?}: {each} bytes per idle connection");
     let most = if matches!(threads, Threads::One) { IDLE_BYTES_MAX } else { IDLE_BYTES_MAX_THREADS };
-    assert!(each <= most, "{threads:?}: {each} bytes resident per idle connection");
+    assert!(each <= most, "{threads:?}: {each} bytes per idle connection");
+    wait_until_at_rest(&scene.server);
     let cpu = scene.server.cpu_time();
-    let began = Instant::now();
-    std::thread::sleep(Duration::from_secs(2));
-    let cpu = scene.server.cpu_time() - cpu;
-    assert!(cpu < began.elapsed() / 4, "{cpu:?} of processor time for {IDLE} connections that say nothing");
-    let began = Instant::now();
     for _ in 0..100 {
         scene.owner.ask(1, &set("/owner", b"x"));
         scene.owner.ask(2, &get("/owner"));
     }
-    let each = began.elapsed() / 200;
-    assert!(each < Duration::from_millis(20), "{each:?} per request beside {IDLE} idle connections");
+    let each = (scene.server.cpu_time() - cpu) / 200;
+    assert!(each < Duration::from_millis(10), "{each:?} of processor time per request beside {IDLE} idle connections");
     // The last ones are as alive as the first.
     for connection in idle.iter_mut().step_by(1000) {
         connection.ask(3, &get("/owner"));
     }
     drop(idle);
-    wait_until("all are let go", Duration::from_secs(60), || scene.connections() == base);
-    wait_until("all sockets are let go", Duration::from_secs(60), || scene.server.sockets() <= sockets);
+    wait_until("all are let go", || scene.connections() == base);
+    wait_until("all sockets are let go", || scene.server.sockets() <= sockets);
 }
 
 /// More clients than the process may have sockets.
@@ -72,22 +69,18 @@ fn out_of_descriptors(threads: Threads) {
     });
     let base = scene.connections();
     let mut crowd: Vec<Connection> = (0..300).map(|_| scene.connect()).collect();
-    std::thread::sleep(Duration::from_secs(1));
-    let cpu = scene.server.cpu_time();
-    std::thread::sleep(Duration::from_secs(2));
-    let cpu = scene.server.cpu_time() - cpu;
-    assert!(cpu < Duration::from_millis(700), "{threads:?}: {cpu:?} of processor time in 2 s without descriptors");
+    wait_until("it runs out of descriptors", || scene.server.log().contains("cannot accept"));
+    wait_until_at_rest(&scene.server);
     scene.check_on_owner("no descriptors left");
     let log = scene.server.log();
-    assert!(log.contains("cannot accept"), "{log}");
-    assert!(log.len() < 50_000, "{} bytes of log in 3 s", log.len());
+    assert!(log.len() < 50_000, "{} bytes of log", log.len());
     crowd.clear();
-    wait_until("newcomers are served", Duration::from_secs(20), || {
+    wait_until("newcomers are served", || {
         let mut newcomer = scene.connect();
         newcomer.set_patience(Duration::from_secs(5));
         newcomer.shake_hands(&Hello::new_session(TIMEOUT_MS)).is_ok_and(|welcome| welcome.is_some())
     });
-    wait_until("all are let go", Duration::from_secs(30), || scene.connections() == base);
+    wait_until("all are let go", || scene.connections() == base);
 }
 
 /// Whether somebody new gets a session. A refusal may show at any step.
@@ -123,7 +116,7 @@ mod tests {
         }
         scene.check_on_owner("too many connections");
         others.pop();
-        wait_until("there is room again", Duration::from_secs(10), || is_let_in(&scene));
+        wait_until("there is room again", || is_let_in(&scene));
     }
 
     #[test]
@@ -137,12 +130,12 @@ mod tests {
         let mut half = scene.connect();
         half.push_bare(&[0, 0, 0, 44, 0, 0]);
         half.flush().expect("cannot send");
-        silent.set_patience(Duration::from_secs(10));
-        half.set_patience(Duration::from_secs(10));
+        silent.set_patience(PATIENCE);
+        half.set_patience(PATIENCE);
         assert!(is_closed_silently(&mut silent) && is_closed_silently(&mut half));
         let took = began.elapsed();
-        assert!(took >= Duration::from_millis(650) && took < Duration::from_secs(5), "closed after {took:?}");
-        wait_until("they are let go", Duration::from_secs(5), || scene.connections() == base);
+        assert!(took >= Duration::from_millis(650), "closed after {took:?}");
+        wait_until("they are let go", || scene.connections() == base);
         scene.check_on_owner("silent connections");
     }
 }
