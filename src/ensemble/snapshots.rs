@@ -153,15 +153,18 @@ impl Snapshots {
 
 /// Writes `held` here and now.
 pub(super) fn write_snapshot(disk: &dyn Disk, options: &SnapshotOptions, held: &Held) -> Result<(), StorageError> {
-    let source = Source { held, options };
+    let source = Source { held, digest: options.digest, last_zxid: options.last_zxid };
     let file_options = storage::SnapshotOptions { compression: options.compression };
     storage::write_snapshot(disk, &options.snapshot_dir, held.view().last_zxid(), file_options, &source)?;
     Ok(())
 }
 
-struct Source<'a> {
-    held: &'a Held,
-    options: &'a SnapshotOptions,
+/// A held version as storage wants to read it.
+pub(super) struct Source<'a> {
+    pub held: &'a Held,
+    /// Which sections the trailer has.
+    pub digest: bool,
+    pub last_zxid: bool,
 }
 
 impl SnapshotSource for Source<'_> {
@@ -191,8 +194,8 @@ impl SnapshotSource for Source<'_> {
         // An empty database has processed nothing yet, so there is no digest of anything processed.
         let tree = if zxid == Zxid::ZERO { 0 } else { view.digest() };
         SnapshotTrailer {
-            digest: self.options.digest.then_some(SnapshotDigest { zxid, version: 2, tree }),
-            last_zxid: self.options.last_zxid.then_some(zxid),
+            digest: self.digest.then_some(SnapshotDigest { zxid, version: 2, tree }),
+            last_zxid: self.last_zxid.then_some(zxid),
         }
     }
 }

@@ -1,0 +1,342 @@
+//! Votes on the wire: joins the election, the rules of its connections, and the links they run on. What a decision means to
+//! this server is `roles.rs`'s business.
+
+use crate::election::connections::{ConnectionRules, Connections, Endpoint, Input as LinkInput, Output as LinkOutput};
+use crate::election::{Election, ElectionRules, Electorate, Input, Output};
+use crate::message::Vote;
+use crate::runtime::link_io::{LinkAction, PeerPort};
+use crate::types::{Instant, LinkId, Role, ServerId, ServerState, Zxid};
+use crate::wire::Decoded;
+use crate::wire::election::{
+    ElectionAddress, Received, decode_introduction, encode_introduction, encode_notification, next_notification,
+};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// A server's election address as configured; several only with `multiAddress.enabled`.
+pub(super) type Addresses = BTreeMap<ServerId, Vec<ElectionAddress>>;
+
+/// What an election tells the rest of the server.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    Decided { vote: Vote, state: ServerState },
+    /// Before the leader is active: it, or the quorum for us, has gone elsewhere.
+    Unsupported,
+}
+
+pub(super) struct ElectionSetup {
+    pub me: ServerId,
+    pub rules: ElectionRules,
+    pub connections: ConnectionRules,
+    pub electorate: Electorate,
+    pub addresses: Addresses,
+    pub multi_address: bool,
+}
+
+pub(super) struct Elections {
+    machine: Election,
+    connections: Connections,
+    addresses: Addresses,
+    me: ServerId,
+    multi_address: bool,
+    config: Arc<str>,
+    links: BTreeMap<LinkId, Wire>,
+    verdicts: VecDeque<Verdict>,
+    bytes: Vec<u8>,
+}
+
+/// An election connection as bytes.
+struct Wire {
+    peer: Option<SocketAddr>,
+    input: Vec<u8>,
+    /// Set on links that this server dials: to whom, and the addresses not tried yet.
+    dialed: Option<(ServerId, Vec<Endpoint>)>,
+    introduced: bool,
+    /// The notification in flight is to be reported when it is written.
+    reports_sent: bool,
+    writing: bool,
+    /// To be written next.
+    queued: Vec<u8>,
+    /// Closed once what is being written is written.
+    closing: bool,
+}
+
+impl Elections {
+    pub fn new(setup: ElectionSetup) -> Elections {
+        let members = setup.addresses.keys().copied().filter(|id| *id != setup.me).collect();
+        let config = setup.electorate.text().clone();
+        Elections {
+            machine: Election::new(setup.me, setup.rules, setup.electorate),
+            connections: Connections::new(setup.me, setup.connections, members),
+            addresses: setup.addresses,
+            me: setup.me,
+            multi_address: setup.multi_address,
+            config,
+            links: BTreeMap::new(),
+            verdicts: VecDeque::new(),
+            bytes: Vec::new(),
+        }
+    }
+
+    /// Where this server takes election connections.
+    pub fn listen(&self, on_all_addresses: bool, actions: &mut Vec<LinkAction>) {
+        let own = self.addresses.get(&self.me).into_iter().flatten();
+        let addresses = own.map(|address| ((!on_all_addresses).then(|| address.host.clone()), address.port)).collect();
+        actions.push(LinkAction::Listen { port: PeerPort::Election, addresses });
+    }
+
+    pub fn next_deadline(&self) -> Option<Instant> {
+        [self.machine.next_deadline(), self.connections.next_deadline()].into_iter().flatten().min()
+    }
+
+    pub fn next_verdict(&mut self) -> Option<Verdict> {
+        self.verdicts.pop_front()
+    }
+
+    pub fn owns(&self, link: LinkId) -> bool {
+        self.links.contains_key(&link)
+    }
+
+    /// Begins to look for a leader.
+    pub fn look(&mut self, now: Instant, role: Role, zxid: Zxid, epoch: i64, dials: &mut Dials<'_>) {
+        self.verdicts.clear();
+        self.vote(now, Input::LookForLeader { role, zxid, epoch }, dials);
+    }
+
+    /// The leader that was decided on is active, in this epoch.
+    pub fn activated(&mut self, now: Instant, epoch: i64, dials: &mut Dials<'_>) {
+        self.vote(now, Input::Activated { epoch }, dials);
+    }
+
+    pub fn tick(&mut self, now: Instant, dials: &mut Dials<'_>) {
+        self.link_step(now, LinkInput::Tick, dials);
+        self.vote(now, Input::Tick, dials);
+    }
+
+    // What links tell.
+
+    pub fn accepted(&mut self, now: Instant, link: LinkId, peer: SocketAddr, dials: &mut Dials<'_>) {
+        self.links.insert(link, Wire::new(Some(peer), None));
+        self.link_step(now, LinkInput::Accepted { link }, dials);
+    }
+
+    pub fn opened(&mut self, now: Instant, link: LinkId, dials: &mut Dials<'_>) {
+        let Some(to) = self.links.get(&link).and_then(|wire| wire.dialed.as_ref()).map(|(to, _)| *to) else { return };
+        // Nobody introduces itself on a link that we opened.
+        self.links.get_mut(&link).expect("just seen").introduced = true;
+        self.link_step(now, LinkInput::Opened { link, to }, dials);
+    }
+
+    pub fn closed(&mut self, now: Instant, link: LinkId, dials: &mut Dials<'_>) {
+        let Some(wire) = self.links.remove(&link) else { return };
+        match wire.dialed {
+            Some((to, rest)) if !wire.introduced => self.dial(now, to, rest, dials),
+            _ => self.link_step(now, LinkInput::Closed { link }, dials),
+        }
+    }
+
+    pub fn sent(&mut self, now: Instant, link: LinkId, dials: &mut Dials<'_>) {
+        let Some(wire) = self.links.get_mut(&link) else { return };
+        wire.writing = false;
+        if !wire.queued.is_empty() {
+            wire.writing = true;
+            dials.actions.push(LinkAction::Send { link, bytes: std::mem::take(&mut wire.queued) });
+        } else if wire.closing {
+            self.links.remove(&link);
+            dials.actions.push(LinkAction::Close { link });
+        } else if std::mem::take(&mut wire.reports_sent) {
+            self.link_step(now, LinkInput::Sent { link }, dials);
+        }
+    }
+
+    pub fn received(&mut self, now: Instant, link: LinkId, bytes: &[u8], dials: &mut Dials<'_>) {
+        let Some(wire) = self.links.get_mut(&link) else { return };
+        wire.input.extend_from_slice(bytes);
+        while let Some(wire) = self.links.get_mut(&link).filter(|wire| !wire.closing) {
+            let input = std::mem::take(&mut wire.input);
+            let went_on = match wire.introduced {
+                false => self.introduction(now, link, &input, dials),
+                true => self.notification(now, link, &input, dials),
+            };
+            let Some(wire) = self.links.get_mut(&link) else { return };
+            match went_on {
+                Some(consumed) => wire.input = input[consumed..].to_vec(),
+                None => {
+                    wire.input = input;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Bytes taken; `None`: more is needed, or the link is closed.
+    fn introduction(&mut self, now: Instant, link: LinkId, input: &[u8], dials: &mut Dials<'_>) -> Option<usize> {
+        match decode_introduction(input) {
+            Ok(Decoded::NeedMore { .. }) => None,
+            Ok(Decoded::Whole { value, consumed }) => {
+                self.links.get_mut(&link)?.introduced = true;
+                let endpoints = value.addresses.into_iter().map(|a| Endpoint { host: a.host, port: a.port }).collect();
+                self.link_step(now, LinkInput::Hello { link, sid: value.server, endpoints }, dials);
+                Some(consumed)
+            }
+            Err(error) => {
+                self.refuse(now, link, &error.to_string(), dials);
+                None
+            }
+        }
+    }
+
+    fn notification(&mut self, now: Instant, link: LinkId, input: &[u8], dials: &mut Dials<'_>) -> Option<usize> {
+        match next_notification(input) {
+            Ok(Decoded::NeedMore { .. }) => None,
+            Ok(Decoded::Whole { value: Received::Notification(notification), consumed }) => {
+                if let Some(from) = self.connections.peer_of(link) {
+                    self.vote(now, Input::Notification { from, notification }, dials);
+                }
+                Some(consumed)
+            }
+            Ok(Decoded::Whole { value: Received::Skipped(why), consumed }) => {
+                tracing::warn!("passing over a message on the election port from {}: {why}", self.name_of(link));
+                Some(consumed)
+            }
+            Err(error) => {
+                self.refuse(now, link, &error.to_string(), dials);
+                None
+            }
+        }
+    }
+
+    fn refuse(&mut self, now: Instant, link: LinkId, why: &str, dials: &mut Dials<'_>) {
+        tracing::warn!("closing the election connection of {}: {why}", self.name_of(link));
+        self.links.remove(&link);
+        dials.actions.push(LinkAction::Close { link });
+        self.link_step(now, LinkInput::Closed { link }, dials);
+    }
+
+    fn name_of(&self, link: LinkId) -> String {
+        match (self.connections.peer_of(link), self.links.get(&link).and_then(|wire| wire.peer)) {
+            (Some(server), _) => format!("server {}", server.0),
+            (None, Some(peer)) => peer.to_string(),
+            (None, None) => "a peer".to_owned(),
+        }
+    }
+
+    // What the machines want.
+
+    fn vote(&mut self, now: Instant, input: Input, dials: &mut Dials<'_>) {
+        let mut outputs = Vec::new();
+        self.machine.step(now, input, &mut outputs);
+        for output in outputs {
+            match output {
+                Output::Send { to, notification } => {
+                    self.link_step(now, LinkInput::SendTo { to, notification }, dials);
+                }
+                Output::Decided { vote, state } => self.verdicts.push_back(Verdict::Decided { vote, state }),
+                Output::Unsupported => self.verdicts.push_back(Verdict::Unsupported),
+                Output::ConfigSeen { from, .. } => {
+                    tracing::info!("server {} has another configuration than this one", from.0);
+                }
+            }
+        }
+    }
+
+    fn link_step(&mut self, now: Instant, input: LinkInput, dials: &mut Dials<'_>) {
+        let mut outputs = Vec::new();
+        self.connections.step(now, input, &mut outputs);
+        for output in outputs {
+            match output {
+                LinkOutput::Dial { to, endpoints } => {
+                    let configured = || {
+                        let of = self.addresses.get(&to).into_iter().flatten();
+                        of.map(|a| Endpoint { host: a.host.clone(), port: a.port }).collect()
+                    };
+                    let endpoints = if endpoints.is_empty() { configured() } else { endpoints };
+                    self.dial(now, to, endpoints, dials);
+                }
+                LinkOutput::SendHello { link } => {
+                    let mut bytes = Vec::new();
+                    let own = self.addresses.get(&self.me).cloned().unwrap_or_default();
+                    encode_introduction(self.me, &own, self.multi_address, &mut bytes);
+                    self.write(link, bytes, false, dials);
+                }
+                LinkOutput::Send { link, notification } => {
+                    self.bytes.clear();
+                    let config = notification.config.as_ref().unwrap_or(&self.config);
+                    encode_notification(notification.state, &notification.vote, config, &mut self.bytes);
+                    let bytes = self.bytes.clone();
+                    self.write(link, bytes, true, dials);
+                }
+                LinkOutput::Close { link } => self.close(link, dials),
+                LinkOutput::PeerConnected { peer, .. } => self.vote(now, Input::PeerConnected(peer), dials),
+                LinkOutput::PeerLost { peer } => self.vote(now, Input::PeerLost(peer), dials),
+                LinkOutput::OwnIdSeen { link } => {
+                    let peer = self.name_of(link);
+                    tracing::error!(
+                        "{peer} says it is server {}, which is this server's id: two servers have the same myid. Its votes \
+                         are not listened to",
+                        self.me.0
+                    );
+                }
+            }
+        }
+    }
+
+    fn dial(&mut self, now: Instant, to: ServerId, mut endpoints: Vec<Endpoint>, dials: &mut Dials<'_>) {
+        if endpoints.is_empty() {
+            return self.link_step(now, LinkInput::DialFailed { to }, dials);
+        }
+        let Endpoint { host, port } = endpoints.remove(0);
+        let link = dials.next_link();
+        self.links.insert(link, Wire::new(None, Some((to, endpoints))));
+        dials.actions.push(LinkAction::Dial { link, host, port, timeout_ms: dials.timeout_ms });
+    }
+
+    /// One write is in flight at most; what is said while the introduction is on its way goes behind it in one piece.
+    fn write(&mut self, link: LinkId, bytes: Vec<u8>, reports_sent: bool, dials: &mut Dials<'_>) {
+        let Some(wire) = self.links.get_mut(&link) else { return };
+        wire.reports_sent |= reports_sent;
+        if wire.writing {
+            let started_now = dials.actions.iter_mut().rev().find_map(|action| match action {
+                LinkAction::Send { link: to, bytes } if *to == link => Some(bytes),
+                _ => None,
+            });
+            started_now.unwrap_or(&mut wire.queued).extend_from_slice(&bytes);
+            return;
+        }
+        wire.writing = true;
+        dials.actions.push(LinkAction::Send { link, bytes });
+    }
+
+    fn close(&mut self, link: LinkId, dials: &mut Dials<'_>) {
+        let Some(wire) = self.links.get_mut(&link) else { return };
+        if wire.writing {
+            wire.closing = true;
+        } else {
+            self.links.remove(&link);
+            dials.actions.push(LinkAction::Close { link });
+        }
+    }
+}
+
+impl Wire {
+    fn new(peer: Option<SocketAddr>, dialed: Option<(ServerId, Vec<Endpoint>)>) -> Wire {
+        Wire { peer, input: Vec::new(), dialed, introduced: false, reports_sent: false, writing: false, queued: Vec::new(), closing: false }
+    }
+}
+
+/// Where dials get their numbers from, and where actions go.
+pub(super) struct Dials<'a> {
+    pub actions: &'a mut Vec<LinkAction>,
+    pub next: &'a mut u64,
+    /// `cnxTimeout`
+    pub timeout_ms: u64,
+}
+
+impl Dials<'_> {
+    /// Dialled links are even.
+    pub fn next_link(&mut self) -> LinkId {
+        *self.next += 2;
+        LinkId(*self.next)
+    }
+}

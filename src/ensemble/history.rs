@@ -1,0 +1,67 @@
+//! The newest transactions, as they stand in the log and travel to learners (`ZKDatabase.committedLog`, and on a leader its
+//! proposals): what a learner is fed from as long as it is not too far behind.
+
+use crate::types::Zxid;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Kept beyond `commitLogCount` as long as they are small, bytes: learners that stumble catch up from memory.
+const HISTORY_BYTES_MAX: usize = 16 << 20;
+
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub zxid: Zxid,
+    /// Header ‖ record ‖ digest.
+    pub bytes: Arc<[u8]>,
+}
+
+/// Invariant: zxids ascend.
+#[derive(Debug)]
+pub(super) struct History {
+    entries: VecDeque<Entry>,
+    bytes: usize,
+    /// `commitLogCount`: so many are kept whatever their size.
+    count_min: usize,
+}
+
+impl History {
+    pub fn new(count_min: usize) -> History {
+        History { entries: VecDeque::new(), bytes: 0, count_min }
+    }
+
+    pub fn push(&mut self, zxid: Zxid, bytes: Arc<[u8]>) {
+        assert!(self.entries.back().is_none_or(|last| last.zxid < zxid), "history ascends");
+        self.bytes += bytes.len();
+        self.entries.push_back(Entry { zxid, bytes });
+        while self.entries.len() > self.count_min && self.bytes > HISTORY_BYTES_MAX {
+            let oldest = self.entries.pop_front().expect("more than some");
+            self.bytes -= oldest.bytes.len();
+        }
+    }
+
+    /// Begins anew: what follows has no connection to what was.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+        self.bytes = 0;
+    }
+
+    pub fn last(&self) -> Option<Zxid> {
+        self.entries.back().map(|entry| entry.zxid)
+    }
+
+    /// The zxids through `last`.
+    pub fn zxids_through(&self, last: Zxid) -> Vec<Zxid> {
+        self.entries.iter().map(|entry| entry.zxid).take_while(|zxid| *zxid <= last).collect()
+    }
+
+    /// Whether everything behind `zxid` is here.
+    pub fn reaches_back_to(&self, zxid: Zxid) -> bool {
+        self.entries.front().is_none_or(|oldest| oldest.zxid <= zxid)
+    }
+
+    /// Everything behind `zxid`, in order.
+    pub fn after(&self, zxid: Zxid) -> impl Iterator<Item = &Entry> {
+        let from = self.entries.partition_point(|entry| entry.zxid <= zxid);
+        self.entries.range(from..)
+    }
+}

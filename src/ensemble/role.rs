@@ -1,0 +1,98 @@
+//! What this server is at the moment, and what each role keeps.
+
+use super::learner_feed::Feed;
+use crate::message::Outcome;
+use crate::message::lane::ConnRef;
+use crate::message::Txn;
+use crate::types::{Instant, LinkId, SessionId, Xid, Zxid};
+use crate::zab::{Leader, Learner, SyncToken};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+pub(super) enum Role {
+    /// A server on its own: what is flushed is committed.
+    Alone,
+    /// A role is over; what it staged goes to the disk before anything else begins.
+    Ending,
+    Looking,
+    Leading(Box<Leading>),
+    Learning(Box<Learning>),
+}
+
+pub(super) struct Leading {
+    pub zab: Leader,
+    pub feeds: BTreeMap<LinkId, Feed>,
+    /// Sessions whose clients are connected to learners. A session is here, or has an owner in the table, or nobody has
+    /// written or attached since this server leads.
+    pub owners: HashMap<SessionId, LinkId>,
+    /// Syncs of clients of this server.
+    pub syncs: HashMap<SyncToken, WaitingSync>,
+    pub next_token: u64,
+}
+
+pub(super) struct WaitingSync {
+    pub from: ConnRef,
+    pub xid: Xid,
+    pub path: Option<String>,
+}
+
+pub(super) struct Learning {
+    pub zab: Learner,
+    pub leader: Dial,
+    /// In the log, not applied, in order.
+    pub unapplied: VecDeque<Unapplied>,
+    /// Writes that went to the leader, by session, in order.
+    pub forwarded: HashMap<SessionId, VecDeque<Forwarded>>,
+    /// Syncs that went to the leader; it answers them in order.
+    pub syncs: VecDeque<WaitingSync>,
+    /// Clients that came with a session, until the leader has said whether it lives.
+    pub attaching: HashMap<SessionId, VecDeque<Attaching>>,
+    /// Sessions heard of since then are told with the next answer to a PING, monotonic ms.
+    pub touched_since_ms: u64,
+    /// A snapshot is being loaded, or the state is otherwise not that of the log.
+    pub tree_is_partial: bool,
+}
+
+/// The way to the leader's quorum port.
+pub(super) struct Dial {
+    pub host: String,
+    pub port: u16,
+    pub link: LinkId,
+    pub retry_at: Option<Instant>,
+    pub retry_ms: u64,
+    /// Not tried any longer then.
+    pub ends: Instant,
+    pub is_open: bool,
+}
+
+pub(super) struct Unapplied {
+    pub txn: Txn,
+    pub entry: Arc<[u8]>,
+}
+
+impl Unapplied {
+    pub fn zxid(&self) -> Zxid {
+        self.txn.header.zxid
+    }
+}
+
+/// What the client waits for.
+pub(super) struct Forwarded {
+    pub from: ConnRef,
+    pub xid: Xid,
+    pub what: Awaited,
+}
+
+pub(super) enum Awaited {
+    Write,
+    CreateSession { read_only: Option<bool> },
+    CloseSession,
+    /// Decided here, told when its turn comes.
+    Decided(Outcome),
+}
+
+pub(super) struct Attaching {
+    pub from: ConnRef,
+    pub timeout_ms: i32,
+    pub read_only: Option<bool>,
+}
