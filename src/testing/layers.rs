@@ -6,11 +6,12 @@ use std::fs;
 use std::path::Path;
 
 /// Folder, and the folders it may import from; left may import right, never back.
-const ALLOWED: [(&str, &[&str]); 15] = [
+const ALLOWED: [(&str, &[&str]); 16] = [
     ("types", &[]),
     ("message", &["types"]),
     ("observe", &["types"]),
     ("config", &["types"]),
+    ("election", &["types", "message", "observe"]),
     ("tree", &["types", "message", "observe"]),
     ("session", &["types", "message", "observe"]),
     ("watch", &["types", "message", "observe"]),

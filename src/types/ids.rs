@@ -44,3 +44,7 @@ pub struct ConnId(pub u64);
 /// A CPU-pinned thread that owns client connections; 0 is the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WorkerIndex(pub u16);
+
+/// A connection between two servers, unique for the life of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);

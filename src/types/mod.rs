@@ -15,7 +15,7 @@ mod zxid;
 
 pub use acl::{Acl, AclList, Id, perms};
 pub use error_code::ErrorCode;
-pub use ids::{ConnId, ServerId, SessionId, WorkerIndex, Xid};
+pub use ids::{ConnId, LinkId, ServerId, SessionId, WorkerIndex, Xid};
 pub use membership::{ClientAddress, Member, Membership, QuorumAddress, Role};
 pub use op_code::{CreateMode, OpCode};
 pub use quorum::Quorum;
