@@ -25,6 +25,7 @@
 //!              session    who is alive, when somebody expires
 //!              watch      who is told of what
 //!              request    what each operation means
+//!              election   whom the servers choose as leader, and who keeps which connection for it
 //! BYTES        wire       frames, requests, replies, transactions
 //!              storage    log, snapshots, recovery
 //! DEVICES      io         files, mappings, clocks, signals
@@ -65,6 +66,7 @@
 
 pub mod admin;
 pub mod config;
+pub mod election;
 pub mod ensemble;
 pub mod io;
 pub mod message;

@@ -1,6 +1,7 @@
 //! What this server is at the moment, and what each role keeps.
 
 use super::learner_feed::Feed;
+use super::snapshot_load::SnapshotLoad;
 use crate::message::Outcome;
 use crate::message::lane::ConnRef;
 use crate::message::Txn;
@@ -49,8 +50,20 @@ pub(super) struct Learning {
     pub attaching: HashMap<SessionId, VecDeque<Attaching>>,
     /// Sessions heard of since then are told with the next answer to a PING, monotonic ms.
     pub touched_since_ms: u64,
-    /// A snapshot is being loaded, or the state is otherwise not that of the log.
-    pub tree_is_partial: bool,
+    /// A snapshot that is being loaded into the head.
+    pub loading: Option<SnapshotLoad>,
+}
+
+impl Role {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Role::Alone => "alone",
+            Role::Ending => "ending",
+            Role::Looking => "looking",
+            Role::Leading(_) => "leading ends",
+            Role::Learning(_) => "following ends",
+        }
+    }
 }
 
 /// The way to the leader's quorum port.

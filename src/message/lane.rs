@@ -3,7 +3,7 @@
 use super::{ConnectResponse, Effect, Outcome, WriteOp};
 use crate::types::{ConnId, Id, Instant, SessionId, WorkerIndex, Xid, Zxid};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 /// When a session was last heard from, milliseconds of the monotonic clock. Written by the worker that holds the
 /// connection, read by the ensemble thread before it lets a bucket expire.
@@ -14,6 +14,39 @@ pub type LastHeard = Arc<AtomicU64>;
 pub struct ConnRef {
     pub worker: WorkerIndex,
     pub conn: ConnId,
+}
+
+/// What this server is to its clients and operators, as the ensemble thread last said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// A server on its own.
+    Alone,
+    /// Without a leader: serves nobody.
+    Looking,
+    Leading,
+    Following,
+    Observing,
+}
+
+/// Written by the ensemble thread, read by everybody.
+#[derive(Clone, Debug)]
+pub struct StandingSign(Arc<AtomicU8>);
+
+const STANDINGS: [Standing; 5] =
+    [Standing::Alone, Standing::Looking, Standing::Leading, Standing::Following, Standing::Observing];
+
+impl StandingSign {
+    pub fn new(standing: Standing) -> StandingSign {
+        StandingSign(Arc::new(AtomicU8::new(standing as u8)))
+    }
+
+    pub fn set(&self, standing: Standing) {
+        self.0.store(standing as u8, Ordering::Release);
+    }
+
+    pub fn get(&self) -> Standing {
+        STANDINGS[usize::from(self.0.load(Ordering::Acquire))]
+    }
 }
 
 /// Takes the ensemble thread's answer to where it is wanted.
@@ -39,6 +72,8 @@ pub struct EnsembleStatus {
 pub enum Submit {
     /// A write of an established session.
     Write { from: ConnRef, session: SessionId, xid: Xid, op: WriteOp, ids: Arc<[Id]> },
+    /// sync, in an ensemble; `path` is echoed.
+    Sync { from: ConnRef, session: SessionId, xid: Xid, path: Option<String> },
     /// closeSession asked by the client.
     CloseSession { from: ConnRef, session: SessionId, xid: Xid },
     /// A new session; `timeout_ms` is already clamped.
@@ -58,6 +93,12 @@ pub enum Reply {
         conn: ConnId,
         xid: Xid,
         outcome: Outcome,
+    },
+    /// What was committed before the sync came is in the version that this is tagged with.
+    Synced {
+        conn: ConnId,
+        xid: Xid,
+        path: Option<String>,
     },
     /// Reply to closeSession; the connection is closed behind it.
     SessionClosed {

@@ -6,12 +6,13 @@ use std::fs;
 use std::path::Path;
 
 /// Folder, and the folders it may import from; left may import right, never back.
-const ALLOWED: [(&str, &[&str]); 16] = [
+const ALLOWED: [(&str, &[&str]); 17] = [
     ("types", &[]),
     ("message", &["types"]),
     ("observe", &["types"]),
     ("config", &["types"]),
     ("zab", &["types", "message", "observe"]),
+    ("election", &["types", "message", "observe"]),
     ("tree", &["types", "message", "observe"]),
     ("session", &["types", "message", "observe"]),
     ("watch", &["types", "message", "observe"]),

@@ -1,0 +1,86 @@
+//! Who may vote, and which sets of voters decide: by the committed configuration and, while a newer one is being agreed
+//! on, by that one as well.
+
+use crate::types::{Quorum, ServerId};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Electorate {
+    committed: Quorum,
+    version: i64,
+    /// The configuration last heard of from a leader, with its version.
+    last_seen: Option<(Quorum, i64)>,
+    text: Arc<str>,
+}
+
+impl Electorate {
+    /// `text`: the committed configuration as it travels in notifications.
+    pub fn new(committed: Quorum, version: i64, text: Arc<str>) -> Electorate {
+        Electorate { committed, version, last_seen: None, text }
+    }
+
+    pub fn with_last_seen(self, last_seen: Quorum, version: i64) -> Electorate {
+        Electorate { last_seen: Some((last_seen, version)), ..self }
+    }
+
+    pub fn text(&self) -> &Arc<str> {
+        &self.text
+    }
+
+    pub fn weight(&self, id: ServerId) -> i64 {
+        self.committed.weight(id)
+    }
+
+    pub fn is_committed_voter(&self, id: ServerId) -> bool {
+        self.committed.is_voter(id)
+    }
+
+    /// A voter of either configuration: is told of votes, and is listened to.
+    pub fn is_voter(&self, id: ServerId) -> bool {
+        self.committed.is_voter(id) || self.last_seen.as_ref().is_some_and(|(quorum, _)| quorum.is_voter(id))
+    }
+
+    pub fn voters(&self) -> BTreeSet<ServerId> {
+        let next = self.last_seen.iter().flat_map(|(quorum, _)| quorum.voters());
+        self.committed.voters().iter().chain(next).copied().collect()
+    }
+
+    /// Whether `agreed` decides, in both configurations if the last-seen one is newer.
+    pub fn is_reached_by(&self, agreed: &BTreeSet<ServerId>) -> bool {
+        self.committed.is_reached_by(agreed)
+            && self
+                .last_seen
+                .as_ref()
+                .is_none_or(|(quorum, version)| *version <= self.version || quorum.is_reached_by(agreed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Membership;
+
+    fn majority(ids: &[i64]) -> Quorum {
+        let mut membership = Membership::default();
+        for id in ids {
+            membership.add(&format!("server.{id}"), "a:1:2").unwrap();
+        }
+        Quorum::of(&membership)
+    }
+
+    #[test]
+    fn a_newer_configuration_must_agree_too() {
+        let ids = |ids: &[i64]| ids.iter().map(|id| ServerId(*id)).collect::<BTreeSet<_>>();
+        let old = Electorate::new(majority(&[1, 2, 3]), 5, "".into());
+        assert!(old.is_reached_by(&ids(&[1, 2])));
+        let both = old.clone().with_last_seen(majority(&[3, 4, 5]), 6);
+        assert!(!both.is_reached_by(&ids(&[1, 2])) && !both.is_reached_by(&ids(&[3, 4, 5])));
+        assert!(both.is_reached_by(&ids(&[1, 3, 4])));
+        let stale = old.with_last_seen(majority(&[3, 4, 5]), 5);
+        assert!(stale.is_reached_by(&ids(&[1, 2])));
+        // Its voters are listened to all the same, as Java does.
+        assert!(stale.is_voter(ServerId(5)) && !stale.is_committed_voter(ServerId(5)));
+        assert_eq!(stale.voters(), ids(&[1, 2, 3, 4, 5]));
+    }
+}

@@ -1,0 +1,316 @@
+//! What a learner's state machine asks for, and how its clients' requests travel to the leader and back.
+
+use super::driver::{Ensemble, stop};
+use super::role::{Attaching, Awaited, Forwarded, Role, Unapplied, WaitingSync};
+use super::snapshot_load::SnapshotLoad;
+use crate::message::lane::{ConnRef, Reply, Standing};
+use crate::message::{ConnectResponse, ForwardedRequest, Outcome, QuorumPacket, Txn, TxnBody, WriteOp};
+use crate::request;
+use crate::session::password;
+use crate::storage::{EpochFile, truncate};
+use crate::types::{ErrorCode, Id, LinkId, Now, OpCode, Role as MemberRole, SessionId, Xid, Zxid};
+use crate::wire::Writer;
+use crate::wire::client::encode_write;
+use crate::wire::txn;
+use crate::zab::{LearnerInput, LearnerOutput};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+impl Ensemble {
+    pub(super) fn learn(&mut self, input: LearnerInput, now: Now) {
+        let Role::Learning(learning) = &mut self.role else { return };
+        let mut outputs = Vec::new();
+        learning.zab.step(now.mono, input, &mut outputs);
+        for output in outputs {
+            self.carry_out_as_learner(output, now);
+        }
+    }
+
+    fn carry_out_as_learner(&mut self, output: LearnerOutput, now: Now) {
+        if !matches!(self.role, Role::Learning(_)) {
+            return;
+        }
+        match output {
+            LearnerOutput::Send(packet) => self.tell_leader(&packet),
+            LearnerOutput::PersistAcceptedEpoch { epoch } => self.persist_epoch(EpochFile::Accepted, epoch),
+            LearnerOutput::PersistCurrentEpoch { epoch } => self.persist_epoch(EpochFile::Current, epoch),
+            LearnerOutput::Truncate { to } => self.truncate(to),
+            LearnerOutput::TakeSnapshot { zxid } => {
+                tracing::info!("the leader sends a snapshot of zxid {zxid}");
+                let load = SnapshotLoad::begin(zxid, &mut self.tree, &self.rules.request);
+                if let Role::Learning(learning) = &mut self.role {
+                    learning.loading = Some(load);
+                }
+            }
+            LearnerOutput::Append { zxid, entry } => self.append(zxid, entry, now),
+            LearnerOutput::Commit { through } => self.commit_through(through, now),
+            LearnerOutput::Serve { epoch } => {
+                let standing = match self.seat().role {
+                    MemberRole::Observer => Standing::Observing,
+                    MemberRole::Participant => Standing::Following,
+                };
+                self.begin_service(epoch, standing, now);
+            }
+            LearnerOutput::Ping { zxid } => self.answer_ping(zxid, now),
+            LearnerOutput::Synced => {
+                let Role::Learning(learning) = &mut self.role else { return };
+                if let Some(WaitingSync { from, xid, path }) = learning.syncs.pop_front() {
+                    self.batch.reply(from.worker, Reply::Synced { conn: from.conn, xid, path });
+                }
+            }
+            LearnerOutput::Revalidated { session, valid } => self.revalidated(session, valid, now),
+            LearnerOutput::Config { text } => {
+                if *text != *self.seat().config_text {
+                    tracing::warn!("the leader has another configuration than this server:\n{text}");
+                }
+            }
+            LearnerOutput::GiveUp { why } => self.end_role(&why),
+        }
+    }
+
+    fn tell_leader(&mut self, packet: &QuorumPacket) {
+        let Role::Learning(learning) = &self.role else { return };
+        let link: LinkId = learning.leader.link;
+        if let Some(link) = self.seat().links.get_mut(link) {
+            link.send(packet);
+        }
+    }
+
+    // The log and the state.
+
+    fn append(&mut self, zxid: Zxid, entry: Arc<[u8]>, now: Now) {
+        let txn = match txn::decode(&entry) {
+            Ok(txn) => txn,
+            Err(error) => return self.end_role(&format!("the leader's transaction {zxid} is unreadable: {error}")),
+        };
+        if !self.has_room(entry.len(), now.mono) {
+            return self.end_role("there is no room for the transaction log");
+        }
+        self.log_entry(zxid, &entry);
+        if let Role::Learning(learning) = &mut self.role {
+            learning.unapplied.push_back(Unapplied { txn, entry });
+        }
+    }
+
+    fn commit_through(&mut self, through: Zxid, now: Now) {
+        while let Role::Learning(learning) = &mut self.role
+            && let Some(next) = learning.unapplied.pop_front_if(|next| next.zxid() <= through)
+        {
+            let zxid = next.zxid();
+            self.apply_committed(next.txn, now);
+            self.seat().history.push(zxid, next.entry);
+        }
+    }
+
+    fn apply_committed(&mut self, txn: Txn, now: Now) {
+        let Txn { header, body, digest } = txn;
+        let is_serving = matches!(&self.role, Role::Learning(learning) if learning.zab.is_serving());
+        let effects = is_serving.then_some(&mut self.batch.effects);
+        let result = request::apply(&mut self.tree, &header, &body, effects);
+        self.compare_digest(header.zxid, digest);
+        self.keep_digest(header.zxid);
+        if !is_serving {
+            return;
+        }
+        self.batch.last_zxid = Some(header.zxid);
+        let (session, xid) = (header.session, Xid(header.cxid));
+        let result = match &body {
+            TxnBody::Error(code) => Err(ErrorCode::from_code(*code).unwrap_or(ErrorCode::SystemError)),
+            _ => result,
+        };
+        let awaited = self.take_forwarded(session, xid);
+        match (&body, awaited) {
+            (TxnBody::CreateSession { timeout_ms }, awaited) => {
+                let owner = awaited.as_ref().map(|awaited| awaited.from);
+                let last_heard = self.sessions.add(session, *timeout_ms, owner, now.mono);
+                if let Some(Forwarded { from, what: Awaited::CreateSession { read_only }, .. }) = awaited {
+                    let response = ConnectResponse {
+                        timeout_ms: *timeout_ms,
+                        session,
+                        password: password(session),
+                        read_only: read_only.map(|_| false),
+                    };
+                    self.batch.reply(from.worker, Reply::Connected { conn: from.conn, response, last_heard });
+                }
+            }
+            (TxnBody::CloseSession { .. }, awaited) => {
+                let owner = self.sessions.remove(session).and_then(|live| live.owner);
+                match awaited {
+                    Some(Forwarded { from, xid, what: Awaited::CloseSession }) => {
+                        let zxid = header.zxid;
+                        self.batch.reply(from.worker, Reply::SessionClosed { conn: from.conn, xid, zxid });
+                    }
+                    _ => owner.into_iter().for_each(|owner| self.batch.close(owner)),
+                }
+            }
+            (_, Some(Forwarded { from, .. })) if result == Err(ErrorCode::SessionMoved) => self.batch.close(from),
+            (_, Some(Forwarded { from, xid, .. })) => {
+                let outcome = Outcome { zxid: header.zxid, result };
+                self.batch.reply(from.worker, Reply::Write { conn: from.conn, xid, outcome });
+            }
+            (_, None) => {}
+        }
+        self.tell_decided(session);
+    }
+
+    /// The log ends behind `to`, and so does the state.
+    fn truncate(&mut self, to: Zxid) {
+        tracing::info!("the leader has the log cut behind {to}");
+        self.close_log();
+        if let Err(error) = truncate(&self.dirs.disk, &self.dirs.logs, to) {
+            stop(&format!("the log cannot be cut behind {to}: {error}"));
+        }
+        self.reload();
+        let last = self.tree.view().last_zxid();
+        if last != to {
+            stop(&format!("after the log was cut behind {to} the state ends at {last}"));
+        }
+    }
+
+    pub(super) fn is_loading_from(&self, link: LinkId) -> bool {
+        matches!(&self.role, Role::Learning(learning) if learning.leader.link == link && learning.loading.is_some())
+    }
+
+    /// Bytes of a snapshot stream; `None` when the role ended over them.
+    pub(super) fn load_snapshot(&mut self, bytes: &[u8], now: Now) -> Option<usize> {
+        let Role::Learning(learning) = &mut self.role else { return None };
+        let load = learning.loading.as_mut().expect("a snapshot is being loaded");
+        let (consumed, is_done) = match load.push(bytes, &mut self.tree) {
+            Ok(progress) => progress,
+            Err(why) => {
+                self.end_role(&format!("the leader's snapshot is unreadable: {why}"));
+                return None;
+            }
+        };
+        if is_done {
+            let zxid = load.zxid();
+            learning.loading = None;
+            self.keep_loaded_snapshot(zxid);
+            self.learn(LearnerInput::SnapshotSaved, now);
+        }
+        Some(consumed)
+    }
+
+    // Clients.
+
+    pub(super) fn forward_write(
+        &mut self,
+        from: ConnRef,
+        session: SessionId,
+        xid: Xid,
+        op: &WriteOp,
+        ids: &[Id],
+    ) {
+        if self.sessions.get(session).is_none_or(|live| live.owner != Some(from)) {
+            return;
+        }
+        let Some((op, body)) = encode_write(op) else {
+            // A Java leader would lose its way over it.
+            let zxid = self.tree.view().last_zxid();
+            let outcome = Outcome { zxid, result: Err(ErrorCode::MarshallingError) };
+            self.await_answer(session, Forwarded { from, xid, what: Awaited::Decided(outcome) });
+            return self.tell_decided(session);
+        };
+        self.await_answer(session, Forwarded { from, xid, what: Awaited::Write });
+        let request = ForwardedRequest { session, cxid: xid.0, op: op.code(), body, ids: ids.to_vec() };
+        self.tell_leader(&QuorumPacket::Request(request));
+    }
+
+    pub(super) fn forward_create_session(&mut self, from: ConnRef, timeout_ms: i32, read_only: Option<bool>) {
+        let session = self.session_ids.allocate();
+        self.await_answer(session, Forwarded { from, xid: Xid(0), what: Awaited::CreateSession { read_only } });
+        let mut body = Vec::new();
+        Writer::new(&mut body).int(timeout_ms);
+        let op = OpCode::CreateSession.code();
+        self.tell_leader(&QuorumPacket::Request(ForwardedRequest { session, cxid: 0, op, body, ids: Vec::new() }));
+    }
+
+    pub(super) fn forward_close_session(&mut self, from: ConnRef, session: SessionId, xid: Xid) {
+        if self.sessions.get(session).is_none_or(|live| live.owner != Some(from)) {
+            return self.batch.close(from);
+        }
+        self.await_answer(session, Forwarded { from, xid, what: Awaited::CloseSession });
+        let (op, body, ids) = (OpCode::CloseSession.code(), Vec::new(), Vec::new());
+        self.tell_leader(&QuorumPacket::Request(ForwardedRequest { session, cxid: xid.0, op, body, ids }));
+    }
+
+    pub(super) fn forward_sync(&mut self, from: ConnRef, session: SessionId, xid: Xid, path: Option<String>) {
+        let mut body = Vec::new();
+        Writer::new(&mut body).string_or_null(path.as_deref());
+        if let Role::Learning(learning) = &mut self.role {
+            learning.syncs.push_back(WaitingSync { from, xid, path });
+        }
+        let (op, ids) = (OpCode::Sync.code(), Vec::new());
+        self.tell_leader(&QuorumPacket::Request(ForwardedRequest { session, cxid: xid.0, op, body, ids }));
+    }
+
+    /// A client came with a session: the leader knows whether it lives.
+    pub(super) fn ask_leader_for(&mut self, session: SessionId, attaching: Attaching) {
+        let timeout_ms = attaching.timeout_ms;
+        if let Role::Learning(learning) = &mut self.role {
+            learning.attaching.entry(session).or_default().push_back(attaching);
+        }
+        self.tell_leader(&QuorumPacket::Revalidate { session, timeout_ms });
+    }
+
+    fn revalidated(&mut self, session: SessionId, valid: bool, now: Now) {
+        let Role::Learning(learning) = &mut self.role else { return };
+        let Some(waiting) = learning.attaching.get_mut(&session) else { return };
+        let Some(Attaching { from, timeout_ms, read_only }) = waiting.pop_front() else { return };
+        if waiting.is_empty() {
+            learning.attaching.remove(&session);
+        }
+        if valid {
+            self.attach(from, session, timeout_ms, read_only, now.mono);
+        } else {
+            let response = ConnectResponse::refused(read_only);
+            self.batch.reply(from.worker, Reply::Refused { conn: from.conn, response });
+        }
+    }
+
+    fn answer_ping(&mut self, zxid: Zxid, now: Now) {
+        let Role::Learning(learning) = &mut self.role else { return };
+        let since = std::mem::replace(&mut learning.touched_since_ms, now.mono.millis());
+        let heard = self.sessions.iter().filter(|(_, live)| {
+            live.owner.is_some() && live.last_heard.load(Ordering::Relaxed) >= since
+        });
+        let touched = heard.map(|(id, live)| (id, live.timeout_ms)).collect();
+        self.tell_leader(&QuorumPacket::Ping { zxid, touched });
+    }
+
+    fn await_answer(&mut self, session: SessionId, forwarded: Forwarded) {
+        if let Role::Learning(learning) = &mut self.role {
+            learning.forwarded.entry(session).or_default().push_back(forwarded);
+        }
+    }
+
+    fn take_forwarded(&mut self, session: SessionId, xid: Xid) -> Option<Forwarded> {
+        let Role::Learning(learning) = &mut self.role else { return None };
+        let queue = learning.forwarded.get_mut(&session)?;
+        let taken = queue.pop_front_if(|front| front.xid == xid && !matches!(front.what, Awaited::Decided(_)));
+        if queue.is_empty() {
+            learning.forwarded.remove(&session);
+        }
+        taken
+    }
+
+    /// Tells what was decided here and waited for its turn.
+    fn tell_decided(&mut self, session: SessionId) {
+        while let Role::Learning(learning) = &mut self.role
+            && let Some(queue) = learning.forwarded.get_mut(&session)
+        {
+            match queue.pop_front_if(|front| matches!(front.what, Awaited::Decided(_))) {
+                Some(Forwarded { from, xid, what: Awaited::Decided(outcome) }) => {
+                    self.batch.reply(from.worker, Reply::Write { conn: from.conn, xid, outcome });
+                }
+                _ => {
+                    if queue.is_empty() {
+                        learning.forwarded.remove(&session);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+}
+

@@ -1,0 +1,420 @@
+//! From role to role: looking for a leader, leading, following, and what lies between them.
+//!
+//! A role ends in two steps. First everything it had not said dies with it: unanswered requests, versions that were sealed
+//! and not committed, links. Then what it had staged goes to the disk, and is applied: so a server that looks for a leader
+//! has a head that is exactly its flushed log. What was published stays what was committed.
+
+use super::batch::Batch;
+use super::driver::{Disk, Ensemble, stop};
+use super::elections::Verdict;
+use super::learner_feed::Feed;
+use super::links::Link;
+use super::role::{Dial, Leading, Learning, Role};
+use super::seat::Seat;
+use crate::message::lane::{ConnRef, Standing};
+use crate::message::{QuorumPacket, Vote};
+use crate::request;
+use crate::runtime::link_io::{LinkAction, LinkEvent, PeerPort};
+use crate::types::{Instant, LinkId, Now, Role as MemberRole, ServerState, Zxid};
+use crate::wire::Decoded;
+use crate::wire::quorum::Side;
+use crate::zab::{Leader, LeaderInput, LeaderStart, Learner, LearnerInput, LearnerStart};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+/// First and longest distance between tries to reach the leader's quorum port, ms.
+const DIAL_RETRY_MS_MIN: u64 = 1;
+const DIAL_RETRY_MS_MAX: u64 = 100;
+/// Staged log bytes above which nothing further is read from the leader.
+const STAGED_BYTES_MAX: usize = 64 << 20;
+
+impl Ensemble {
+    pub(super) fn seat(&mut self) -> &mut Seat {
+        self.seat.as_mut().expect("a member of an ensemble")
+    }
+
+    /// What links told, and what time brought.
+    pub(super) fn serve_links(&mut self, now: Now, events: &mut Vec<LinkEvent>) {
+        if self.seat.is_none() {
+            return;
+        }
+        for event in events.drain(..) {
+            self.link_event(event, now);
+        }
+        self.tick_roles(now);
+        self.obey_verdicts(now);
+        self.give_buffers_back();
+    }
+
+    /// Hands out what is to be sent.
+    pub(super) fn flush_links(&mut self, actions: &mut Vec<LinkAction>, now: Now) {
+        self.pump_feeds(now);
+        if let Some(seat) = &mut self.seat {
+            seat.links.flush(&mut seat.actions);
+            actions.append(&mut seat.actions);
+        }
+    }
+
+    fn link_event(&mut self, event: LinkEvent, now: Now) {
+        match event {
+            LinkEvent::Accepted { link, port: PeerPort::Election, peer } => {
+                let (elections, mut dials) = self.seat().elections();
+                elections.accepted(now.mono, link, peer, &mut dials);
+            }
+            LinkEvent::Accepted { link, port: PeerPort::Quorum, .. } => match &self.role {
+                Role::Leading(_) => {
+                    let data_bytes_max = self.seat().options.packet_data_bytes_max;
+                    self.seat().links.add(link, Link::new(Side::Leader, data_bytes_max));
+                }
+                _ => self.seat().actions.push(LinkAction::Close { link }),
+            },
+            LinkEvent::Opened { link, .. } if self.seat().elections.owns(link) => {
+                let (elections, mut dials) = self.seat().elections();
+                elections.opened(now.mono, link, &mut dials);
+            }
+            LinkEvent::Opened { link, .. } => self.leader_reached(link, now),
+            LinkEvent::Received { link, bytes } if self.seat().elections.owns(link) => {
+                let (elections, mut dials) = self.seat().elections();
+                elections.received(now.mono, link, &bytes, &mut dials);
+                self.seat().actions.push(LinkAction::ReadOn { link, buffer: bytes });
+            }
+            LinkEvent::Received { link, bytes } => self.received(link, bytes, now),
+            LinkEvent::Sent { link, buffer } => {
+                if let Some(link) = self.seat().links.get_mut(link) {
+                    return link.sent(buffer);
+                }
+                let (elections, mut dials) = self.seat().elections();
+                elections.sent(now.mono, link, &mut dials);
+            }
+            LinkEvent::Closed { link, .. } if self.seat().elections.owns(link) => {
+                let (elections, mut dials) = self.seat().elections();
+                elections.closed(now.mono, link, &mut dials);
+            }
+            LinkEvent::Closed { link, why } => self.link_closed(link, &why, now),
+            LinkEvent::Listening { .. } => {}
+            LinkEvent::ListenFailed { port: PeerPort::Election, why } => {
+                stop(&format!("cannot listen on the election port: {why}"));
+            }
+            LinkEvent::ListenFailed { port: PeerPort::Quorum, why } => {
+                self.end_role(&format!("cannot listen on the quorum port: {why}"));
+            }
+        }
+    }
+
+    fn received(&mut self, link: LinkId, bytes: Vec<u8>, now: Now) {
+        let Some(state) = self.seat().links.get_mut(link) else { return };
+        state.input.extend_from_slice(&bytes);
+        self.take_packets(link, now);
+        if self.seat().links.get_mut(link).is_none() {
+            return;
+        }
+        if self.log.staged_bytes() > STAGED_BYTES_MAX {
+            self.seat().held_buffers.push((link, bytes));
+        } else {
+            self.seat().actions.push(LinkAction::ReadOn { link, buffer: bytes });
+        }
+    }
+
+    fn give_buffers_back(&mut self) {
+        if self.log.staged_bytes() <= STAGED_BYTES_MAX {
+            let seat = self.seat();
+            let held = std::mem::take(&mut seat.held_buffers);
+            seat.actions.extend(held.into_iter().map(|(link, buffer)| LinkAction::ReadOn { link, buffer }));
+        }
+    }
+
+    /// Whole packets, one by one: what one means may be that the bytes behind it are no packets.
+    fn take_packets(&mut self, link: LinkId, now: Now) {
+        let Some(state) = self.seat().links.get_mut(link) else { return };
+        let mut input = std::mem::take(&mut state.input);
+        let mut taken = 0;
+        while !matches!(self.role, Role::Ending | Role::Looking) {
+            if self.is_loading_from(link) {
+                match self.load_snapshot(&input[taken..], now) {
+                    Some(consumed) => taken += consumed,
+                    None => return,
+                }
+                if self.is_loading_from(link) {
+                    break;
+                }
+            }
+            let Some(state) = self.seat().links.get_mut(link) else { return };
+            match state.decoder.next(&input[taken..]) {
+                Ok(Decoded::Whole { value, consumed }) => {
+                    taken += consumed;
+                    self.packet(link, value, now);
+                }
+                Ok(Decoded::NeedMore { .. }) => break,
+                Err(error) => return self.link_broken(link, &format!("its bytes are no packet: {error}"), now),
+            }
+        }
+        if let Some(state) = self.seat().links.get_mut(link) {
+            input.drain(..taken);
+            state.input = input;
+        }
+    }
+
+    fn packet(&mut self, link: LinkId, packet: QuorumPacket, now: Now) {
+        match &self.role {
+            Role::Leading(_) => self.lead(LeaderInput::Packet { link, packet }, now),
+            Role::Learning(_) => self.learn(LearnerInput::Packet(packet), now),
+            _ => {}
+        }
+    }
+
+    /// This server ends the link.
+    pub(super) fn link_broken(&mut self, link: LinkId, why: &str, now: Now) {
+        self.seat().close_link(link);
+        self.link_closed(link, why, now);
+    }
+
+    fn link_closed(&mut self, link: LinkId, why: &str, now: Now) {
+        self.seat().links.remove(link);
+        match &mut self.role {
+            Role::Leading(leading) => {
+                if let Some(feed) = leading.feeds.remove(&link) {
+                    tracing::info!("server {} is gone: {why}", feed.server.0);
+                }
+                leading.owners.retain(|_, owner| *owner != link);
+                self.lead(LeaderInput::Closed { link }, now);
+            }
+            Role::Learning(learning) if learning.leader.link == link => {
+                if !learning.leader.is_open && now.mono < learning.leader.ends {
+                    // Its quorum port opens when it knows that it leads.
+                    learning.leader.retry_at = Some(now.mono.plus_millis(learning.leader.retry_ms));
+                    learning.leader.retry_ms = (learning.leader.retry_ms * 2).min(DIAL_RETRY_MS_MAX);
+                    return;
+                }
+                self.learn(LearnerInput::Lost { why: why.to_owned() }, now);
+            }
+            _ => {}
+        }
+    }
+
+    fn leader_reached(&mut self, link: LinkId, now: Now) {
+        let Role::Learning(learning) = &mut self.role else {
+            return self.seat().actions.push(LinkAction::Close { link });
+        };
+        if learning.leader.link != link {
+            return self.seat().actions.push(LinkAction::Close { link });
+        }
+        learning.leader.is_open = true;
+        let data_bytes_max = self.seat().options.packet_data_bytes_max;
+        self.seat().links.add(link, Link::new(Side::Learner, data_bytes_max));
+        self.learn(LearnerInput::Connected, now);
+    }
+
+    fn dial_leader(&mut self) {
+        let link = self.seat().next_link();
+        let timeout_ms = self.seat().options.dial_timeout_ms;
+        let Role::Learning(learning) = &mut self.role else { return };
+        learning.leader.link = link;
+        learning.leader.retry_at = None;
+        let (host, port) = (learning.leader.host.clone(), learning.leader.port);
+        self.seat().actions.push(LinkAction::Dial { link, host, port, timeout_ms });
+    }
+
+    // Time.
+
+    fn tick_roles(&mut self, now: Now) {
+        match &mut self.role {
+            Role::Alone => {}
+            Role::Ending => self.finish_role(now),
+            Role::Looking => {}
+            Role::Leading(leading) => {
+                if leading.zab.next_deadline().is_some_and(|due| due <= now.mono) {
+                    self.lead(LeaderInput::Tick, now);
+                }
+            }
+            Role::Learning(learning) => {
+                if learning.leader.retry_at.is_some_and(|at| at <= now.mono) {
+                    self.dial_leader();
+                } else if learning.zab.next_deadline().is_some_and(|due| due <= now.mono) {
+                    self.learn(LearnerInput::Tick, now);
+                }
+            }
+        }
+        let (elections, mut dials) = self.seat().elections();
+        if elections.next_deadline().is_some_and(|due| due <= now.mono) {
+            elections.tick(now.mono, &mut dials);
+        }
+    }
+
+    pub(super) fn roles_deadline(&self, now: Instant) -> Option<Instant> {
+        let seat = self.seat.as_ref()?;
+        let of_role = match &self.role {
+            Role::Alone | Role::Looking => None,
+            // The end of the flush wakes this thread, unless there is none.
+            Role::Ending => match self.disk {
+                Disk::Full { retry_at, .. } => Some(retry_at),
+                Disk::HasRoom => self.in_flight.is_none().then_some(now),
+            },
+            Role::Leading(leading) => leading.zab.next_deadline(),
+            Role::Learning(learning) => [learning.zab.next_deadline(), learning.leader.retry_at].into_iter().flatten().min(),
+        };
+        [of_role, seat.elections.next_deadline()].into_iter().flatten().min()
+    }
+
+    // Elections.
+
+    fn obey_verdicts(&mut self, now: Now) {
+        while let Some(verdict) = self.seat().elections.next_verdict() {
+            match (verdict, &self.role) {
+                (Verdict::Decided { vote, state }, Role::Looking) => self.begin_role(vote, state, now),
+                (Verdict::Decided { .. }, _) => {}
+                (Verdict::Unsupported, Role::Leading(_) | Role::Learning(_)) => {
+                    self.end_role("the others have gone elsewhere");
+                }
+                (Verdict::Unsupported, _) => {}
+            }
+        }
+    }
+
+    /// Looks for a leader. The head is the flushed log.
+    pub(super) fn look(&mut self, now: Instant) {
+        self.role = Role::Looking;
+        let zxid = if self.may_vote { self.tree.view().last_zxid() } else { Zxid(-1) };
+        let seat = self.seat();
+        let (role, epoch) = (seat.role, seat.epochs.current);
+        tracing::info!("looking for a leader: last zxid {zxid}, epoch {epoch:x}");
+        let (elections, mut dials) = seat.elections();
+        elections.look(now, role, zxid, epoch, &mut dials);
+    }
+
+    fn begin_role(&mut self, vote: Vote, state: ServerState, now: Now) {
+        let last_zxid = self.tree.view().last_zxid();
+        let seat = self.seat();
+        let (limits, epochs) = (seat.options.limits, seat.epochs);
+        let config_version = seat.options.config.version;
+        if state == ServerState::Leading {
+            tracing::info!("elected: leading, if a quorum follows");
+            let start = LeaderStart {
+                me: seat.options.me,
+                quorum: seat.quorum.clone(),
+                limits,
+                accepted_epoch: epochs.accepted,
+                current_epoch: epochs.current,
+                last_zxid,
+                config_version,
+            };
+            seat.listen_for_learners();
+            let zab = Leader::new(start, now.mono);
+            self.role = Role::Leading(Box::new(Leading {
+                zab,
+                feeds: BTreeMap::new(),
+                owners: HashMap::new(),
+                syncs: HashMap::new(),
+                next_token: 0,
+            }));
+            // With one voter there is nobody to wait for.
+            return self.lead(LeaderInput::Tick, now);
+        }
+        let Some((host, port)) = seat.quorum_address(vote.leader) else {
+            tracing::error!("server {} was elected and is not in the configuration", vote.leader.0);
+            return self.look(now.mono);
+        };
+        tracing::info!("following server {} at {host}:{port}", vote.leader.0);
+        let start = LearnerStart {
+            me: seat.options.me,
+            observer: seat.role == MemberRole::Observer,
+            limits,
+            accepted_epoch: epochs.accepted,
+            current_epoch: epochs.current,
+            last_zxid: if self.may_vote { last_zxid } else { Zxid::ZERO },
+            config_version,
+        };
+        let leader = Dial {
+            host,
+            port,
+            link: LinkId(0),
+            retry_at: None,
+            retry_ms: DIAL_RETRY_MS_MIN,
+            ends: now.mono.plus_millis(limits.init_ms()),
+            is_open: false,
+        };
+        self.role = Role::Learning(Box::new(Learning {
+            zab: Learner::new(start, now.mono),
+            leader,
+            unapplied: VecDeque::new(),
+            forwarded: HashMap::new(),
+            syncs: VecDeque::new(),
+            attaching: HashMap::new(),
+            touched_since_ms: now.mono.millis(),
+            loading: None,
+        }));
+        self.dial_leader();
+    }
+
+    /// The leader is active: clients may be served.
+    pub(super) fn begin_service(&mut self, epoch: i64, standing: Standing, now: Now) {
+        let version = self.tree.seal();
+        self.tree.publish_through(version);
+        self.sessions = self.fresh_sessions(now.mono);
+        self.expiry_resumes = now.mono;
+        self.may_vote = true;
+        let (elections, mut dials) = self.seat().elections();
+        elections.activated(now.mono, epoch, &mut dials);
+        self.standing.set(standing);
+        let zxid = self.tree.view().last_zxid();
+        tracing::info!("epoch {epoch:x}: {standing:?}, serving clients from zxid {zxid}");
+    }
+
+    // The end of a role.
+
+    /// What it has not said dies with it. Clients are told by a closed connection.
+    pub(super) fn end_role(&mut self, why: &str) {
+        tracing::warn!("{}: {why}", self.role.name());
+        self.standing.set(Standing::Looking);
+        self.seat().close_quorum_links();
+        self.batch = Batch::new(self.lanes.workers());
+        self.sealed.clear();
+        let mut waiting: Vec<ConnRef> = self.sessions.iter().filter_map(|(_, live)| live.owner).collect();
+        let role = std::mem::replace(&mut self.role, Role::Ending);
+        if let Role::Learning(learning) = role {
+            waiting.extend(learning.forwarded.values().flatten().map(|forwarded| forwarded.from));
+            waiting.extend(learning.attaching.values().flatten().map(|attaching| attaching.from));
+            self.tree_is_partial = learning.loading.is_some();
+            self.tail = learning.unapplied;
+        }
+        for conn in waiting {
+            self.batch.close(conn);
+        }
+        self.sessions = crate::session::SessionTable::new(self.rules.tick_ms);
+    }
+
+    /// Once everything staged is on disk it is applied, and the next leader is looked for.
+    fn finish_role(&mut self, now: Now) {
+        if self.in_flight.is_some() || self.log.has_staged() {
+            return;
+        }
+        if std::mem::take(&mut self.tree_is_partial) {
+            self.tail.clear();
+            self.reload();
+        }
+        for unapplied in std::mem::take(&mut self.tail) {
+            request::replay(&mut self.tree, &unapplied.txn.header, &unapplied.txn.body);
+            let zxid = unapplied.zxid();
+            self.seat().history.push(zxid, unapplied.entry);
+        }
+        if self.has_room(0, now.mono) {
+            self.look(now.mono);
+        }
+    }
+
+    /// Lets every learner's feed go on.
+    fn pump_feeds(&mut self, now: Now) {
+        let Role::Leading(leading) = &mut self.role else { return };
+        let Some(seat) = &mut self.seat else { return };
+        let progress = leading.progress(&seat.history);
+        let mut lost = Vec::new();
+        for (id, feed) in &mut leading.feeds {
+            let Some(link) = seat.links.get_mut(*id) else { continue };
+            if let Err(why) = Feed::pump(feed, &seat.history, progress, &mut link.out) {
+                lost.push((*id, why));
+            }
+        }
+        for (id, why) in lost {
+            tracing::warn!("closing a learner: {why}");
+            self.link_broken(id, &why, now);
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! This server's seat in its ensemble: who it is, who the others are, its epochs, its links to them.
+
+use super::elections::{Addresses, Dials, ElectionSetup, Elections};
+use super::history::History;
+use super::links::Links;
+use super::snapshot_feed::{FeedWriter, Wake};
+use crate::election::connections::ConnectionRules;
+use crate::election::{ElectionRules, Electorate};
+use crate::runtime::link_io::{LinkAction, PeerPort};
+use crate::storage::Epochs;
+use crate::types::{LinkId, Quorum, QuorumConfig, Role, ServerId};
+use crate::wire::election::ElectionAddress;
+use crate::zab::Limits;
+use std::sync::Arc;
+
+/// What a member of an ensemble is told by its configuration.
+#[derive(Clone, Debug)]
+pub struct SeatOptions {
+    pub me: ServerId,
+    /// The committed configuration.
+    pub config: QuorumConfig,
+    /// `peerType`, where the configuration does not name this server.
+    pub role: Role,
+    pub limits: Limits,
+    pub election: ElectionRules,
+    /// `cnxTimeout`, ms.
+    pub dial_timeout_ms: u64,
+    /// `quorumListenOnAllIPs`
+    pub listen_on_all_addresses: bool,
+    /// `multiAddress.enabled`
+    pub multi_address: bool,
+    /// Most bytes of a packet's data: `limits::quorum_data_bytes_max`.
+    pub packet_data_bytes_max: usize,
+    /// `commitLogCount`
+    pub commit_log_count: usize,
+    /// `forceSnapshotSync`
+    pub force_snapshot_sync: bool,
+}
+
+pub(super) struct Seat {
+    pub options: SeatOptions,
+    pub role: Role,
+    pub quorum: Quorum,
+    pub config_text: Arc<str>,
+    pub epochs: Epochs,
+    pub elections: Elections,
+    pub links: Links,
+    pub history: History,
+    pub feed_writer: FeedWriter,
+    pub wake: Wake,
+    next_link: u64,
+    /// What this turn wants done with links.
+    pub actions: Vec<LinkAction>,
+    /// Read buffers that are given back when the log has caught up.
+    pub held_buffers: Vec<(LinkId, Vec<u8>)>,
+}
+
+impl Seat {
+    pub fn new(options: SeatOptions, epochs: Epochs, history: History, feed_writer: FeedWriter, wake: Wake) -> Seat {
+        let quorum = Quorum::of(&options.config.membership);
+        let config_text: Arc<str> = options.config.to_string().into();
+        let members = &options.config.membership.members;
+        let addresses: Addresses = members
+            .values()
+            .map(|member| {
+                let of = member.addresses.iter();
+                let named = of.map(|a| ElectionAddress { host: a.host.clone(), port: a.election_port });
+                (member.id, named.collect())
+            })
+            .collect();
+        let role = members.get(&options.me).map_or(options.role, |member| member.role);
+        let elections = Elections::new(ElectionSetup {
+            me: options.me,
+            rules: options.election,
+            connections: ConnectionRules { dial_ms_max: options.dial_timeout_ms, ..ConnectionRules::default() },
+            electorate: Electorate::new(quorum.clone(), options.config.version, config_text.clone()),
+            addresses,
+            multi_address: options.multi_address,
+        });
+        let mut actions = Vec::new();
+        elections.listen(options.listen_on_all_addresses, &mut actions);
+        Seat {
+            role,
+            quorum,
+            config_text,
+            epochs,
+            elections,
+            links: Links::default(),
+            history,
+            feed_writer,
+            wake,
+            next_link: 0,
+            actions,
+            held_buffers: Vec::new(),
+            options,
+        }
+    }
+
+    /// The elections, and what they need to dial.
+    pub fn elections(&mut self) -> (&mut Elections, Dials<'_>) {
+        let timeout_ms = self.options.dial_timeout_ms;
+        let dials = Dials { actions: &mut self.actions, next: &mut self.next_link, timeout_ms };
+        (&mut self.elections, dials)
+    }
+
+    pub fn next_link(&mut self) -> LinkId {
+        self.elections().1.next_link()
+    }
+
+    /// Takes connections of learners from now on.
+    pub fn listen_for_learners(&mut self) {
+        let own = self.options.config.membership.members.get(&self.options.me);
+        let everywhere = self.options.listen_on_all_addresses;
+        let addresses = own.into_iter().flat_map(|member| &member.addresses);
+        let addresses = addresses.map(|a| ((!everywhere).then(|| a.host.clone()), a.quorum_port)).collect();
+        self.actions.push(LinkAction::Listen { port: PeerPort::Quorum, addresses });
+    }
+
+    /// Ends all links on the quorum port.
+    pub fn close_quorum_links(&mut self) {
+        self.actions.push(LinkAction::StopListening { port: PeerPort::Quorum });
+        for link in self.links.ids() {
+            self.close_link(link);
+        }
+        self.held_buffers.clear();
+    }
+
+    pub fn close_link(&mut self, link: LinkId) {
+        if self.links.remove(link).is_some() {
+            self.actions.push(LinkAction::Close { link });
+        }
+    }
+
+    /// Address of a member's quorum port.
+    pub fn quorum_address(&self, id: ServerId) -> Option<(String, u16)> {
+        let member = self.options.config.membership.members.get(&id)?;
+        member.addresses.first().map(|address| (address.host.clone(), address.quorum_port))
+    }
+}
