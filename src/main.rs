@@ -26,6 +26,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// `ExitCode` of ZooKeeper.
 const EXIT_CODE_UNEXPECTED: i32 = 1;
 const EXIT_CODE_DATA_DIR: i32 = 3;
+const NO_ENSEMBLES: &str =
+    "this version runs standalone only, ensembles come next; with one server line (or none) it starts";
 
 fn main() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
@@ -41,6 +43,10 @@ fn main() {
         .unwrap_or_else(|error| give_up(EXIT_CODE_BAD_CONFIG, &error.to_string()));
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
+    }
+    if let Some(ensemble) = &loaded.settings.ensemble {
+        let file = ensemble.dynamic_file.as_ref().unwrap_or(&ensemble.static_file).display();
+        give_up(EXIT_CODE_BAD_CONFIG, &format!("{file}: {NO_ENSEMBLES}"));
     }
     serve(Arc::new(loaded.settings));
 }

@@ -6,10 +6,11 @@
 use super::args::{CommandLine, Given};
 use super::error::{ConfigError, Source, Warning};
 use super::known_keys::{Standing, Value, find};
+use super::members::add_membership;
 use super::settings::{Cores, DigestAlgorithm, FourLetterWhitelist, PinCores, Settings, SnapshotCompression};
 use super::sources::Sources;
 use super::zoo_cfg::parse_zoo_cfg;
-use crate::types::{Membership, ServerId};
+use crate::types::Membership;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -56,7 +57,7 @@ pub fn load(line: &CommandLine, read: ReadFile<'_>) -> Result<Loaded, ConfigErro
     sources.warn_of_unused();
     let mut settings = settings(&mut sources, &origin)?;
     settings.initial_config = initial_config;
-    membership(&mut settings, &mut sources, &origin, read)?;
+    add_membership(&mut settings, &mut sources, &origin, read)?;
     Ok(Loaded { settings, warnings: sources.warnings })
 }
 
@@ -69,12 +70,12 @@ fn add_file(sources: &mut Sources, path: &Path, read: ReadFile<'_>) -> Result<St
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn read_file(path: &Path, read: ReadFile<'_>) -> Result<Vec<u8>, ConfigError> {
+pub(super) fn read_file(path: &Path, read: ReadFile<'_>) -> Result<Vec<u8>, ConfigError> {
     let file = path.to_path_buf();
     read(path).map_err(|why| ConfigError::new(&Source::File { file }, format!("cannot be read: {why}")))
 }
 
-fn entries(path: &Path, bytes: &[u8]) -> Result<Vec<(String, String, Source)>, ConfigError> {
+pub(super) fn entries(path: &Path, bytes: &[u8]) -> Result<Vec<(String, String, Source)>, ConfigError> {
     let at = |line| Source::Line { file: path.to_path_buf(), line };
     let entries = parse_zoo_cfg(bytes).map_err(|bad| ConfigError::new(&at(bad.line), bad.reason))?;
     Ok(entries.into_iter().map(|entry| (entry.key, entry.value, at(entry.line))).collect())
@@ -144,7 +145,7 @@ fn settings(s: &mut Sources, origin: &Source) -> Result<Settings, ConfigError> {
         snap_count,
         snap_size_limit_bytes: kib(s, "snapSizeLimitInKb"),
         txn_log_size_limit_bytes: kib(s, "txnLogSizeLimitInKb"),
-        fsync_warning_threshold_ms: millis(s, "fsync.warningthresholdms"),
+        fsync_warning_threshold_ms: s.millis("fsync.warningthresholdms"),
         force_sync: s.bool("forceSync"),
         snapshot_compression: match s.text("snapshot.compression.method").as_deref() {
             Some("gz") => SnapshotCompression::Gz,
@@ -163,7 +164,7 @@ fn settings(s: &mut Sources, origin: &Source) -> Result<Settings, ConfigError> {
         enforce_quota: s.bool("enforceQuota"),
         container_check_interval_ms: u64::from(s.u32("znode.container.checkIntervalMs")),
         container_max_per_minute: s.u32("znode.container.maxPerMinute"),
-        container_max_never_used_interval_ms: Some(millis(s, "znode.container.maxNeverUsedIntervalMs"))
+        container_max_never_used_interval_ms: Some(s.millis("znode.container.maxNeverUsedIntervalMs"))
             .filter(|millis| *millis > 0),
         reconfig_enabled: s.bool("reconfigEnabled"),
         skip_acl: s.bool("skipACL"),
@@ -175,6 +176,7 @@ fn settings(s: &mut Sources, origin: &Source) -> Result<Settings, ConfigError> {
         readonly_mode_enabled,
         cores: cores(s, origin)?,
         membership: Membership::default(),
+        ensemble: None,
         kept: kept(s),
     })
 }
@@ -203,10 +205,6 @@ fn port(s: &Sources, name: &str) -> Option<u16> {
 fn kib(s: &Sources, name: &str) -> Option<u64> {
     let kib = s.int(name).and_then(|kib| u64::try_from(kib).ok())?;
     Some(kib.saturating_mul(1024)).filter(|bytes| *bytes > 0)
-}
-
-fn millis(s: &Sources, name: &str) -> u64 {
-    s.int(name).and_then(|millis| u64::try_from(millis).ok()).unwrap_or_default()
 }
 
 /// ZooKeeper raises these silently or with a line in its log.
@@ -332,119 +330,6 @@ fn kept(s: &Sources) -> BTreeMap<String, Value> {
         .collect()
 }
 
-/// Reads the member lines and `myid`, and refuses what is no standalone server.
-fn membership(
-    settings: &mut Settings,
-    s: &mut Sources,
-    origin: &Source,
-    read: ReadFile<'_>,
-) -> Result<(), ConfigError> {
-    let members = member_lines(s, read)?;
-    let dynamic = s.text("dynamicConfigFile");
-    let at = match (&dynamic, s.all().find(|(key, _)| Membership::owns(key))) {
-        (Some(file), _) => Source::File { file: file.into() },
-        (None, Some((_, item))) => item.source.clone(),
-        (None, None) => origin.clone(),
-    };
-    settings.my_id = my_id(&settings.data_dir, read)?;
-    let (voters, observers) = (members.voters(), members.observers());
-    let standalone_enabled = s.bool("standaloneEnabled");
-    if voters == 0 && !standalone_enabled {
-        let reason = "is false, so there must be server lines with at least one voter";
-        return Err(s.error("standaloneEnabled", origin, reason));
-    }
-    if observers > 0 && (voters == 0 || voters == 1 && standalone_enabled) {
-        return Err(ConfigError::new(&at, "observers need an ensemble of voters"));
-    }
-    if voters > 1 || voters == 1 && !standalone_enabled {
-        check_ensemble(&members, settings.my_id, s, &at)?;
-        let reason = "this version runs standalone only, ensembles come next; with one server line (or none) it starts";
-        return Err(ConfigError::new(&at, reason));
-    }
-    if voters == 1 {
-        s.warn(at.clone(), "only one server is named, so it runs standalone".to_owned());
-    }
-    take_client_address(settings, &members, &at)?;
-    settings.membership = members;
-    Ok(())
-}
-
-fn member_lines(s: &Sources, read: ReadFile<'_>) -> Result<Membership, ConfigError> {
-    let mut members = Membership::default();
-    let Some(file) = s.text("dynamicConfigFile").map(PathBuf::from) else {
-        for (key, item) in s.all().filter(|(key, _)| Membership::owns(key)) {
-            add(&mut members, key, &item.text, &item.source)?;
-        }
-        return Ok(members);
-    };
-    if let Some((key, item)) = s.all().find(|(key, _)| Membership::owns(key)) {
-        let reason = format!("{key}: must stand in the dynamic file {}", file.display());
-        return Err(ConfigError::new(&item.source, reason));
-    }
-    let bytes = read_file(&file, read)?;
-    for (key, text, source) in entries(&file, &bytes)? {
-        if !Membership::owns(&key) {
-            let reason = format!("{key}: only server, group and weight lines belong into a dynamic file");
-            return Err(ConfigError::new(&source, reason));
-        }
-        add(&mut members, &key, &text, &source)?;
-    }
-    Ok(members)
-}
-
-fn add(members: &mut Membership, key: &str, text: &str, source: &Source) -> Result<(), ConfigError> {
-    members.add(key, text).map_err(|why| ConfigError::new(source, format!("{key}: {why}")))
-}
-
-/// The number in `dataDir/myid`; a standalone server needs none, but a broken one is refused as ZooKeeper does.
-fn my_id(data_dir: &Path, read: ReadFile<'_>) -> Result<Option<ServerId>, ConfigError> {
-    let file = data_dir.join("myid");
-    let bytes = match read(&file) {
-        Ok(bytes) => bytes,
-        Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(why) => {
-            return Err(ConfigError::new(&Source::File { file }, format!("cannot be read: {why}")));
-        }
-    };
-    let text = String::from_utf8_lossy(&bytes);
-    let first = text.lines().next().unwrap_or_default();
-    match first.parse() {
-        Ok(id) => Ok(Some(ServerId(id))),
-        Err(_) => Err(ConfigError::new(&Source::File { file }, format!("a server id expected, found `{first}`"))),
-    }
-}
-
-/// What a member of an ensemble must have; ZooKeeper's messages for the same mistakes.
-fn check_ensemble(members: &Membership, my_id: Option<ServerId>, s: &Sources, at: &Source) -> Result<(), ConfigError> {
-    members.check_groups().map_err(|why| ConfigError::new(at, why))?;
-    for needed in ["initLimit", "syncLimit"] {
-        if s.u32(needed) == 0 {
-            return Err(ConfigError::new(at, format!("{needed} is not set, an ensemble needs it")));
-        }
-    }
-    match my_id {
-        None => Err(ConfigError::new(at, "there is no myid file in dataDir, an ensemble needs it")),
-        Some(_) => Ok(()),
-    }
-}
-
-/// The client part of this server's own member line counts; where `clientPort` is given too they must agree.
-fn take_client_address(settings: &mut Settings, members: &Membership, at: &Source) -> Result<(), ConfigError> {
-    let own = settings.my_id.and_then(|id| members.members.get(&id));
-    let Some(client) = own.and_then(|own| own.client.clone()) else {
-        return Ok(());
-    };
-    let same_port = settings.client_port.is_none_or(|port| port == client.port);
-    let same_host = settings.client_host.is_none() || settings.client_host == client.host;
-    if !(same_port && same_host) {
-        let reason = "the client address of this server's line and clientPort/clientPortAddress differ";
-        return Err(ConfigError::new(at, reason));
-    }
-    settings.client_port = Some(client.port);
-    settings.client_host = client.host;
-    Ok(())
-}
-
 #[cfg(test)]
 #[path = "load_tests.rs"]
-mod tests;
+pub(super) mod tests;

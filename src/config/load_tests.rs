@@ -1,10 +1,11 @@
 use super::*;
 use crate::config::known_keys::{KNOWN_KEYS, TLS_KEYS};
+use crate::types::ServerId;
 use proptest::prelude::*;
 use std::collections::HashMap;
 
 /// Loads with files that exist only here; the config file is called `zoo.cfg`.
-fn load_files(properties: &str, files: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
+pub(super) fn load_files(properties: &str, files: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
     let args = properties.split_whitespace().chain(["zoo.cfg"]);
     load_args(args, files)
 }
@@ -196,29 +197,6 @@ fn settings_that_are_more_than_their_text() {
     assert_eq!(s.digest_algorithm, DigestAlgorithm::Sha256);
 }
 
-const THREE: &str = "dataDir=/d\nserver.1=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2\n";
-
-#[test]
-fn an_ensemble_is_checked_and_then_refused() {
-    let said = |text: &str, files: &[(&str, &str)]| {
-        let mut all = vec![("zoo.cfg", text)];
-        all.extend_from_slice(files);
-        load_files("", &all).unwrap_err().to_string()
-    };
-    let complete = format!("{THREE}initLimit=5\nsyncLimit=2\n");
-    assert!(said(THREE, &[]).contains("initLimit is not set"));
-    assert!(said(&complete, &[]).contains("no myid file"));
-    assert!(said(&complete, &[("/d/myid", "one\n")]).starts_with("/d/myid: a server id expected"));
-    let refused = said(&complete, &[("/d/myid", "1\n")]);
-    assert!(refused.starts_with("zoo.cfg:2: this version runs standalone only"), "{refused}");
-    let grouped = format!("{complete}group.1=1:2\n");
-    assert!(said(&grouped, &[("/d/myid", "1")]).contains("server 3 is in no group"));
-    assert!(said("dataDir=/d\nserver.x=a:1:2", &[]).starts_with("zoo.cfg:2: server.x:"));
-    assert!(said("dataDir=/d\nserver.1=a:1:2:observer", &[]).contains("observers need"));
-    let one = "dataDir=/d\nserver.1=a:1:2\nstandaloneEnabled=false\ninitLimit=5\nsyncLimit=2";
-    assert!(said(one, &[("/d/myid", "1")]).contains("standalone only"));
-}
-
 #[test]
 fn one_voter_runs_standalone_with_its_own_client_address() {
     let files = |text| [("zoo.cfg", text), ("/d/myid", "4\n")];
@@ -272,7 +250,12 @@ proptest! {
                 let s = loaded.settings;
                 prop_assert!(s.min_session_timeout_ms <= s.max_session_timeout_ms);
                 prop_assert!(s.tick_time_ms > 0 && s.snap_count >= 2 && s.jute_maxbuffer_extra_bytes >= 1024);
-                prop_assert!(s.membership.voters() <= 1);
+                let voters = s.membership.voters();
+                prop_assert!(voters <= 1 || s.ensemble.is_some());
+                if let Some(ensemble) = s.ensemble {
+                    prop_assert!(ensemble.config.membership.members.contains_key(&ensemble.my_id));
+                    prop_assert!(ensemble.init_limit_ticks > 0 && ensemble.sync_limit_ticks > 0);
+                }
             }
         }
     }

@@ -3,6 +3,7 @@
 //! Each field says its unit, its range, its default, and the key it comes from. Nothing here is optional for want of a
 //! default: `None` always means "switched off" or "not there".
 
+use super::ensemble::EnsembleSettings;
 use super::known_keys::Value;
 use crate::types::{Membership, ServerId};
 use std::collections::BTreeMap;
@@ -169,6 +170,8 @@ pub struct Settings {
     // For the parts to come.
     /// The member lines, checked; empty where there are none.
     pub membership: Membership,
+    /// What a member of an ensemble uses besides; `None` = a server on its own.
+    pub ensemble: Option<EnsembleSettings>,
     /// Every key that was given, known, checked, and has no field above, by name.
     pub kept: BTreeMap<String, Value>,
 }

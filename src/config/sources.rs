@@ -153,6 +153,11 @@ impl Sources {
         Some(self.u32(name)).filter(|limit| *limit > 0)
     }
 
+    /// For times that may be longer than 32 bits hold.
+    pub fn millis(&self, name: &str) -> u64 {
+        self.int(name).and_then(|millis| u64::try_from(millis).ok()).unwrap_or_default()
+    }
+
     pub fn bool(&self, name: &str) -> bool {
         self.value(name) == Some(Value::Bool(true))
     }

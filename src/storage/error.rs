@@ -40,6 +40,23 @@ pub enum StorageError {
     Misplaced { file: PathBuf, kind: &'static str },
     #[error("{} is locked: another server runs on this data directory", .0.display())]
     InUse(PathBuf),
+    #[error(
+        "{} holds {found:?} where an epoch was expected. Restore the file from a backup; or, if the rest of the ensemble is \
+         healthy, empty the data directory (keep myid) and let this server fetch everything from its leader", file.display()
+    )]
+    BadEpoch { file: PathBuf, found: String },
+    #[error(
+        "{} says epoch {current}, but the data goes up to transaction {last_zxid} of a later one: the file is older than the \
+         data. Restore both from the same backup; or, if the rest of the ensemble is healthy, empty the data directory \
+         (keep myid) and let this server fetch everything from its leader", file.display()
+    )]
+    EpochBehindData { file: PathBuf, current: i64, last_zxid: Zxid },
+    #[error(
+        "{}: acceptedEpoch is {accepted} and currentEpoch is {current}, but no server follows an epoch that it has not \
+         accepted: one of the files is stale. Restore both from the same backup; or, if the rest of the ensemble is healthy, \
+         empty the data directory (keep myid) and let this server fetch everything from its leader", directory.display()
+    )]
+    EpochsAtOdds { directory: PathBuf, accepted: i64, current: i64 },
     #[error("transaction {0} is not in the log, so the log cannot be truncated to it")]
     NotInLog(Zxid),
 }

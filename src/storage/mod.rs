@@ -7,10 +7,14 @@
 //! - `txnlog_format`, `recovery`: records in a log file, and what to do where they end
 //! - `log_reader`, `txnlog`, `truncate`: reading logs, writing the log, cutting it
 //! - `snapshot_format`, `snapshot`: the other file
+//! - `log_reader`, `txnlog`: reading logs, writing the log
+//! - `snapshot_format`, `snapshot`: the other file; `snapshot_stream`: the same on its way to a learner
+//! - `epoch_files`: what a member of an ensemble has promised
 //! - `restore`: a start, from both; `data_dir`, `purge`: the directories around them
 
 mod byte_stream;
 pub mod data_dir;
+pub mod epoch_files;
 mod error;
 pub mod file_name;
 mod log_reader;
@@ -21,6 +25,7 @@ mod segment;
 mod snappy_stream;
 mod snapshot;
 pub mod snapshot_format;
+pub mod snapshot_stream;
 #[cfg(test)]
 mod testing;
 mod truncate;
@@ -28,6 +33,7 @@ mod txnlog;
 pub mod txnlog_format;
 
 pub use data_dir::{DataDirOptions, DataDirs};
+pub use epoch_files::{EpochFile, Epochs, load_epochs, read_epoch, write_epoch};
 pub use error::{StorageError, Unavailable};
 pub use log_reader::{LogReader, LogRecord};
 pub use restore::{Origin, Repair, RestoreOptions, RestoreSink, Restored, restore};
@@ -36,5 +42,6 @@ pub use snapshot::{
     Compression, SnapshotFile, SnapshotOptions, list_snapshots, load_snapshot, remove_snapshots_above, write_snapshot,
 };
 pub use snapshot_format::{SnapshotDigest, SnapshotSink, SnapshotSource, SnapshotTrailer};
+pub use snapshot_stream::{BadSnapshotStream, Progress, SnapshotStreamReader, write_stream};
 pub use truncate::truncate;
 pub use txnlog::{FlushTicket, FlushedThrough, LogOptions, TxnLog};

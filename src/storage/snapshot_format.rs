@@ -147,43 +147,99 @@ fn read_acls<R: Read>(stream: &mut ByteStream<R>, sink: &mut impl SnapshotSink) 
 /// False at the end mark, which is consumed.
 #[inline]
 fn read_node<R: Read>(stream: &mut ByteStream<R>, sink: &mut impl SnapshotSink) -> Result<bool, StreamError> {
-    stream.need("node path", 4)?;
-    let path_bytes = length_at(stream, 0)?.unwrap_or(0);
-    stream.need("node path", 4 + path_bytes)?;
-    if stream.window()[..4 + path_bytes] == END_MARK {
-        stream.consume(END_MARK.len());
-        return Ok(false);
+    loop {
+        let offset = stream.offset();
+        match node_extent(stream.window(), usize::MAX).map_err(|bad| shifted(bad, offset))? {
+            NodeExtent::AtLeast(bytes) => stream.need("node", bytes)?,
+            NodeExtent::EndMark => {
+                stream.consume(END_MARK.len());
+                return Ok(false);
+            }
+            NodeExtent::Node(extent) => {
+                give_node(stream.window(), extent, offset, sink)?;
+                stream.consume(extent.bytes);
+                return Ok(true);
+            }
+        }
     }
-    let data_at = 8 + path_bytes;
-    stream.need("node data", data_at)?;
-    let data_bytes = length_at(stream, data_at - 4)?;
-    let tail_at = data_at + data_bytes.unwrap_or(0);
-    let node_bytes = tail_at + NODE_TAIL_BYTES;
-    stream.need("node", node_bytes)?;
-
-    let offset = stream.offset();
-    let node = &stream.window()[..node_bytes];
-    let path = std::str::from_utf8(&node[4..4 + path_bytes]).map_err(|_| bad("node path", offset, Found::NotUtf8))?;
-    let (acl_key, stat) = node[tail_at..].split_at(8);
-    let acl_key = i64::from_be_bytes(acl_key.try_into().expect("split at eight"));
-    let stat = StoredStat::ref_from_bytes(stat).expect("sixty bytes are left");
-    let node = SnapshotNode { path, data: data_bytes.map(|_| &node[data_at..tail_at]), acl_key, stat: stat.into() };
-    if let Err(reason) = sink.node(node) {
-        return Err(StreamError::Invalid(format!("node {path:?} at byte {offset}: {reason}")));
-    }
-    stream.consume(node_bytes);
-    Ok(true)
 }
 
-/// A buffer's length within the window; `None` is null.
+/// With the offset counted from the start of the snapshot.
+pub(super) fn shifted(bad: BadBytes, by: u64) -> BadBytes {
+    BadBytes { offset: by as usize + bad.offset, ..bad }
+}
+
+/// What stands where a node may begin.
+pub(super) enum NodeExtent {
+    /// Not told before so many bytes are seen.
+    AtLeast(usize),
+    EndMark,
+    Node(NodeBytes),
+}
+
+/// Where the parts of a node lie.
+#[derive(Clone, Copy)]
+pub(super) struct NodeBytes {
+    path: usize,
+    data: Option<usize>,
+    /// The whole of it.
+    pub bytes: usize,
+}
+
+/// Finds the end of the node at the start of `window`; path and data may be `buffer_bytes_max` long each.
 #[inline]
-fn length_at<R: Read>(stream: &ByteStream<R>, at: usize) -> Result<Option<usize>, StreamError> {
-    let bytes = stream.window()[at..at + 4].try_into().expect("four bytes");
-    match i32::from_be_bytes(bytes) {
-        -1 => Ok(None),
-        length @ 0.. => Ok(Some(length as usize)),
-        length => Err(bad("length in a node", stream.offset() + at as u64, Found::Length(length))),
+pub(super) fn node_extent(window: &[u8], buffer_bytes_max: usize) -> Result<NodeExtent, BadBytes> {
+    let Some(path) = length_at(window, 0, buffer_bytes_max)? else {
+        return Ok(NodeExtent::AtLeast(4));
+    };
+    let path = path.unwrap_or(0);
+    let data_length_at = 4 + path;
+    if path == 1 && window.len() < END_MARK.len() {
+        return Ok(NodeExtent::AtLeast(END_MARK.len()));
     }
+    if window.starts_with(&END_MARK) {
+        return Ok(NodeExtent::EndMark);
+    }
+    let Some(data) = length_at(window, data_length_at, buffer_bytes_max)? else {
+        return Ok(NodeExtent::AtLeast(data_length_at + 4));
+    };
+    let bytes = data_length_at + 4 + data.unwrap_or(0) + NODE_TAIL_BYTES;
+    if window.len() < bytes {
+        return Ok(NodeExtent::AtLeast(bytes));
+    }
+    Ok(NodeExtent::Node(NodeBytes { path, data, bytes }))
+}
+
+/// A buffer's length; the inner `None` is a null, the outer one says that it is not all there.
+#[inline]
+fn length_at(window: &[u8], at: usize, max: usize) -> Result<Option<Option<usize>>, BadBytes> {
+    let Some(bytes) = window.get(at..).and_then(<[u8]>::first_chunk) else {
+        return Ok(None);
+    };
+    match i32::from_be_bytes(*bytes) {
+        -1 => Ok(Some(None)),
+        length @ 0.. if length as usize <= max => Ok(Some(Some(length as usize))),
+        length => Err(BadBytes { what: "length in a node", offset: at, found: Found::Length(length) }),
+    }
+}
+
+/// Hands the node at the start of `window`, `offset` bytes into the snapshot, to the sink.
+#[inline]
+pub(super) fn give_node(
+    window: &[u8],
+    extent: NodeBytes,
+    offset: u64,
+    sink: &mut impl SnapshotSink,
+) -> Result<(), StreamError> {
+    let node = &window[..extent.bytes];
+    let (head, stat) = node.split_at(extent.bytes - STAT_BYTES);
+    let (head, acl_key) = head.split_at(head.len() - 8);
+    let acl_key = i64::from_be_bytes(acl_key.try_into().expect("split at eight"));
+    let stat = StoredStat::ref_from_bytes(stat).expect("sixty bytes are left");
+    let path = std::str::from_utf8(&node[4..4 + extent.path]).map_err(|_| bad("node path", offset, Found::NotUtf8))?;
+    let data = extent.data.map(|bytes| &head[head.len() - bytes..]);
+    sink.node(SnapshotNode { path, data, acl_key, stat: stat.into() })
+        .map_err(|reason| StreamError::Invalid(format!("node {path:?} at byte {offset}: {reason}")))
 }
 
 fn bad(what: &'static str, offset: u64, found: Found) -> StreamError {
@@ -284,21 +340,10 @@ impl From<&StoredStat> for StatPersisted {
 
 /// Writes a whole snapshot.
 pub(super) fn write(target: impl Write, source: &impl SnapshotSource) -> io::Result<()> {
-    let mut out =
-        SealedWriter { target, pending: Vec::with_capacity(WRITE_BYTES + (64 << 10)), checksum: Adler32::new() };
+    let mut out = SealedWriter::new(target);
     let header = FileHeader { magic: U32::new(MAGIC), version: I32::new(VERSION), dbid: I64::new(DBID) };
     out.pending.extend_from_slice(header.as_bytes());
-    write_sessions(&mut out, source)?;
-    write_acls(&mut out, source)?;
-    source.nodes(&mut |node| {
-        let mut w = Writer::new(&mut out.pending);
-        w.string(node.path);
-        w.buffer(node.data);
-        w.long(node.acl_key);
-        w.stat_persisted(&node.stat);
-        out.flush_if_full()
-    })?;
-    out.pending.extend_from_slice(&END_MARK);
+    write_content(&mut out, source)?;
     out.seal()?;
     let trailer = source.trailer();
     if let Some(digest) = trailer.digest {
@@ -316,7 +361,36 @@ pub(super) fn write(target: impl Write, source: &impl SnapshotSource) -> io::Res
     out.target.flush()
 }
 
-fn write_sessions<W: Write>(out: &mut SealedWriter<W>, source: &impl SnapshotSource) -> io::Result<()> {
+/// Sessions, ACL table, nodes and the mark behind them.
+fn write_content<W: Write>(out: &mut SealedWriter<W>, source: &(impl SnapshotSource + ?Sized)) -> io::Result<()> {
+    write_sessions(out, source)?;
+    write_acls(out, source)?;
+    source.nodes(&mut |node| {
+        let mut w = Writer::new(&mut out.pending);
+        w.string(node.path);
+        w.buffer(node.data);
+        w.long(node.acl_key);
+        w.stat_persisted(&node.stat);
+        out.flush_if_full()
+    })?;
+    out.pending.extend_from_slice(&END_MARK);
+    Ok(())
+}
+
+/// Writes the content as it travels to a learner, without header and seals, and `signature` behind it.
+pub(super) fn write_bare(
+    target: impl Write,
+    source: &(impl SnapshotSource + ?Sized),
+    signature: &str,
+) -> io::Result<()> {
+    let mut out = SealedWriter::new(target);
+    write_content(&mut out, source)?;
+    Writer::new(&mut out.pending).string(signature);
+    out.flush()?;
+    out.target.flush()
+}
+
+fn write_sessions<W: Write>(out: &mut SealedWriter<W>, source: &(impl SnapshotSource + ?Sized)) -> io::Result<()> {
     let mut left = source.session_count();
     Writer::new(&mut out.pending).count(left);
     source.sessions(&mut |session, timeout_ms| {
@@ -329,7 +403,7 @@ fn write_sessions<W: Write>(out: &mut SealedWriter<W>, source: &impl SnapshotSou
     if left == 0 { Ok(()) } else { Err(wrong_count()) }
 }
 
-fn write_acls<W: Write>(out: &mut SealedWriter<W>, source: &impl SnapshotSource) -> io::Result<()> {
+fn write_acls<W: Write>(out: &mut SealedWriter<W>, source: &(impl SnapshotSource + ?Sized)) -> io::Result<()> {
     let mut left = source.acl_count();
     Writer::new(&mut out.pending).count(left);
     source.acls(&mut |key, list| {
@@ -354,6 +428,10 @@ struct SealedWriter<W> {
 }
 
 impl<W: Write> SealedWriter<W> {
+    fn new(target: W) -> SealedWriter<W> {
+        SealedWriter { target, pending: Vec::with_capacity(WRITE_BYTES + (64 << 10)), checksum: Adler32::new() }
+    }
+
     #[inline]
     fn flush_if_full(&mut self) -> io::Result<()> {
         if self.pending.len() < WRITE_BYTES {
@@ -379,22 +457,25 @@ impl<W: Write> SealedWriter<W> {
 
 /// Fuzz target: an uncompressed snapshot. Returns how many nodes it holds, if it is one.
 pub fn fuzz_snapshot(bytes: &[u8]) -> Result<usize, String> {
-    struct Counter(usize);
-    impl SnapshotSink for Counter {
-        fn begin(&mut self) {
-            self.0 = 0;
-        }
-        fn session(&mut self, _: SessionId, _: i32) {}
-        fn acl(&mut self, _: i64, _: AclList) {}
-        fn node(&mut self, _: SnapshotNode<'_>) -> Result<(), &'static str> {
-            self.0 += 1;
-            Ok(())
-        }
-    }
-    let mut counter = Counter(0);
+    let mut counter = NodeCounter(0);
     match read(bytes, &mut counter) {
         Ok(_) => Ok(counter.0),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Takes in anything and only counts.
+pub(super) struct NodeCounter(pub usize);
+
+impl SnapshotSink for NodeCounter {
+    fn begin(&mut self) {
+        self.0 = 0;
+    }
+    fn session(&mut self, _: SessionId, _: i32) {}
+    fn acl(&mut self, _: i64, _: AclList) {}
+    fn node(&mut self, _: SnapshotNode<'_>) -> Result<(), &'static str> {
+        self.0 += 1;
+        Ok(())
     }
 }
 

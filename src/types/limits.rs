@@ -29,5 +29,25 @@ pub const FLUSH_BYTES_MAX: usize = 8 << 20;
 /// Log mapped at a time, bytes.
 pub const LOG_MAPPED_BYTES_MAX: usize = 8 << 20;
 
+/// Identities that one forwarded request may carry, bytes: a client has a handful of some ten bytes each.
+pub const FORWARDED_IDS_BYTES_MAX: usize = 1 << 20;
+
+/// Addresses in the first message of an election connection, bytes; Java's readers refuse more.
+pub const ELECTION_ADDRESSES_BYTES_MAX: usize = 2048;
+
+/// Body of an election notification, bytes; Java's readers close the connection beyond it.
+pub const NOTIFICATION_BYTES_MAX: usize = 512 << 10;
+
+/// Longest data of one packet between leader and learner, bytes: a Java reader refuses a longer buffer.
+pub const fn quorum_data_bytes_max(jute_maxbuffer_bytes: usize, jute_maxbuffer_extra_bytes: usize) -> usize {
+    jute_maxbuffer_bytes.saturating_add(jute_maxbuffer_extra_bytes)
+}
+
+/// Longest packet between leader and learner, bytes, if its data has at most `data_bytes_max`: what a connection's read
+/// buffer may grow to. Type, zxid, length of the data and count of the identities take 20.
+pub const fn quorum_packet_bytes_max(data_bytes_max: usize) -> usize {
+    data_bytes_max.saturating_add(20 + FORWARDED_IDS_BYTES_MAX)
+}
+
 const _: () = assert!(CONNECTION_OUTPUT_BYTES_PAUSE < CONNECTION_OUTPUT_BYTES_MAX);
 const _: () = assert!(READ_BUFFER_BYTES_IDLE <= READ_BUFFER_BYTES_BUSY);

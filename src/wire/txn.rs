@@ -98,10 +98,7 @@ fn encode_multi(entries: &[SubTxn], out: &mut Vec<u8>) {
 /// Reads a whole entry. Bytes behind the digest are an error: an entry's length is part of its frame.
 pub fn decode(entry: &[u8]) -> Result<Txn, BadBytes> {
     let mut r = Reader::new(entry);
-    let session = SessionId(r.long("txn session")?);
-    let cxid = r.int("txn cxid")?;
-    let zxid = Zxid(r.long("txn zxid")?);
-    let time = WallMillis(r.long("txn time")?);
+    let header = read_header(&mut r)?;
     let op = decode_type(&mut r, "txn type")?;
     let body = match op {
         OpCode::Multi => TxnBody::Multi(decode_multi(&mut r)?),
@@ -112,8 +109,20 @@ pub fn decode(entry: &[u8]) -> Result<Txn, BadBytes> {
         _ => decode_plain(&mut r, op)?,
     };
     let digest = decode_digest(&mut r)?;
-    let header = TxnHeader { session, cxid, zxid, time };
     Ok(Txn { header, body, digest })
+}
+
+/// The header of an entry without decoding the rest.
+pub fn decode_header(entry: &[u8]) -> Result<TxnHeader, BadBytes> {
+    read_header(&mut Reader::new(entry))
+}
+
+fn read_header(r: &mut Reader<'_>) -> Result<TxnHeader, BadBytes> {
+    let session = SessionId(r.long("txn session")?);
+    let cxid = r.int("txn cxid")?;
+    let zxid = Zxid(r.long("txn zxid")?);
+    let time = WallMillis(r.long("txn time")?);
+    Ok(TxnHeader { session, cxid, zxid, time })
 }
 
 /// The zxid of an entry without decoding the rest.

@@ -1,0 +1,122 @@
+//! Snapshot streams there and back, in any pieces, and bytes that are none.
+
+use super::*;
+use crate::storage::testing::{Database, any_database};
+use proptest::prelude::*;
+
+const BUFFER_BYTES_MAX: usize = 1 << 20;
+
+fn written(source: &dyn SnapshotSource) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write_stream(source, &mut bytes).unwrap();
+    bytes
+}
+
+/// Pushes pieces that end at `ends` and at the end.
+fn read_in_pieces(bytes: &[u8], ends: &[usize]) -> Result<(Database, Option<usize>), BadSnapshotStream> {
+    let mut back = Database::default();
+    let mut reader = SnapshotStreamReader::new(BUFFER_BYTES_MAX);
+    let mut from = 0;
+    for end in ends.iter().copied().chain([bytes.len()]) {
+        match reader.push(&bytes[from..end], &mut back)? {
+            Progress::More => from = end,
+            Progress::Done { consumed } => return Ok((back, Some(from + consumed))),
+        }
+    }
+    Ok((back, None))
+}
+
+/// Sessions none, one ACL, the root, the marks: written out by hand from the sheet.
+#[test]
+fn the_bytes_of_a_small_tree() {
+    let mut database = Database::empty();
+    database.acls.push((1, vec![crate::types::Acl::new(1, "world", "anyone")]));
+    let bytes = written(&database);
+    let mut expected = vec![0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1];
+    expected.extend(*b"\0\0\0\x05world\0\0\0\x06anyone");
+    expected.extend([0; 8]); // path and data of the root, both empty
+    expected.extend([0xff; 8]); // its ACL: open
+    expected.extend([0; 60]);
+    expected.extend(*b"\0\0\0\x01/\0\0\0\x0aBenWasHere");
+    assert_eq!(bytes, expected);
+}
+
+#[test]
+fn what_is_no_snapshot() {
+    let good = written(&Database::empty());
+    let read = |bytes: &[u8]| read_in_pieces(bytes, &[]).map(|(_, end)| end);
+    assert_eq!(read(&good), Ok(Some(good.len())));
+    let at_signature = good.len() - 14;
+    for (at, with) in [
+        (at_signature + 3, 11),   // its length
+        (at_signature + 4, b'X'), // its text
+        (8, 0x7f),                // a path of 2 GiB
+        (8, 0x80),                // of negative length
+        (11, 0xff),               // a path that is longer than the stream and not text
+    ] {
+        let mut changed = good.clone();
+        changed[at] = with;
+        let found = read(&changed);
+        assert!(matches!(found, Err(_) | Ok(None)), "byte {at}: {found:?}");
+        assert!(at == 11 || found.is_err(), "byte {at}: {found:?}");
+    }
+    let no_list = [&[0; 4][..], &[0, 0, 0, 1], &[0; 8], &[0xff; 4]].concat();
+    assert!(read(&no_list).unwrap_err().to_string().contains("ACL list"));
+    let absurd_list = [&[0; 4][..], &[0, 0, 0, 1], &[0; 8], &[0x7f, 0xff, 0xff, 0xff]].concat();
+    assert!(read(&absurd_list).is_err());
+    let orphan = Database {
+        nodes: vec![crate::storage::testing::OwnedNode {
+            path: "/orphan".into(),
+            data: None,
+            acl_key: -1,
+            stat: Default::default(),
+        }],
+        ..Database::default()
+    };
+    assert!(read(&written(&orphan)).unwrap_err().to_string().contains("/orphan"));
+}
+
+#[test]
+fn bytes_behind_the_signature_are_the_next_packets() {
+    let good = written(&Database::empty());
+    let longer = [&good[..], b"packet"].concat();
+    let mut back = Database::default();
+    let mut reader = SnapshotStreamReader::new(BUFFER_BYTES_MAX);
+    assert_eq!(reader.push(&longer, &mut back), Ok(Progress::Done { consumed: good.len() }));
+    assert_eq!(reader.push(b"packet", &mut back), Ok(Progress::Done { consumed: 0 }));
+}
+
+proptest! {
+    #[test]
+    fn every_cut_gives_the_same(database in any_database()) {
+        let mut database = database;
+        database.trailer = Default::default();
+        let bytes = written(&database);
+        let longer = [&bytes[..], &[0, 0, 0, 10]].concat();
+        for cut in 0..=longer.len() {
+            let (back, end) = read_in_pieces(&longer, &[cut]).unwrap();
+            prop_assert_eq!(&back, &database);
+            prop_assert_eq!(end, Some(bytes.len()));
+        }
+        let byte_by_byte: Vec<usize> = (0..longer.len()).collect();
+        let (back, end) = read_in_pieces(&longer, &byte_by_byte).unwrap();
+        prop_assert_eq!(&back, &database);
+        prop_assert_eq!(end, Some(bytes.len()));
+        for short in 0..bytes.len() {
+            prop_assert_eq!(read_in_pieces(&bytes[..short], &[]).unwrap().1, None);
+        }
+    }
+
+    #[test]
+    fn changed_bytes_never_panic(database in any_database(), at in any::<usize>(), with in 1u8.., piece in 1usize..50) {
+        let mut bytes = written(&database);
+        let at = at % bytes.len();
+        bytes[at] ^= with;
+        prop_assert_eq!(fuzz_snapshot_stream(&bytes, piece), fuzz_snapshot_stream(&bytes, bytes.len()));
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), piece in 1usize..20) {
+        prop_assert_eq!(fuzz_snapshot_stream(&bytes, piece), fuzz_snapshot_stream(&bytes, bytes.len()));
+    }
+}
