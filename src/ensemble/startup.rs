@@ -14,7 +14,7 @@ use crate::storage::{
     Background, DataDirs, LogOptions, Origin, RestoreOptions, RestoreSink, Restored, SnapshotSink, SnapshotTrailer,
     StorageError, TxnLog, restore,
 };
-use crate::tree::{AclKey, TreeWriter};
+use crate::tree::{AclKey, InsertError, Loading, TreeWriter};
 use crate::types::{AclList, Now, OwnerRules, ServerId, SessionId, Zxid};
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -133,6 +133,7 @@ fn kill_dead_sessions(tree: &mut TreeWriter) {
 /// Feeds the tree from snapshot and log.
 struct TreeSink {
     tree: TreeWriter,
+    loading: Loading,
     acls: HashMap<i64, AclKey>,
     owner_rules: OwnerRules,
     digest: bool,
@@ -147,6 +148,7 @@ impl TreeSink {
         let (owner_rules, digest) = (options.rules.request.owner, options.rules.request.digest);
         TreeSink {
             tree: TreeWriter::fresh(owner_rules, digest, options.hash_seed),
+            loading: Loading::default(),
             acls: HashMap::new(),
             owner_rules,
             digest,
@@ -159,6 +161,7 @@ impl TreeSink {
 
 impl SnapshotSink for TreeSink {
     fn begin(&mut self) {
+        self.loading = Loading::default();
         self.tree = TreeWriter::empty(self.owner_rules, self.digest, self.hash_seed);
         self.acls.clear();
     }
@@ -177,8 +180,18 @@ impl SnapshotSink for TreeSink {
             -1 => self.tree.intern_acl(None),
             key => *self.acls.get(&key).ok_or("a znode names an ACL that is not in the table")?,
         };
-        let inserted = self.tree.insert_loaded(node.path, node.data, acl, &node.stat);
-        inserted.map_err(|_| "a znode without its parent, or a znode twice")
+        self.loading.insert(&mut self.tree, node.path, node.data, acl, &node.stat).map_err(why_invalid)
+    }
+
+    fn end(&mut self) -> Result<(), &'static str> {
+        self.loading.finish(&mut self.tree).map_err(why_invalid)
+    }
+}
+
+fn why_invalid(error: InsertError) -> &'static str {
+    match error {
+        InsertError::NoParent => "a znode without its parent",
+        InsertError::Exists => "a znode twice",
     }
 }
 

@@ -6,8 +6,6 @@
 //! - `file_name`: `log.N`, `snapshot.N.gz`, which names are whose
 //! - `txnlog_format`, `recovery`: records in a log file, and what to do where they end
 //! - `log_reader`, `txnlog`, `truncate`: reading logs, writing the log, cutting it
-//! - `snapshot_format`, `snapshot`: the other file
-//! - `log_reader`, `txnlog`: reading logs, writing the log
 //! - `snapshot_format`, `snapshot`: the other file; `snapshot_stream`: the same on its way to a learner
 //! - `epoch_files`: what a member of an ensemble has promised
 //! - `restore`: a start, from both; `data_dir`, `purge`: the directories around them

@@ -83,6 +83,10 @@ pub trait SnapshotSink {
     fn acl(&mut self, key: i64, list: AclList);
     /// Parents come first; the root has the empty path. An error (no parent, unknown ACL key) makes the snapshot invalid.
     fn node(&mut self, node: SnapshotNode<'_>) -> Result<(), &'static str>;
+    /// That was the last node; a sink that looks at them all together may still find the snapshot invalid.
+    fn end(&mut self) -> Result<(), &'static str> {
+        Ok(())
+    }
 }
 
 /// Gives out what a snapshot is to hold. `each` fails when the disk does; pass that on at once.
@@ -104,6 +108,7 @@ pub(super) fn read(source: impl Read, sink: &mut impl SnapshotSink) -> Result<Sn
     read_sessions(&mut stream, sink)?;
     read_acls(&mut stream, sink)?;
     while read_node(&mut stream, sink)? {}
+    sink.end().map_err(|reason| StreamError::Invalid(reason.into()))?;
     read_seal(&mut stream)?;
     read_trailer(&mut stream)
 }

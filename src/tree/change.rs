@@ -26,6 +26,16 @@ pub enum InsertError {
     Exists,
 }
 
+/// A znode that is to be.
+#[derive(Clone, Copy)]
+pub(super) struct NewNode<'a> {
+    pub path: &'a str,
+    pub data: Option<&'a [u8]>,
+    /// Interned, not acquired yet.
+    pub acl: AclKey,
+    pub stat: &'a StatPersisted,
+}
+
 impl TreeWriter {
     /// Creates a znode whose parent exists; nothing is changed on error.
     pub fn insert(
@@ -36,59 +46,31 @@ impl TreeWriter {
         stat: &StatPersisted,
         parent_change: ParentChange,
     ) -> Result<(), InsertError> {
-        let key = self.intern_acl(acl);
-        let inserted = self.insert_interned(path, data, key, stat, parent_change);
+        let node = NewNode { path, data, acl: self.intern_acl(acl), stat };
+        let inserted = self.insert_interned(&node, parent_change);
         if inserted.is_err() {
-            self.forget_if_unused(key);
+            self.forget_if_unused(node.acl);
         }
         inserted
     }
 
-    /// `insert` for a snapshot's nodes, whose ACL was interned before. The empty path sets the root.
-    pub fn insert_loaded(
+    pub(super) fn insert_interned(
         &mut self,
-        path: &str,
-        data: Option<&[u8]>,
-        acl: AclKey,
-        stat: &StatPersisted,
-    ) -> Result<(), InsertError> {
-        if path.is_empty() {
-            self.acquire_interned(acl);
-            self.change_node(path, stat, Some(data), Some(acl));
-            return Ok(());
-        }
-        self.insert_interned(path, data, acl, stat, ParentChange::default())
-    }
-
-    fn insert_interned(
-        &mut self,
-        path: &str,
-        data: Option<&[u8]>,
-        acl: AclKey,
-        stat: &StatPersisted,
+        node: &NewNode<'_>,
         parent_change: ParentChange,
     ) -> Result<(), InsertError> {
-        let inserted = self.insert_in_place(path, data, acl, stat, parent_change);
+        let inserted = self.insert_in_place(node, parent_change);
         self.settle_root();
         inserted
     }
 
-    fn insert_in_place(
-        &mut self,
-        path: &str,
-        data: Option<&[u8]>,
-        acl: AclKey,
-        stat: &StatPersisted,
-        parent_change: ParentChange,
-    ) -> Result<(), InsertError> {
-        let (parent_path, name) = path::split(path).ok_or(InsertError::NoParent)?;
+    fn insert_in_place(&mut self, node: &NewNode<'_>, parent_change: ParentChange) -> Result<(), InsertError> {
+        let (parent_path, name) = path::split(node.path).ok_or(InsertError::NoParent)?;
         let place = self.own_place(parent_path).ok_or(InsertError::NoParent)?;
         if name.is_empty() {
             return Err(InsertError::Exists);
         }
-        let digest = self.digest_of(path, data, stat);
-        let parts = Parts { name, data, stat: *stat, acl: acl.0, digest, children: EMPTY, child_count: 0 };
-        let child = Znode::build(self.reclaim.birth, &parts);
+        let (child, digest) = self.build(name, node);
         // SAFETY: `place` holds the parent, on a path the writer owns; the child is new.
         unsafe {
             let mut parent = Znode::parts((*place).record::<Znode>());
@@ -103,16 +85,30 @@ impl TreeWriter {
             parent.child_count += 1;
             self.change_parent(place, parent_path, parent, parent_change);
         }
+        self.count_in(node, digest);
+        Ok(())
+    }
+
+    /// The record of a znode without children, and its digest.
+    pub(super) fn build(&self, name: &str, node: &NewNode<'_>) -> (*mut Znode, u32) {
+        let digest = self.digest_of(node.path, node.data, node.stat);
+        let NewNode { data, acl, stat, .. } = *node;
+        let parts = Parts { name, data, stat: *stat, acl: acl.0, digest, children: EMPTY, child_count: 0 };
+        (Znode::build(self.reclaim.birth, &parts), digest)
+    }
+
+    /// Everything that is derived from a znode that has come in.
+    pub(super) fn count_in(&mut self, node: &NewNode<'_>, digest: u32) {
+        let NewNode { path, data, acl, stat } = *node;
         self.acquire_interned(acl);
         self.head.digest = self.head.digest.wrapping_add(u64::from(digest));
         self.head.node_count += 1;
-        self.head.data_bytes += (path.len() + parts.data.map_or(0, <[u8]>::len)) as u64;
+        self.head.data_bytes += (path.len() + data.map_or(0, <[u8]>::len)) as u64;
         self.head.quota_limit_nodes += u32::from(is_quota_limits(path));
         self.add_owner(path, stat.ephemeral_owner);
         if let (Some(journal), true) = (&mut self.journal, stat.ephemeral_owner != 0) {
             journal.push(Undo::OwnerAdded(path.into(), stat.ephemeral_owner));
         }
-        Ok(())
     }
 
     /// Deletes a znode, with everything below it. False if it was not there. The root stays.
@@ -162,7 +158,7 @@ impl TreeWriter {
     }
 
     /// `acl` was acquired for this znode, which gives up its old one.
-    fn change_node(
+    pub(super) fn change_node(
         &mut self,
         path: &str,
         stat: &StatPersisted,
@@ -241,7 +237,7 @@ impl TreeWriter {
     ///
     /// # Safety
     /// `place` lies on a path the writer owns; `parts` may borrow from the present record.
-    unsafe fn replace(&mut self, place: *mut Slot, parts: &Parts<'_>) -> *mut Znode {
+    pub(super) unsafe fn replace(&mut self, place: *mut Slot, parts: &Parts<'_>) -> *mut Znode {
         unsafe {
             let old = (*place).record::<Znode>();
             let new = Znode::build(self.reclaim.birth, parts);

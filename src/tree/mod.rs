@@ -14,6 +14,7 @@
 mod change;
 mod digest;
 mod entry;
+mod loading;
 mod node;
 mod reader;
 mod reclaim;
@@ -30,6 +31,7 @@ mod models;
 mod tests;
 
 pub use change::{InsertError, ParentChange};
+pub use loading::Loading;
 pub use reader::{Held, Pinned, TreeReader};
 pub use reclaim::VersionNumber;
 pub use tables::AclKey;

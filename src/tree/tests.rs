@@ -6,7 +6,7 @@ use super::*;
 use crate::types::{Acl, EphemeralOwner, OwnerRules, SessionId, StatPersisted, Zxid};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const RULES: OwnerRules = OwnerRules { extended_types: true, emulate_353_ttl: false };
 
@@ -295,6 +295,82 @@ fn a_cleared_tree_leaves_readers_what_they_look_at() {
         }
         for (hold, model) in &held {
             assert_eq!(&dump(hold.view()), model);
+
+/// What a snapshot may hold: few znodes with many children, many with few, names that sort before and behind the slash.
+fn snapshot_of(rng: &mut SmallRng, znodes: usize) -> Model {
+    let mut model = dump(TreeWriter::empty(RULES, true, 5).view());
+    let mut paths = vec![String::new()];
+    while model.len() < znodes {
+        let parent = &paths[rng.random_range(0..paths.len().min(30))];
+        let path = format!("{parent}/{}{}", rng.random_range(0..1000), ["", "-", "x"][rng.random_range(0..3)]);
+        let (czxid, ctime) = (Zxid(rng.random_range(1..100)), rng.random_range(1..100));
+        let mut stat = StatPersisted { czxid, mzxid: czxid, pzxid: czxid, ctime, mtime: ctime, ..Default::default() };
+        // Without it a record has no room for children before they come.
+        stat.cversion = rng.random_range(0..2);
+        stat.ephemeral_owner = random_owner(rng);
+        let acl = [Acl::open_unsafe(), vec![Acl::new(1, "digest", "a:b")]][rng.random_range(0..2)].clone();
+        if model.insert(path.clone(), Plain { data: Some(path.clone().into()), acl, stat }).is_none() {
+            paths.push(path);
+        }
+    }
+    model
+}
+
+fn load<'a>(tree: &mut TreeWriter, nodes: impl Iterator<Item = (&'a String, &'a Plain)>) -> Result<(), InsertError> {
+    let mut loading = Loading::default();
+    for (path, node) in nodes {
+        let acl = tree.intern_acl(Some(&node.acl));
+        loading.insert(tree, path, node.data.as_deref(), acl, &node.stat)?;
+    }
+    loading.finish(tree)
+}
+
+#[test]
+fn a_loaded_tree_is_like_one_that_grew() {
+    for seed in 0..if cfg!(miri) { 2 } else { 40 } {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let mut model = snapshot_of(&mut rng, if cfg!(miri) { 40 } else { 30 << (seed % 6) });
+        let mut tree = TreeWriter::empty(RULES, true, seed);
+        // In the order of paths everything below a znode follows it, but for siblings whose name goes on with a character
+        // that sorts before the slash. By length every level comes before the next.
+        let mut nodes: Vec<_> = model.iter().collect();
+        if seed % 4 == 0 {
+            nodes.sort_by_key(|(path, _)| path.len());
+        }
+        let loaded = load(&mut tree, nodes.into_iter());
+        assert_eq!(loaded, Ok(()));
+        check(tree.view(), &model);
+        let number = tree.seal();
+        tree.publish_through(number);
+        for zxid in 100_000..100_000 + if cfg!(miri) { 30 } else { 400 } {
+            random_change(&mut rng, &mut tree, &mut model, zxid);
+        }
+        check(tree.view(), &model);
+    }
+}
+
+#[test]
+fn what_no_tree_can_be_is_not_loaded() {
+    let plain = Plain { data: None, acl: Acl::open_unsafe(), stat: StatPersisted::default() };
+    for (paths, refused) in [
+        (&["", "/a", "/a/b", "/a/c", "/d"][..], None),
+        // Not the usual order, and yet all parents come first.
+        (&["", "/a", "/d", "/a/b", "/d/e", "/a/b/c"], None),
+        (&["", "/a", "/a/b", "/c", "/a/b", "/d"], Some(InsertError::Exists)),
+        (&["", "/a", "/b", "/a"], Some(InsertError::Exists)),
+        (&["", "/a", "/a/x", "/a", "/a/y"], Some(InsertError::Exists)),
+        (&["", "/"], Some(InsertError::Exists)),
+        (&["", "/a", "/b/c"], Some(InsertError::NoParent)),
+        (&["", "/a/b"], Some(InsertError::NoParent)),
+        (&["", "/a", "/ab/c"], Some(InsertError::NoParent)),
+        (&["", "a"], Some(InsertError::NoParent)),
+    ] {
+        let mut tree = TreeWriter::empty(RULES, true, 9);
+        let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
+        let loaded = load(&mut tree, paths.iter().map(|path| (path, &plain)));
+        assert_eq!(loaded.err(), refused, "{paths:?}");
+        if refused.is_none() {
+            assert_eq!(dump(tree.view()).into_keys().collect::<BTreeSet<_>>(), paths.into_iter().collect());
         }
     }
 }
