@@ -6,31 +6,35 @@
 //! flushed -> effects and replies on the lanes -> version published -> workers woken
 //! ```
 //!
-//! Invariants: nothing is said before the flush that covers it; effects are on the lanes before the version they are
-//! tagged with is published; a zxid is taken only when the log has room for its transaction.
+//! On a server of its own flushed is committed. A leader says what a quorum has flushed (`leading.rs`); a learner applies what
+//! its leader has committed (`learning.rs`). `roles.rs` says which of them this server is.
+//!
+//! Invariants: nothing is said before it is committed; effects are on the lanes before the version they are tagged with is
+//! published; a zxid is taken only when the log has room for its transaction.
 
 use super::batch::{Batch, SealedBatch};
 use super::chores::{Every, Sweeper};
+use super::role::{Role, Unapplied};
+use super::seat::Seat;
 use super::snapshots::Snapshots;
-use crate::message::lane::{ConnRef, EnsembleStatus, Reply, Submit};
-use crate::message::{ConnectResponse, Effect, Outcome, TxnBody, TxnHeader, WriteOp};
+use crate::message::lane::StandingSign;
+use crate::message::{Effect, TxnBody, TxnDigest, TxnHeader, WriteOp};
 use crate::observe::{Counter, MetricsWriter, Namespaced, Summary};
 use crate::request::{self, Executed, RequestRules, Requester};
 use crate::runtime::alarm::Alarm;
 use crate::runtime::core::{EnsembleTurn, FlushRequest};
 use crate::runtime::lanes::EnsembleLanes;
 use crate::runtime::link_io::{LinkAction, LinkEvent};
-use crate::session::{SessionIds, SessionTable, password};
-use crate::storage::{FlushTicket, TxnLog};
+use crate::session::{SessionIds, SessionTable};
+use crate::storage::{Background, DataDirs, FlushTicket, LogOptions, RestoreOptions, TxnLog};
 use crate::tree::TreeWriter;
-use crate::types::{ErrorCode, Id, Instant, Now, SessionId, Xid, Zxid};
+use crate::types::{Instant, Now, SessionId, Xid, Zxid};
 use crate::wire::txn;
+use crate::zab::{LeaderInput, LearnerInput};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-/// Submissions taken from one worker per turn, so that a flush is never kept waiting by a flood.
-const SUBMITS_PER_TURN_MAX: usize = 4096;
 /// Longest entry that one request can cause beyond its own bytes: header, digest, and what an error adds.
 const ENTRY_BYTES_EXTRA: usize = 1024;
 /// The history of digests that `hash` shows: every 128th transaction, 1024 of them (`DataTree.digestLog`).
@@ -55,7 +59,12 @@ pub struct EnsembleRules {
 pub struct Ensemble {
     pub(super) rules: EnsembleRules,
     pub(super) tree: TreeWriter,
-    pub(super) log: TxnLog,
+    /// Closed only while it is cut.
+    pub(super) log: Option<TxnLog>,
+    pub(super) log_options: LogOptions,
+    pub(super) log_files: Background,
+    pub(super) restore_options: RestoreOptions,
+    pub(super) dirs: Arc<DataDirs>,
     pub(super) lanes: EnsembleLanes,
     pub(super) sessions: SessionTable,
     pub(super) session_ids: SessionIds,
@@ -74,6 +83,18 @@ pub struct Ensemble {
     /// No session expires before this: after a pause of our own every socket is read first.
     pub(super) expiry_resumes: Instant,
     pub(super) deadline: Option<Instant>,
+    pub(super) role: Role,
+    /// `None`: a server on its own.
+    pub(super) seat: Option<Box<Seat>>,
+    pub(super) standing: StandingSign,
+    /// False with an empty directory that may have been lost, until a leader has filled it.
+    pub(super) may_vote: bool,
+    /// In the log, not applied: what a role that ended had left.
+    pub(super) tail: VecDeque<Unapplied>,
+    /// The head is not the log's state and has to be restored.
+    pub(super) tree_is_partial: bool,
+    /// Digests are compared behind this zxid: a snapshot of Java's may hold parts of later transactions.
+    pub(super) compare_after: Zxid,
 }
 
 /// The flush on the ring.
@@ -98,21 +119,29 @@ impl EnsembleTurn for Ensemble {
         &mut self,
         now: Now,
         flushed: Option<io::Result<()>>,
-        _links: &mut Vec<LinkEvent>,
-        _actions: &mut Vec<LinkAction>,
+        links: &mut Vec<LinkEvent>,
+        actions: &mut Vec<LinkAction>,
     ) -> Option<FlushRequest> {
         self.mind_pauses(now.mono);
         if let Some(result) = flushed {
-            self.flush_ended(result, now.mono);
+            self.flush_ended(result, now);
         }
+        self.serve_links(now, links);
         self.take_submits(now);
-        self.expire_sessions(now);
-        self.sweep(now);
-        self.snapshots.turn(&mut self.tree, &mut self.log);
+        if self.is_in_charge() {
+            self.expire_sessions(now);
+            self.sweep(now);
+        }
+        if self.is_serving()
+            && let Some(log) = &mut self.log
+        {
+            self.snapshots.turn(&mut self.tree, log, self.flushed_through);
+        }
         if self.purge.is_due(now.mono) {
             self.snapshots.purge();
         }
-        let request = self.flush(now.mono);
+        let request = self.flush(now);
+        self.flush_links(actions, now);
         self.deadline = Some(self.find_deadline(now.mono));
         request
     }
@@ -137,8 +166,10 @@ impl Ensemble {
             Disk::HasRoom => self.expiry_resumes,
             Disk::Full { retry_at, .. } => self.expiry_resumes.max(retry_at),
         };
-        let expiry = self.sessions.next_deadline().map(|due| due.max(may_expire));
-        let due = [expiry, Some(self.sweeper.next_deadline()), self.purge.next_deadline()];
+        let in_charge = self.is_in_charge();
+        let expiry = self.sessions.next_deadline().map(|due| due.max(may_expire)).filter(|_| in_charge);
+        let sweep = in_charge.then(|| self.sweeper.next_deadline());
+        let due = [expiry, sweep, self.purge.next_deadline(), self.roles_deadline(now)];
         due.into_iter().flatten().min().unwrap_or(now).min(now.plus_millis(self.rules.pause_ms))
     }
 
@@ -151,109 +182,22 @@ impl Ensemble {
         }
     }
 
-    // What workers ask for.
-
-    fn take_submits(&mut self, now: Now) {
-        for worker in 0..self.lanes.workers() {
-            let mut taken = 0;
-            while taken < SUBMITS_PER_TURN_MAX
-                && let Some(submit) = self.lanes.next_submit(worker)
-            {
-                self.take(submit, now);
-                taken += 1;
-            }
-            if taken > 0 {
-                self.lanes.made_room(worker);
-            }
+    /// Requests become transactions here.
+    pub(super) fn is_in_charge(&self) -> bool {
+        match &self.role {
+            Role::Alone => true,
+            Role::Leading(leading) => leading.zab.is_established(),
+            Role::Ending | Role::Looking | Role::Learning(_) => false,
         }
     }
 
-    fn take(&mut self, submit: Submit, now: Now) {
-        match submit {
-            Submit::Write { from, session, xid, op, ids } => self.write(from, session, xid, op, &ids, now),
-            Submit::CreateSession { from, timeout_ms, read_only } => {
-                self.create_session(from, timeout_ms, read_only, now);
-            }
-            Submit::Reattach { from, session, timeout_ms, read_only } => {
-                self.reattach(from, session, timeout_ms, read_only, now.mono);
-            }
-            Submit::CloseSession { from, session, xid } => self.close_by_client(from, session, xid, now),
-            Submit::Disconnected { from, session } => self.sessions.disconnected(session, from),
-            Submit::Describe { tell } => (tell.0)(self.describe()),
-        }
+    /// Clients are served here.
+    pub(super) fn is_serving(&self) -> bool {
+        self.is_in_charge() || matches!(&self.role, Role::Learning(learning) if learning.zab.is_serving())
     }
 
-    fn write(&mut self, from: ConnRef, session: SessionId, xid: Xid, op: WriteOp, ids: &[Id], now: Now) {
-        // A request that overtook the end of its session, or that came over a connection it has left, is dropped: the
-        // connection is being closed.
-        if self.sessions.get(session).is_none_or(|live| live.owner != Some(from)) {
-            return;
-        }
-        if !self.has_room(op.entry_bytes_max(), now.mono) {
-            let zxid = self.tree.view().last_zxid();
-            let outcome = Outcome { zxid, result: Err(ErrorCode::SystemError) };
-            return self.batch.reply(from.worker, Reply::Write { conn: from.conn, xid, outcome });
-        }
-        let by = Requester { ids, refusal: None };
-        let executed = self.execute(session, xid, now, |tree, header, rules, effects| {
-            request::execute(tree, header, op, by, rules, effects)
-        });
-        self.batch.reply(from.worker, Reply::Write { conn: from.conn, xid, outcome: executed.outcome });
-    }
-
-    fn create_session(&mut self, from: ConnRef, timeout_ms: i32, read_only: Option<bool>, now: Now) {
-        if !self.has_room(0, now.mono) {
-            return self.batch.close(from);
-        }
-        let session = self.session_ids.allocate();
-        self.execute(session, Xid(0), now, |tree, header, rules, _| {
-            request::create_session(tree, header, timeout_ms, rules)
-        });
-        let last_heard = self.sessions.add(session, timeout_ms, Some(from), now.mono);
-        let response =
-            ConnectResponse { timeout_ms, session, password: password(session), read_only: read_only.map(|_| false) };
-        self.batch.reply(from.worker, Reply::Connected { conn: from.conn, response, last_heard });
-    }
-
-    fn reattach(&mut self, from: ConnRef, session: SessionId, timeout_ms: i32, read_only: Option<bool>, now: Instant) {
-        let Some(before) = self.sessions.take_over(session, timeout_ms, from, now) else {
-            let response = ConnectResponse::refused(read_only);
-            return self.batch.reply(from.worker, Reply::Refused { conn: from.conn, response });
-        };
-        if let Some(old) = before
-            && old != from
-        {
-            self.batch.close(old);
-        }
-        let last_heard = self.sessions.get(session).expect("just taken over").last_heard.clone();
-        let response =
-            ConnectResponse { timeout_ms, session, password: password(session), read_only: read_only.map(|_| false) };
-        self.batch.reply(from.worker, Reply::Connected { conn: from.conn, response, last_heard });
-    }
-
-    fn close_by_client(&mut self, from: ConnRef, session: SessionId, xid: Xid, now: Now) {
-        if self.sessions.get(session).is_none_or(|live| live.owner != Some(from)) {
-            return self.batch.close(from);
-        }
-        if !self.has_room(self.ephemerals_bytes(session), now.mono) {
-            return self.batch.close(from);
-        }
-        let zxid = self.close_session(session, xid, now);
-        self.batch.reply(from.worker, Reply::SessionClosed { conn: from.conn, xid, zxid });
-    }
-
-    /// Ends a session: one transaction deletes its ephemerals.
-    fn close_session(&mut self, session: SessionId, xid: Xid, now: Now) -> Zxid {
-        self.sessions.remove(session);
-        self.execute(session, xid, now, request::close_session).outcome.zxid
-    }
-
-    fn describe(&self) -> EnsembleStatus {
-        let expiry = |live| self.sessions.expires_with_bucket(live);
-        EnsembleStatus {
-            sessions: self.sessions.iter().map(|(id, live)| (id, expiry(live))).collect(),
-            digests: self.digests.iter().copied().collect(),
-        }
+    pub(super) fn log(&mut self) -> &mut TxnLog {
+        self.log.as_mut().expect("the log is open unless it is being cut")
     }
 
     // What is due.
@@ -293,30 +237,61 @@ impl Ensemble {
 
     // From transaction to disk to workers.
 
-    /// Takes the next zxid, applies, and stages the transaction for the log. There must be room.
-    fn execute(
+    /// Takes the next zxid, applies, and stages the transaction for the log. There must be room. `None`: this server is no
+    /// longer the one to do it.
+    pub(super) fn execute(
         &mut self,
         session: SessionId,
         xid: Xid,
         now: Now,
         apply: impl FnOnce(&mut TreeWriter, TxnHeader, &RequestRules, Option<&mut Vec<Effect>>) -> Executed,
-    ) -> Executed {
-        let zxid = self.tree.view().last_zxid().next();
+    ) -> Option<Executed> {
+        let zxid = self.next_zxid(now)?;
         let header = TxnHeader { session, cxid: xid.0, zxid, time: now.wall };
         let executed = apply(&mut self.tree, header, &self.rules.request, Some(&mut self.batch.effects));
         count_writes(&self.metrics, &executed.txn.body);
-        self.entry.clear();
-        txn::encode(&executed.txn.header, &executed.txn.body, executed.txn.digest.as_ref(), &mut self.entry);
-        if let Err(error) = self.log.append(zxid, &self.entry) {
-            stop(&format!("the log had room for transaction {zxid} and then had not: {error}"));
-        }
-        self.snapshots.logged(self.entry.len());
+        let mut entry = std::mem::take(&mut self.entry);
+        entry.clear();
+        txn::encode(&executed.txn.header, &executed.txn.body, executed.txn.digest.as_ref(), &mut entry);
+        self.log_entry(zxid, &entry);
         self.batch.last_zxid = Some(zxid);
         self.keep_digest(zxid);
-        executed
+        if let Some(seat) = &mut self.seat {
+            seat.history.push(zxid, entry.as_slice().into());
+            self.lead(LeaderInput::Proposed { zxid }, now);
+        }
+        self.entry = entry;
+        Some(executed)
     }
 
-    fn keep_digest(&mut self, zxid: Zxid) {
+    /// Stages an entry. There must be room.
+    pub(super) fn log_entry(&mut self, zxid: Zxid, entry: &[u8]) {
+        if let Err(error) = self.log().append(zxid, entry) {
+            stop(&format!("the log had room for transaction {zxid} and then had not: {error}"));
+        }
+        self.snapshots.logged(entry.len());
+    }
+
+    /// What the leader says the tree is after a transaction. A difference is told once; the server goes on, as Java's does.
+    pub(super) fn compare_digest(&mut self, zxid: Zxid, expected: Option<TxnDigest>) {
+        let ours = self.tree.view().digest();
+        if let Some(expected) = expected.filter(|digest| digest.version == TxnDigest::VERSION)
+            && self.rules.request.digest
+            && zxid > self.compare_after
+            && expected.tree != ours
+        {
+            self.metrics.count(Counter::DigestMismatchesCount);
+            tracing::error!(
+                "the tree after transaction {zxid} has digest {ours:#x}, its leader's has {:#x}: the two servers differ. \
+                 Compare their data; the one in the minority should be emptied and synchronized again",
+                expected.tree
+            );
+            // One difference makes every later digest differ.
+            self.compare_after = Zxid(i64::MAX);
+        }
+    }
+
+    pub(super) fn keep_digest(&mut self, zxid: Zxid) {
         if self.rules.request.digest && zxid.0 % DIGEST_EVERY == 0 {
             if self.digests.len() == DIGESTS_MAX {
                 self.digests.pop_front();
@@ -325,7 +300,7 @@ impl Ensemble {
         }
     }
 
-    fn has_room(&mut self, entry_bytes: usize, now: Instant) -> bool {
+    pub(super) fn has_room(&mut self, entry_bytes: usize, now: Instant) -> bool {
         let mut needed_bytes = entry_bytes + ENTRY_BYTES_EXTRA;
         if let Disk::Full { retry_at, refused_bytes } = self.disk {
             if now < retry_at {
@@ -333,7 +308,7 @@ impl Ensemble {
             }
             needed_bytes = needed_bytes.max(refused_bytes);
         }
-        match self.log.has_room_for(1, needed_bytes) {
+        match self.log().has_room_for(1, needed_bytes) {
             Ok(()) => {
                 if matches!(self.disk, Disk::Full { .. }) {
                     tracing::info!("the transaction log takes data again: writes are served, sessions expire");
@@ -357,37 +332,55 @@ impl Ensemble {
     }
 
     /// Bytes that a closeSession's list of ephemerals takes.
-    fn ephemerals_bytes(&self, session: SessionId) -> usize {
+    pub(super) fn ephemerals_bytes(&self, session: SessionId) -> usize {
         self.tree.view().ephemerals(session).map(|path| path.len() + 4).sum()
     }
 
     /// Starts the next flush if none is in flight, and says what needs none.
-    fn flush(&mut self, now: Instant) -> Option<FlushRequest> {
+    fn flush(&mut self, now: Now) -> Option<FlushRequest> {
         while self.in_flight.is_none() {
-            if !self.batch.is_empty() {
-                let workers = self.lanes.workers();
-                let batch = std::mem::replace(&mut self.batch, Batch::new(workers));
-                self.sealed.push_back(batch.seal(self.tree.seal()));
-            }
-            self.say_what_is_flushed();
-            let ticket = match self.log.start_flush() {
+            self.seal_batch();
+            self.release();
+            let ticket = match self.log().start_flush() {
                 Ok(ticket) => ticket?,
                 Err(error) => stop(&format!("the transaction log cannot be written: {error}")),
             };
             if ticket.sync_needed() {
                 let request = FlushRequest { targets: ticket.targets() };
-                self.in_flight = Some(InFlight { ticket, began: now });
+                self.in_flight = Some(InFlight { ticket, began: now.mono });
                 return Some(request);
             }
-            self.flushed_through = self.log.flush_done(ticket).zxid();
-            self.say_what_is_flushed();
+            self.flushed(ticket, now);
         }
+        if self.batch_is_committed() {
+            self.seal_batch();
+        }
+        self.release();
         None
     }
 
-    fn flush_ended(&mut self, result: io::Result<()>, now: Instant) {
+    /// What the batch says needs no flush of this server's: a learner's commits, and a leader's that others have flushed.
+    fn batch_is_committed(&self) -> bool {
+        !self.batch.is_empty()
+            && match &self.role {
+                Role::Learning(_) => true,
+                _ => self.batch.last_zxid.is_some_and(|zxid| zxid <= self.committed_through()),
+            }
+    }
+
+    fn seal_batch(&mut self) {
+        if self.batch.is_empty() {
+            return;
+        }
+        let batch = std::mem::replace(&mut self.batch, Batch::new(self.lanes.workers()));
+        // The head of a server that serves nobody holds what is not committed. All it can say is that it ends connections.
+        let version = if self.is_serving() { self.tree.seal() } else { self.tree.published_version() };
+        self.sealed.push_back(batch.seal(version));
+    }
+
+    fn flush_ended(&mut self, result: io::Result<()>, now: Now) {
         let InFlight { ticket, began } = self.in_flight.take().expect("a flush was in flight");
-        let took_ms = now.micros_since(began) / 1000;
+        let took_ms = now.mono.micros_since(began) / 1000;
         self.metrics.record(Summary::Fsynctime, took_ms);
         if took_ms > self.rules.flush_ms_warn {
             tracing::warn!(
@@ -401,16 +394,37 @@ impl Ensemble {
                  acknowledged is on the disk. Check the disk, then start the server again"
             ));
         }
-        self.flushed_through = self.log.flush_done(ticket).zxid();
-        self.say_what_is_flushed();
+        self.flushed(ticket, now);
+        self.release();
+    }
+
+    fn flushed(&mut self, ticket: FlushTicket, now: Now) {
+        let through = self.log().flush_done(ticket).zxid();
+        self.flushed_through = through;
+        match &self.role {
+            Role::Leading(_) => self.lead(LeaderInput::Flushed { through }, now),
+            Role::Learning(_) => self.learn(LearnerInput::Flushed { through }, now),
+            Role::Alone | Role::Ending | Role::Looking => {}
+        }
+    }
+
+    /// Everything through this zxid may be told to clients.
+    fn committed_through(&self) -> Zxid {
+        match &self.role {
+            Role::Alone => self.flushed_through,
+            Role::Leading(leading) => leading.zab.committed(),
+            // A learner's batches hold what is committed.
+            Role::Learning(_) => Zxid(i64::MAX),
+            Role::Ending | Role::Looking => self.flushed_through,
+        }
     }
 
     /// The order that watches rely on: lanes first, then the version, then the wake-up.
-    fn say_what_is_flushed(&mut self) {
+    fn release(&mut self) {
+        let committed = self.committed_through();
         let mut posted = Vec::new();
         let mut version = None;
-        while self.sealed.front().is_some_and(|batch| batch.last_zxid().is_none_or(|zxid| zxid <= self.flushed_through))
-        {
+        while self.sealed.front().is_some_and(|batch| batch.last_zxid().is_none_or(|zxid| zxid <= committed)) {
             let batch = self.sealed.pop_front().expect("just seen");
             version = Some(batch.version);
             posted.push(batch.post(&mut self.lanes));
@@ -445,7 +459,7 @@ fn count_writes(metrics: &MetricsWriter, body: &TxnBody) {
 }
 
 /// A server that cannot keep its promises says so and ends; whoever supervises it starts it again.
-fn stop(message: &str) -> ! {
+pub(super) fn stop(message: &str) -> ! {
     tracing::error!("{message}. The server stops.");
     std::process::exit(1)
 }

@@ -74,7 +74,8 @@ impl Ensemble {
             }
             LeaderOutput::Synced { link: None, token, .. } => {
                 if let Some(WaitingSync { from, xid, path }) = leading.syncs.remove(&token) {
-                    self.batch.reply(from.worker, Reply::Synced { conn: from.conn, xid, path });
+                    let zxid = self.tree_committed();
+                    self.batch.reply(from.worker, Reply::Synced { conn: from.conn, xid, zxid, path });
                 }
             }
             LeaderOutput::GiveUp { why } => self.end_role(&why),

@@ -142,10 +142,4 @@ impl Feed {
         let next_uncommitted = self.uncommitted.front().copied();
         committed >= after && self.sent >= after.min(committed) && next_uncommitted.is_none_or(|zxid| zxid > after)
     }
-
-    /// There is more to send once the link has room.
-    pub fn is_behind(&self, progress: Progress) -> bool {
-        let may_send = if self.observer { progress.committed } else { progress.proposed };
-        self.snapshot.is_some() || self.sent < may_send || self.new_leader.is_some()
-    }
 }

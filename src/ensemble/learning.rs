@@ -7,7 +7,7 @@ use crate::message::lane::{ConnRef, Reply, Standing};
 use crate::message::{ConnectResponse, ForwardedRequest, Outcome, QuorumPacket, Txn, TxnBody, WriteOp};
 use crate::request;
 use crate::session::password;
-use crate::storage::{EpochFile, truncate};
+use crate::storage::EpochFile;
 use crate::types::{ErrorCode, Id, LinkId, Now, OpCode, Role as MemberRole, SessionId, Xid, Zxid};
 use crate::wire::Writer;
 use crate::wire::client::encode_write;
@@ -37,7 +37,8 @@ impl Ensemble {
             LearnerOutput::Truncate { to } => self.truncate(to),
             LearnerOutput::TakeSnapshot { zxid } => {
                 tracing::info!("the leader sends a snapshot of zxid {zxid}");
-                let load = SnapshotLoad::begin(zxid, &mut self.tree, &self.rules.request);
+                let bytes_max = self.seat().options.packet_data_bytes_max;
+                let load = SnapshotLoad::begin(zxid, &self.rules.request, bytes_max);
                 if let Role::Learning(learning) = &mut self.role {
                     learning.loading = Some(load);
                 }
@@ -55,7 +56,8 @@ impl Ensemble {
             LearnerOutput::Synced => {
                 let Role::Learning(learning) = &mut self.role else { return };
                 if let Some(WaitingSync { from, xid, path }) = learning.syncs.pop_front() {
-                    self.batch.reply(from.worker, Reply::Synced { conn: from.conn, xid, path });
+                    let zxid = self.tree.view().last_zxid();
+                    self.batch.reply(from.worker, Reply::Synced { conn: from.conn, xid, zxid, path });
                 }
             }
             LearnerOutput::Revalidated { session, valid } => self.revalidated(session, valid, now),
@@ -156,11 +158,9 @@ impl Ensemble {
     /// The log ends behind `to`, and so does the state.
     fn truncate(&mut self, to: Zxid) {
         tracing::info!("the leader has the log cut behind {to}");
-        self.close_log();
-        if let Err(error) = truncate(&self.dirs.disk, &self.dirs.logs, to) {
+        if let Err(error) = self.cut_log(to) {
             stop(&format!("the log cannot be cut behind {to}: {error}"));
         }
-        self.reload();
         let last = self.tree.view().last_zxid();
         if last != to {
             stop(&format!("after the log was cut behind {to} the state ends at {last}"));

@@ -1,15 +1,31 @@
-//! The ensemble thread: the only writer of replicated state. Today it is a server on its own; elections and
-//! broadcast join it here.
+//! The ensemble thread: the only writer of replicated state.
 //!
-//! `driver.rs` takes the turns; `batch.rs` is what a turn means to the workers; `chores.rs` is what is due now and then
-//! (snapshots, containers and TTL znodes, purge).
+//! `driver.rs` takes the turns; `submits.rs` is what workers ask, `batch.rs` what a turn means to them; `chores.rs` and
+//! `snapshots.rs` are what is due now and then. In an ensemble `roles.rs` leads from role to role (`role.rs`): `elections.rs`
+//! speaks with the others until there is a leader, `leading.rs` and `learning.rs` do what `zab` asks for, `learner_feed.rs`
+//! is the stream to one learner, over `links.rs`. `startup.rs` makes all of it from the data directory.
 
 mod batch;
 mod chores;
 mod driver;
+mod elections;
+mod history;
+mod leading;
+mod learner_feed;
+mod learning;
+mod links;
+mod role;
+mod roles;
+mod seat;
+mod snapshot_feed;
+mod snapshot_load;
 mod snapshots;
 mod startup;
+mod submits;
+mod tree_sink;
 
 pub use driver::{Ensemble, EnsembleRules};
+pub use seat::SeatOptions;
+pub use snapshot_feed::FeedWriter;
 pub use snapshots::SnapshotOptions;
 pub use startup::{Backgrounds, Loaded, StartOptions, load, start};

@@ -107,7 +107,7 @@ impl Ensemble {
         if self.seat().links.get_mut(link).is_none() {
             return;
         }
-        if self.log.staged_bytes() > STAGED_BYTES_MAX {
+        if self.log().staged_bytes() > STAGED_BYTES_MAX {
             self.seat().held_buffers.push((link, bytes));
         } else {
             self.seat().actions.push(LinkAction::ReadOn { link, buffer: bytes });
@@ -115,7 +115,7 @@ impl Ensemble {
     }
 
     fn give_buffers_back(&mut self) {
-        if self.log.staged_bytes() <= STAGED_BYTES_MAX {
+        if self.log().staged_bytes() <= STAGED_BYTES_MAX {
             let seat = self.seat();
             let held = std::mem::take(&mut seat.held_buffers);
             seat.actions.extend(held.into_iter().map(|(link, buffer)| LinkAction::ReadOn { link, buffer }));
@@ -383,7 +383,7 @@ impl Ensemble {
 
     /// Once everything staged is on disk it is applied, and the next leader is looked for.
     fn finish_role(&mut self, now: Now) {
-        if self.in_flight.is_some() || self.log.has_staged() {
+        if self.in_flight.is_some() || self.log().has_staged() {
             return;
         }
         if std::mem::take(&mut self.tree_is_partial) {

@@ -52,7 +52,7 @@ impl SnapshotFeed {
         let (for_writer, pieces_max) = (pieces.clone(), writer.pieces_max);
         (writer.background)(Box::new(move || {
             let mut writer = PieceWriter { pieces: for_writer, piece: Vec::new(), pieces_max, wake };
-            let written = write_stream(&Source { held: &held, digest: false, last_zxid: false }, &mut writer);
+            let written = write_stream(&Source { view: held.view(), digest: false, last_zxid: false }, &mut writer);
             let written = written.and_then(|()| writer.flush());
             writer.pieces.state.lock().ended = Some(written.map_err(|error| error.to_string()));
             (writer.wake)();

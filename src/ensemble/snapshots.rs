@@ -6,7 +6,7 @@ use crate::io::disk::Disk;
 use crate::message::SnapshotNode;
 use crate::observe::{Counter, MetricsWriter, Summary};
 use crate::storage::{self, Background, SnapshotDigest, SnapshotSource, SnapshotTrailer, StorageError, TxnLog};
-use crate::tree::{Held, NodeRef, TreeWriter};
+use crate::tree::{Held, NodeRef, TreeWriter, View};
 use crate::types::{Acl, SessionId, Zxid};
 use parking_lot::Mutex;
 use std::io;
@@ -84,8 +84,9 @@ impl Snapshots {
         self.wanted = true;
     }
 
-    /// Rolls the log and begins a snapshot if one is due; one is written at a time.
-    pub fn turn(&mut self, tree: &mut TreeWriter, log: &mut TxnLog) {
+    /// Rolls the log and begins a snapshot if one is due; one is written at a time. Its name promises that everything in it
+    /// is in the log, so a version that was published before its flush has to wait for that.
+    pub fn turn(&mut self, tree: &mut TreeWriter, log: &mut TxnLog, flushed_through: Zxid) {
         let due = self.txns_logged > self.txns_limit || self.bytes_limit.is_some_and(|max| self.bytes_logged > max);
         if due {
             log.roll();
@@ -94,10 +95,17 @@ impl Snapshots {
             self.draw_limits();
             self.wanted = true;
         }
-        if self.wanted && !self.writing.swap(true, Ordering::AcqRel) {
+        let is_flushed = |tree: &TreeWriter| tree.reader().pin().view().last_zxid() <= flushed_through;
+        if self.wanted && is_flushed(tree) && !self.writing.swap(true, Ordering::AcqRel) {
             self.wanted = false;
             self.write(tree.hold());
         }
+    }
+
+    /// Writes the head, here and now: it was loaded from elsewhere and nothing else on this disk leads to it.
+    pub fn write_head(&mut self, disk: &dyn Disk, tree: &TreeWriter) -> Result<(), StorageError> {
+        self.wanted = false;
+        write_view(disk, &self.options, tree.view())
     }
 
     fn write(&self, held: Held) {
@@ -153,15 +161,19 @@ impl Snapshots {
 
 /// Writes `held` here and now.
 pub(super) fn write_snapshot(disk: &dyn Disk, options: &SnapshotOptions, held: &Held) -> Result<(), StorageError> {
-    let source = Source { held, digest: options.digest, last_zxid: options.last_zxid };
+    write_view(disk, options, held.view())
+}
+
+fn write_view(disk: &dyn Disk, options: &SnapshotOptions, view: View<'_>) -> Result<(), StorageError> {
+    let source = Source { view, digest: options.digest, last_zxid: options.last_zxid };
     let file_options = storage::SnapshotOptions { compression: options.compression };
-    storage::write_snapshot(disk, &options.snapshot_dir, held.view().last_zxid(), file_options, &source)?;
+    storage::write_snapshot(disk, &options.snapshot_dir, view.last_zxid(), file_options, &source)?;
     Ok(())
 }
 
-/// A held version as storage wants to read it.
+/// A state as storage wants to read it.
 pub(super) struct Source<'a> {
-    pub held: &'a Held,
+    pub view: View<'a>,
     /// Which sections the trailer has.
     pub digest: bool,
     pub last_zxid: bool,
@@ -169,27 +181,27 @@ pub(super) struct Source<'a> {
 
 impl SnapshotSource for Source<'_> {
     fn session_count(&self) -> usize {
-        self.held.view().session_count() as usize
+        self.view.session_count() as usize
     }
 
     fn sessions(&self, each: &mut dyn FnMut(SessionId, i32) -> io::Result<()>) -> io::Result<()> {
-        self.held.view().sessions().try_for_each(|(id, timeout_ms)| each(id, timeout_ms))
+        self.view.sessions().try_for_each(|(id, timeout_ms)| each(id, timeout_ms))
     }
 
     fn acl_count(&self) -> usize {
-        self.held.view().acls().count()
+        self.view.acls().count()
     }
 
     fn acls(&self, each: &mut dyn FnMut(i64, &[Acl]) -> io::Result<()>) -> io::Result<()> {
-        self.held.view().acls().try_for_each(|(key, list)| each(key, list))
+        self.view.acls().try_for_each(|(key, list)| each(key, list))
     }
 
     fn nodes(&self, each: &mut dyn FnMut(&SnapshotNode<'_>) -> io::Result<()>) -> io::Result<()> {
-        visit(self.held.view().root(), &mut String::new(), each)
+        visit(self.view.root(), &mut String::new(), each)
     }
 
     fn trailer(&self) -> SnapshotTrailer {
-        let view = self.held.view();
+        let view = self.view;
         let zxid = view.last_zxid();
         // An empty database has processed nothing yet, so there is no digest of anything processed.
         let tree = if zxid == Zxid::ZERO { 0 } else { view.digest() };

@@ -3,20 +3,25 @@
 use super::batch::Batch;
 use super::chores::{Every, Sweeper};
 use super::driver::{Disk, Ensemble, EnsembleRules};
+use super::history::History;
+use super::role::Role;
+use super::seat::{Seat, SeatOptions};
+use super::snapshot_feed::FeedWriter;
 use super::snapshots::{SnapshotOptions, Snapshots, write_snapshot};
-use crate::message::{SnapshotNode, Txn};
+use super::tree_sink::{TreeLoad, kill_dead_sessions};
+use crate::message::lane::{Standing, StandingSign};
 use crate::observe::MetricsWriter;
-use crate::request::{self, ReapRules};
+use crate::request::ReapRules;
 use crate::runtime::lanes::EnsembleLanes;
-use crate::session::{SessionIds, SessionTable};
-
+use crate::session::SessionIds;
 use crate::storage::{
-    Background, DataDirs, LogOptions, Origin, RestoreOptions, RestoreSink, Restored, SnapshotSink, SnapshotTrailer,
-    StorageError, TxnLog, restore,
+    Background, DataDirs, LogOptions, Origin, RestoreOptions, Restored, StorageError, TxnLog, cut_above, load_epochs,
+    remove_logs, remove_snapshots_above, restore, truncate,
 };
-use crate::tree::{AclKey, InsertError, Loading, TreeWriter};
-use crate::types::{AclList, Now, OwnerRules, ServerId, SessionId, Zxid};
-use std::collections::{HashMap, HashSet, VecDeque};
+use crate::tree::TreeWriter;
+use crate::types::{Now, ServerId, Zxid};
+use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// What a start needs beside the data directory.
 pub struct StartOptions {
@@ -35,6 +40,10 @@ pub struct StartOptions {
     pub metrics: MetricsWriter,
     /// For the thread that writes snapshots.
     pub snapshot_metrics: MetricsWriter,
+    /// `None`: a server on its own.
+    pub seat: Option<SeatOptions>,
+    /// Where everybody reads what this server is.
+    pub standing: StandingSign,
 }
 
 /// Where jobs run that nobody should wait for. The log waits for its next file when it has used up the one before, so files
@@ -42,65 +51,105 @@ pub struct StartOptions {
 pub struct Backgrounds {
     pub snapshots: Background,
     pub log_files: Background,
+    /// Snapshots on their way to learners.
+    pub feeds: FeedWriter,
 }
 
 /// The tree as it was, and what was found on the way.
 pub struct Loaded {
     pub tree: TreeWriter,
     pub restored: Restored,
+    /// The last transactions of the log, for learners.
+    entries: VecDeque<(Zxid, Arc<[u8]>)>,
 }
 
 /// Reads the data directory.
 pub fn load(dirs: &DataDirs, options: &StartOptions) -> Result<Loaded, StorageError> {
-    let mut sink = TreeSink::new(options);
-    let restored = restore(dirs, &options.restore, &mut sink)?;
-    let mut tree = sink.tree;
+    let rules = &options.rules.request;
+    let mut tree = TreeWriter::fresh(rules.owner, rules.digest, options.hash_seed);
+    let kept = options.seat.as_ref().map_or(0, |seat| seat.commit_log_count);
+    let (restored, entries) = restore_into(&mut tree, dirs, &options.restore, rules, kept)?;
+    Ok(Loaded { tree, restored, entries })
+}
+
+type Entries = VecDeque<(Zxid, Arc<[u8]>)>;
+
+fn restore_into(
+    tree: &mut TreeWriter,
+    dirs: &DataDirs,
+    options: &RestoreOptions,
+    rules: &crate::request::RequestRules,
+    entries_max: usize,
+) -> Result<(Restored, Entries), StorageError> {
+    let mut load = TreeLoad::new(rules, entries_max);
+    let restored = restore(dirs, options, &mut load.sink(tree))?;
     if restored.last_zxid > tree.view().last_zxid() {
         tree.set_last_zxid(restored.last_zxid);
     }
-    Ok(Loaded { tree, restored })
+    Ok((restored, load.entries))
 }
 
 /// Makes the ensemble thread's state of what was loaded. Must run before anybody is served.
 pub fn start(
-    dirs: &DataDirs,
+    dirs: Arc<DataDirs>,
     loaded: Loaded,
     options: StartOptions,
     lanes: EnsembleLanes,
     background: Backgrounds,
     now: Now,
 ) -> Result<Ensemble, StorageError> {
-    let Loaded { mut tree, restored } = loaded;
-    kill_dead_sessions(&mut tree);
-    let version = tree.seal();
-    tree.publish_through(version);
+    let Loaded { mut tree, restored, entries } = loaded;
+    let is_member = options.seat.is_some();
+    if !is_member {
+        kill_dead_sessions(&mut tree);
+    }
     let last_zxid = tree.view().last_zxid();
     let mut snapshots =
         Snapshots::new(options.snapshots.clone(), dirs.disk.clone(), background.snapshots, options.snapshot_metrics);
+    if !is_member || last_zxid == Zxid::ZERO {
+        // A member publishes what an epoch has committed, and not before.
+        let version = tree.seal();
+        tree.publish_through(version);
+    }
     match restored.origin {
         // A log without any snapshot is refused at the next start, so this one cannot wait.
-        Origin::Fresh | Origin::LogsAlone | Origin::Unknown => {
+        Origin::Fresh | Origin::LogsAlone if !is_member || last_zxid == Zxid::ZERO => {
             write_snapshot(&*dirs.disk, &options.snapshots, &tree.hold())?;
         }
+        Origin::Unknown if !is_member => write_snapshot(&*dirs.disk, &options.snapshots, &tree.hold())?,
         Origin::Snapshot(_) if restored.txns_replayed > 0 => snapshots.want(),
-        Origin::Snapshot(_) => {}
+        Origin::LogsAlone => snapshots.want(),
+        Origin::Fresh | Origin::Unknown | Origin::Snapshot(_) => {}
     }
-    let mut sessions = SessionTable::new(options.rules.tick_ms);
-    for (id, timeout_ms) in tree.view().sessions() {
-        sessions.add(id, timeout_ms, None, now.mono);
-    }
-    let log = TxnLog::open(&dirs.disk, &dirs.logs, Some(last_zxid), options.log, background.log_files)?;
+    let log_files = background.log_files.clone();
+    let log = TxnLog::open(&dirs.disk, &dirs.logs, Some(last_zxid), options.log.clone(), background.log_files)?;
     let workers = lanes.workers();
     let sweeper =
         Sweeper::new(options.container_check_interval_ms, options.container_per_minute_max, options.reap, now.mono);
-    Ok(Ensemble {
+    let seat = match options.seat {
+        None => None,
+        Some(seat) => {
+            let epochs = load_epochs(&*dirs.disk, &dirs.snapshots, last_zxid)?;
+            let mut history = History::new(seat.commit_log_count);
+            entries.into_iter().for_each(|(zxid, entry)| history.push(zxid, entry));
+            let alarm = lanes.alarm().cloned();
+            let wake = Arc::new(move || alarm.iter().for_each(|alarm| alarm.ring()));
+            Some(Box::new(Seat::new(seat, epochs, history, background.feeds, wake)))
+        }
+    };
+    options.standing.set(if is_member { Standing::Looking } else { Standing::Alone });
+    let mut ensemble = Ensemble {
         // Wall clock: a clock since boot would give the ids of sessions that are still alive once more.
         session_ids: SessionIds::new(options.server, now.wall.0 as u64),
+        sessions: crate::session::SessionTable::new(options.rules.tick_ms),
         rules: options.rules,
         tree,
-        log,
+        log: Some(log),
+        log_files,
+        log_options: options.log,
+        restore_options: options.restore,
+        dirs,
         lanes,
-        sessions,
         batch: Batch::new(workers),
         sealed: VecDeque::new(),
         in_flight: None,
@@ -114,114 +163,91 @@ pub fn start(
         disk: Disk::HasRoom,
         expiry_resumes: now.mono,
         deadline: None,
-    })
+        role: Role::Alone,
+        seat,
+        standing: options.standing,
+        // An empty directory that may have been lost says nothing about what was committed.
+        may_vote: restored.origin != Origin::Unknown,
+        tail: VecDeque::new(),
+        tree_is_partial: false,
+        compare_after: Zxid::ZERO,
+    };
+    if is_member {
+        ensemble.look(now.mono);
+    } else {
+        ensemble.sessions = ensemble.fresh_sessions(now.mono);
+    }
+    Ok(ensemble)
 }
 
-/// Deletes ephemerals whose session is not in the list of sessions (`ZooKeeperServer.killSession`): without a
-/// transaction, since every server that loads this state does the same.
-fn kill_dead_sessions(tree: &mut TreeWriter) {
-    let live: HashSet<SessionId> = tree.view().sessions().map(|(id, _)| id).collect();
-    let dead: Vec<SessionId> =
-        tree.view().ephemeral_owners().map(|(id, _)| id).filter(|id| !live.contains(id)).collect();
-    for session in dead {
-        let count = tree.view().ephemerals(session).count();
-        tracing::info!("deleting {count} ephemeral(s) of session {session}, which is not alive");
-        request::kill_session(tree, session);
-    }
-}
-
-/// Feeds the tree from snapshot and log.
-struct TreeSink {
-    tree: TreeWriter,
-    loading: Loading,
-    acls: HashMap<i64, AclKey>,
-    owner_rules: OwnerRules,
-    digest: bool,
-    hash_seed: u64,
-    /// From where on digests in the log are compared: a snapshot of Java's may hold parts of later transactions.
-    compare_after: Zxid,
-    mismatches: u64,
-}
-
-impl TreeSink {
-    fn new(options: &StartOptions) -> TreeSink {
-        let (owner_rules, digest) = (options.rules.request.owner, options.rules.request.digest);
-        TreeSink {
-            tree: TreeWriter::fresh(owner_rules, digest, options.hash_seed),
-            loading: Loading::default(),
-            acls: HashMap::new(),
-            owner_rules,
-            digest,
-            hash_seed: options.hash_seed,
-            compare_after: Zxid::ZERO,
-            mismatches: 0,
-        }
-    }
-}
-
-impl SnapshotSink for TreeSink {
-    fn begin(&mut self) {
-        self.loading = Loading::default();
-        self.tree = TreeWriter::empty(self.owner_rules, self.digest, self.hash_seed);
-        self.acls.clear();
+impl Ensemble {
+    /// Reads the data directory once more, into the tree that readers know; nothing is published.
+    pub(super) fn reload(&mut self) {
+        self.close_log();
+        let kept = self.seat.as_ref().map_or(0, |seat| seat.options.commit_log_count);
+        let restored =
+            restore_into(&mut self.tree, &self.dirs, &self.restore_options, &self.rules.request, kept);
+        let (restored, entries) = restored.unwrap_or_else(|error| super::driver::stop(&error.to_string()));
+        tracing::info!(
+            "restored again: snapshot of zxid {}, {} transaction(s) replayed, last zxid {}",
+            restored.snapshot_zxid,
+            restored.txns_replayed,
+            restored.last_zxid
+        );
+        let history = &mut self.seat().history;
+        history.clear();
+        entries.into_iter().for_each(|(zxid, entry)| history.push(zxid, entry));
+        self.open_log();
     }
 
-    fn session(&mut self, session: SessionId, timeout_ms: i32) {
-        self.tree.add_session(session, timeout_ms);
-    }
-
-    fn acl(&mut self, key: i64, list: AclList) {
-        let key_here = self.tree.intern_acl(Some(&list));
-        self.acls.insert(key, key_here);
-    }
-
-    fn node(&mut self, node: SnapshotNode<'_>) -> Result<(), &'static str> {
-        let acl = match node.acl_key {
-            -1 => self.tree.intern_acl(None),
-            key => *self.acls.get(&key).ok_or("a znode names an ACL that is not in the table")?,
-        };
-        self.loading.insert(&mut self.tree, node.path, node.data, acl, &node.stat).map_err(why_invalid)
-    }
-
-    fn end(&mut self) -> Result<(), &'static str> {
-        self.loading.finish(&mut self.tree).map_err(why_invalid)
-    }
-}
-
-fn why_invalid(error: InsertError) -> &'static str {
-    match error {
-        InsertError::NoParent => "a znode without its parent",
-        InsertError::Exists => "a znode twice",
-    }
-}
-
-impl RestoreSink for TreeSink {
-    fn snapshot_done(&mut self, last: Zxid, trailer: &SnapshotTrailer) {
-        if last == Zxid::ZERO && self.tree.view().node_count() <= 1 {
-            self.tree = TreeWriter::fresh(self.owner_rules, self.digest, self.hash_seed);
-        }
-        self.tree.forget_unused_acls();
-        request::recount_all(&mut self.tree);
-        self.tree.set_last_zxid(last);
-        let fuzzy_until = trailer.digest.map_or(last, |digest| digest.zxid);
-        self.compare_after = fuzzy_until.max(last);
-    }
-
-    fn txn(&mut self, txn: Txn, _entry: &[u8]) {
-        request::replay(&mut self.tree, &txn.header, &txn.body);
-        let zxid = txn.header.zxid;
-        if let (true, Some(expected)) = (self.digest && zxid >= self.compare_after, txn.digest)
-            && expected.tree != self.tree.view().digest()
+    /// Ends the log; nothing of it is in flight.
+    pub(super) fn close_log(&mut self) {
+        if let Some(log) = self.log.take()
+            && let Err(error) = log.close()
         {
-            self.mismatches += 1;
-            if self.mismatches == 1 {
-                tracing::error!(
-                    "the tree after transaction {zxid} has digest {:#x}, the log says {:#x}: this server's data and its \
-                     log disagree. Compare it with another server's before you rely on it",
-                    self.tree.view().digest(),
-                    expected.tree
-                );
-            }
+            super::driver::stop(&format!("the transaction log cannot be closed: {error}"));
         }
+    }
+
+    /// Goes on behind the end of the tree, in a new file.
+    pub(super) fn open_log(&mut self) {
+        let last = self.tree.view().last_zxid();
+        let options = self.log_options.clone();
+        match TxnLog::open(&self.dirs.disk, &self.dirs.logs, Some(last), options, self.log_files.clone()) {
+            Ok(log) => self.log = Some(log),
+            Err(error) => super::driver::stop(&format!("the transaction log cannot be opened: {error}")),
+        }
+        self.flushed_through = last;
+    }
+
+    /// Cuts the log behind `to` and restores the state once more.
+    pub(super) fn cut_log(&mut self, to: Zxid) -> Result<(), StorageError> {
+        self.close_log();
+        let (disk, dirs) = (&*self.dirs.disk, &self.dirs);
+        remove_snapshots_above(disk, &dirs.snapshots, to)?;
+        truncate(disk, &dirs.logs, to, self.restore_options.flush_bytes_max)?;
+        self.reload();
+        Ok(())
+    }
+
+    /// The head is a snapshot of the leader's: it goes to the disk, and the log begins anew behind it.
+    ///
+    /// What the log has above it is in nobody's history and goes first; what it has below may be all that is left of
+    /// something committed until the snapshot is durable, and goes last: it need not lead to the snapshot.
+    pub(super) fn keep_loaded_snapshot(&mut self, zxid: Zxid) {
+        self.close_log();
+        if let Err(error) = self.replace_data(zxid) {
+            super::driver::stop(&format!("the leader's snapshot of zxid {zxid} cannot be kept: {error}"));
+        }
+        self.seat().history.clear();
+        self.open_log();
+    }
+
+    fn replace_data(&mut self, zxid: Zxid) -> Result<(), StorageError> {
+        let (disk, dirs) = (&*self.dirs.disk, &self.dirs);
+        remove_snapshots_above(disk, &dirs.snapshots, zxid)?;
+        cut_above(disk, &dirs.logs, zxid, self.restore_options.flush_bytes_max)?;
+        self.snapshots.write_head(disk, &self.tree)?;
+        remove_logs(disk, &dirs.logs)
     }
 }

@@ -94,10 +94,11 @@ pub enum Reply {
         xid: Xid,
         outcome: Outcome,
     },
-    /// What was committed before the sync came is in the version that this is tagged with.
+    /// What was committed before the sync came, `zxid` the last of it, is in the version that this is tagged with.
     Synced {
         conn: ConnId,
         xid: Xid,
+        zxid: Zxid,
         path: Option<String>,
     },
     /// Reply to closeSession; the connection is closed behind it.

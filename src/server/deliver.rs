@@ -63,6 +63,12 @@ impl Worker {
         let Some(mut conn) = self.take(conn_of(&reply)) else { return };
         match reply {
             Reply::Write { xid, outcome, .. } => self.write_ended(&mut conn, xid, &outcome),
+            Reply::Synced { xid, zxid, path, .. } => {
+                if conn.phase == Phase::Established {
+                    self.answered(&mut conn, xid, zxid, true);
+                    response::path(conn.out.tail(), xid, zxid, path.as_deref());
+                }
+            }
             Reply::SessionClosed { xid, zxid, .. } => {
                 self.answered(&mut conn, xid, zxid, true);
                 response::header_only(conn.out.tail(), xid, zxid, 0);
@@ -103,7 +109,7 @@ impl Worker {
 fn reply_zxid(reply: &Reply) -> Option<Zxid> {
     match reply {
         Reply::Write { outcome, .. } => Some(outcome.zxid),
-        Reply::SessionClosed { zxid, .. } => Some(*zxid),
+        Reply::Synced { zxid, .. } | Reply::SessionClosed { zxid, .. } => Some(*zxid),
         Reply::Connected { .. } | Reply::Refused { .. } | Reply::Close { .. } => None,
     }
 }
@@ -111,6 +117,7 @@ fn reply_zxid(reply: &Reply) -> Option<Zxid> {
 fn conn_of(reply: &Reply) -> ConnId {
     match reply {
         Reply::Write { conn, .. }
+        | Reply::Synced { conn, .. }
         | Reply::SessionClosed { conn, .. }
         | Reply::Connected { conn, .. }
         | Reply::Refused { conn, .. }

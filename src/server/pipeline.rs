@@ -5,7 +5,7 @@
 use super::connection::{Connection, Phase, Submitted, Waiting};
 use super::throttle::is_never_overdue;
 use super::worker::Worker;
-use crate::message::WriteOp;
+use crate::message::{ReadOp, WriteOp};
 use crate::message::lane::Submit;
 use crate::observe::Counter;
 use crate::tree::View;
@@ -59,7 +59,7 @@ impl Worker {
         }
         let Ok(header) = decode_header(payload) else { return self.end(conn) };
         let at_once = matches!(OpCode::from_code(header.op), Some(OpCode::Auth | OpCode::Sasl));
-        let waits = !conn.waiting.is_empty() || (!conn.in_flight.is_empty() && !is_write(header.op));
+        let waits = !conn.waiting.is_empty() || (!conn.in_flight.is_empty() && !self.goes_to_ensemble(header.op));
         if (waits && !at_once) || !self.carry_out(conn, header, view) {
             conn.waiting_bytes += payload.len();
             conn.waiting.push_back(Waiting { payload: payload.into(), ids: conn.ids.clone() });
@@ -73,7 +73,7 @@ impl Worker {
             && let Some(waiting) = conn.waiting.front()
         {
             let op = decode_header(&waiting.payload).map_or(0, |header| header.op);
-            if !conn.in_flight.is_empty() && !is_write(op) {
+            if !conn.in_flight.is_empty() && !self.goes_to_ensemble(op) {
                 return;
             }
             let Waiting { payload, ids } = conn.waiting.pop_front().expect("just seen");
@@ -111,6 +111,11 @@ impl Worker {
             return true;
         }
         match decoded {
+            Ok(Request::Read(ReadOp::Sync { path })) if self.rules.replicated => {
+                let (from, session, path) = (self.conn_ref(conn.id), conn.session, path.map(str::to_owned));
+                self.lane.submit(Submit::Sync { from, session, xid, path });
+                self.submitted(conn, OpCode::Sync);
+            }
             Ok(Request::Read(op)) => self.read(conn, xid, &op, view),
             Ok(Request::Write(op)) => self.write(conn, xid, op_code(header.op), op),
             Ok(Request::Auth(packet)) => self.auth(conn, xid, &packet),
@@ -145,6 +150,11 @@ impl Worker {
         self.submitted(conn, op);
     }
 
+    /// Requests that are handed over without waiting for the writes before them.
+    fn goes_to_ensemble(&self, op: i32) -> bool {
+        is_write(op) || self.rules.replicated && OpCode::from_code(op) == Some(OpCode::Sync)
+    }
+
     fn submitted(&mut self, conn: &mut Connection, op: OpCode) {
         conn.in_flight.push_back(Submitted { op, since: self.now.mono });
         self.outstanding += 1;
@@ -166,7 +176,6 @@ impl Worker {
     }
 }
 
-/// Requests that are handed over without waiting for the writes before them.
 fn is_write(op: i32) -> bool {
     matches!(
         OpCode::from_code(op),

@@ -4,6 +4,8 @@ use crate::request::{AccessRules, AuthRules};
 
 #[derive(Clone, Debug)]
 pub struct ServerRules {
+    /// One of an ensemble: a sync has to ask the leader.
+    pub replicated: bool,
     pub access: AccessRules,
     pub auth: AuthRules,
     /// `jute.maxbuffer`: longest frame a client may send, bytes.

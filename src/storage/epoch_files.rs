@@ -6,10 +6,13 @@
 //! the directory synced; only then may anybody be told of the epoch.
 
 use super::error::{At, StorageError};
+use crate::io::disk::{Disk, read_exact_at};
 use crate::types::Zxid;
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
+
+/// More than any number has.
+const EPOCH_FILE_BYTES_MAX: u64 = 4096;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EpochFile {
@@ -43,13 +46,13 @@ pub struct Epochs {
 }
 
 /// Finds the epochs of a server whose data ends at `last_zxid`, and writes what is missing.
-pub fn load_epochs(directory: &Path, last_zxid: Zxid) -> Result<Epochs, StorageError> {
+pub fn load_epochs(disk: &dyn Disk, directory: &Path, last_zxid: Zxid) -> Result<Epochs, StorageError> {
     let of_data = last_zxid.0 >> 32;
-    let mut current = read_or_create(directory, EpochFile::Current, of_data)?;
+    let mut current = read_or_create(disk, directory, EpochFile::Current, of_data)?;
+    let accepted = read_or_create(disk, directory, EpochFile::Accepted, of_data)?;
     if current < of_data {
-        current = finish_current(directory, current, last_zxid)?;
+        current = finish_current(disk, directory, current, accepted, last_zxid)?;
     }
-    let accepted = read_or_create(directory, EpochFile::Accepted, of_data)?;
     if accepted < current {
         let directory = directory.to_owned();
         return Err(StorageError::EpochsAtOdds { directory, accepted, current });
@@ -58,39 +61,46 @@ pub fn load_epochs(directory: &Path, last_zxid: Zxid) -> Result<Epochs, StorageE
 }
 
 /// Makes `epoch` durable.
-pub fn write_epoch(directory: &Path, file: EpochFile, epoch: i64) -> Result<(), StorageError> {
+pub fn write_epoch(disk: &dyn Disk, directory: &Path, file: EpochFile, epoch: i64) -> Result<(), StorageError> {
     let (path, tmp) = (file.path(directory), file.tmp_path(directory));
-    write_synced(&tmp, epoch.to_string().as_bytes()).at("cannot write", &tmp)?;
-    std::fs::rename(&tmp, &path).at("cannot rename to", &path)?;
-    sync_directory(directory).at("cannot sync", directory)
+    write_synced(disk, &tmp, epoch.to_string().as_bytes()).at("cannot write", &tmp)?;
+    disk.rename(&tmp, &path).at("cannot rename to", &path)?;
+    disk.sync_directory(directory).at("cannot sync", directory)
 }
 
 /// The number in the file; `None` where there is none.
-pub fn read_epoch(directory: &Path, file: EpochFile) -> Result<Option<i64>, StorageError> {
-    read_number(&file.path(directory))
+pub fn read_epoch(disk: &dyn Disk, directory: &Path, file: EpochFile) -> Result<Option<i64>, StorageError> {
+    read_number(disk, &file.path(directory))
 }
 
 /// A server of an older release, or one that has never been in an ensemble, has no such file.
-fn read_or_create(directory: &Path, file: EpochFile, of_data: i64) -> Result<i64, StorageError> {
-    match read_epoch(directory, file)? {
+fn read_or_create(disk: &dyn Disk, directory: &Path, file: EpochFile, of_data: i64) -> Result<i64, StorageError> {
+    match read_epoch(disk, directory, file)? {
         Some(epoch) => Ok(epoch),
-        None => write_epoch(directory, file, of_data).map(|()| of_data),
+        None => write_epoch(disk, directory, file, of_data).map(|()| of_data),
     }
 }
 
-/// The history of a newer epoch is there, its number is not: the server stopped between the two. The number may
-/// stand in the file that was to be renamed.
-fn finish_current(directory: &Path, current: i64, last_zxid: Zxid) -> Result<i64, StorageError> {
-    let prepared = read_number(&EpochFile::Current.tmp_path(directory))?;
-    match prepared.filter(|epoch| *epoch >= last_zxid.0 >> 32) {
-        Some(epoch) => write_epoch(directory, EpochFile::Current, epoch).map(|()| epoch),
+/// Transactions of a newer epoch are there, its number is not: the server stopped between the two. What it had promised is
+/// the epoch that they came in, and they came behind all of the history they rest on; so the number follows.
+fn finish_current(
+    disk: &dyn Disk,
+    directory: &Path,
+    current: i64,
+    accepted: i64,
+    last_zxid: Zxid,
+) -> Result<i64, StorageError> {
+    let of_data = last_zxid.0 >> 32;
+    let prepared = read_number(disk, &EpochFile::Current.tmp_path(directory))?;
+    match prepared.filter(|epoch| *epoch >= of_data).or((accepted >= of_data).then_some(of_data)) {
+        Some(epoch) => write_epoch(disk, directory, EpochFile::Current, epoch).map(|()| epoch),
         None => Err(StorageError::EpochBehindData { file: EpochFile::Current.path(directory), current, last_zxid }),
     }
 }
 
 /// Only the first line counts, as in ZooKeeper.
-fn read_number(path: &Path) -> Result<Option<i64>, StorageError> {
-    let bytes = match std::fs::read(path) {
+fn read_number(disk: &dyn Disk, path: &Path) -> Result<Option<i64>, StorageError> {
+    let bytes = match read_bytes(disk, path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).at("cannot read", path),
@@ -103,19 +113,23 @@ fn read_number(path: &Path) -> Result<Option<i64>, StorageError> {
     }
 }
 
-fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+fn read_bytes(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {
+    let file = disk.open(path)?;
+    let mut bytes = vec![0; file.bytes()?.min(EPOCH_FILE_BYTES_MAX) as usize];
+    read_exact_at(&*file, &mut bytes, 0)?;
+    Ok(bytes)
 }
 
-fn sync_directory(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
+fn write_synced(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let file = disk.create(path)?;
+    file.write_all_at(bytes, 0)?;
+    file.sync_all()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::real_disk::RealDisk;
 
     const LAST: Zxid = Zxid(0x5_0000_0007);
 
@@ -129,7 +143,7 @@ mod tests {
 
     fn loaded(files: &[(&str, &str)]) -> Result<(i64, i64), StorageError> {
         let directory = directory(files);
-        let epochs = load_epochs(directory.path(), LAST)?;
+        let epochs = load_epochs(&RealDisk, directory.path(), LAST)?;
         // What is used is what the files say from now on.
         let text = |file: EpochFile| std::fs::read_to_string(file.path(directory.path())).unwrap();
         assert_eq!(text(EpochFile::Accepted).parse(), Ok(epochs.accepted));
@@ -143,7 +157,7 @@ mod tests {
         assert_eq!(loaded(&[("currentEpoch", "5")]).unwrap(), (5, 5));
         assert_eq!(loaded(&[("acceptedEpoch", "6")]).unwrap(), (6, 5));
         let fresh = directory(&[]);
-        let epochs = load_epochs(fresh.path(), Zxid::ZERO).unwrap();
+        let epochs = load_epochs(&RealDisk, fresh.path(), Zxid::ZERO).unwrap();
         assert_eq!(epochs, Epochs { accepted: 0, current: 0 });
         assert_eq!(std::fs::read(fresh.path().join("acceptedEpoch")).unwrap(), b"0");
         assert_eq!(std::fs::read(fresh.path().join("currentEpoch")).unwrap(), b"0");
@@ -157,15 +171,18 @@ mod tests {
         let files = [("currentEpoch", "5"), ("acceptedEpoch", "5"), ("currentEpoch.tmp", "9")];
         assert_eq!(loaded(&files).unwrap(), (5, 5));
         let by_hand = directory(&[("currentEpoch", "5\n"), ("acceptedEpoch", "7\r\nby hand")]);
-        assert_eq!(load_epochs(by_hand.path(), LAST).unwrap(), Epochs { accepted: 7, current: 5 });
+        assert_eq!(load_epochs(&RealDisk, by_hand.path(), LAST).unwrap(), Epochs { accepted: 7, current: 5 });
     }
 
     #[test]
-    fn data_of_a_newer_epoch_needs_the_number_that_was_to_be_renamed() {
-        let files = [("currentEpoch", "4"), ("acceptedEpoch", "5"), ("currentEpoch.tmp", "5")];
-        assert_eq!(loaded(&files).unwrap(), (5, 5));
+    fn data_of_a_newer_epoch_needs_a_promise_of_it() {
+        for accepted in ["4", "5"] {
+            let files = [("currentEpoch", "4"), ("acceptedEpoch", accepted), ("currentEpoch.tmp", "5")];
+            assert_eq!(loaded(&files).map(|epochs| epochs.1).unwrap_or(-1), if accepted == "5" { 5 } else { -1 });
+        }
+        assert_eq!(loaded(&[("currentEpoch", "4"), ("acceptedEpoch", "6")]).unwrap(), (6, 5));
         for tmp in [None, Some("4")] {
-            let mut files = vec![("currentEpoch", "4"), ("acceptedEpoch", "5")];
+            let mut files = vec![("currentEpoch", "4"), ("acceptedEpoch", "4")];
             files.extend(tmp.map(|text| ("currentEpoch.tmp", text)));
             let error = loaded(&files).unwrap_err();
             assert!(matches!(error, StorageError::EpochBehindData { current: 4, last_zxid: LAST, .. }), "{error}");
@@ -198,10 +215,10 @@ mod tests {
     #[test]
     fn what_is_written_is_read_and_nothing_is_left_over() {
         let directory = directory(&[("currentEpoch.tmp", "a longer text of an earlier attempt")]);
-        assert_eq!(read_epoch(directory.path(), EpochFile::Current).unwrap(), None);
+        assert_eq!(read_epoch(&RealDisk, directory.path(), EpochFile::Current).unwrap(), None);
         for epoch in [0, 17, i64::MAX] {
-            write_epoch(directory.path(), EpochFile::Current, epoch).unwrap();
-            assert_eq!(read_epoch(directory.path(), EpochFile::Current).unwrap(), Some(epoch));
+            write_epoch(&RealDisk, directory.path(), EpochFile::Current, epoch).unwrap();
+            assert_eq!(read_epoch(&RealDisk, directory.path(), EpochFile::Current).unwrap(), Some(epoch));
         }
         let names: Vec<_> =
             std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -212,7 +229,7 @@ mod tests {
     fn a_directory_that_cannot_be_written_is_named() {
         let directory = directory(&[]);
         let missing = directory.path().join("missing");
-        let error = write_epoch(&missing, EpochFile::Accepted, 1).unwrap_err();
+        let error = write_epoch(&RealDisk, &missing, EpochFile::Accepted, 1).unwrap_err();
         assert!(error.to_string().contains("acceptedEpoch.tmp"), "{error}");
     }
 }

@@ -41,5 +41,5 @@ pub use snapshot::{
 };
 pub use snapshot_format::{SnapshotDigest, SnapshotSink, SnapshotSource, SnapshotTrailer};
 pub use snapshot_stream::{BadSnapshotStream, Progress, SnapshotStreamReader, write_stream};
-pub use truncate::truncate;
+pub use truncate::{cut_above, remove_logs, truncate};
 pub use txnlog::{FlushTicket, FlushedThrough, LogOptions, TxnLog};

@@ -190,6 +190,7 @@ impl SnapshotStreamReader {
         match node_extent(window, self.buffer_bytes_max).map_err(|bad| shifted(bad, self.offset))? {
             NodeExtent::AtLeast(bytes) => Ok(Step::AtLeast(bytes)),
             NodeExtent::EndMark => {
+                sink.end().map_err(|why| StreamError::Invalid(why.to_owned()))?;
                 self.section = Section::Signature;
                 Ok(Step::Taken(snapshot_format::END_MARK.len()))
             }

@@ -31,6 +31,39 @@ pub fn truncate(disk: &dyn Disk, directory: &Path, target: Zxid, flush_bytes_max
     shorten(disk, &file, end, flush_bytes_max)
 }
 
+/// Cuts off everything above `target`, whether or not the log holds it; as `truncate` otherwise.
+pub fn cut_above(disk: &dyn Disk, directory: &Path, target: Zxid, flush_bytes_max: u64) -> Result<(), StorageError> {
+    let names = disk.names(directory).at("cannot list", directory)?;
+    for (first, name) in file_name::logs_from(&names, target.next()).into_iter().rev() {
+        let path = directory.join(name);
+        if first > target {
+            remove(disk, &path)?;
+            continue;
+        }
+        let mut reader = LogFileReader::open(disk, &path)?;
+        let mut end = None;
+        while let Some(txn) = reader.advance()?
+            && txn.header.zxid <= target
+        {
+            end = Some(reader.offset());
+        }
+        return match end {
+            Some(end) => shorten(disk, &path, end, flush_bytes_max),
+            None => remove(disk, &path),
+        };
+    }
+    Ok(())
+}
+
+/// Removes every log file, newest first.
+pub fn remove_logs(disk: &dyn Disk, directory: &Path) -> Result<(), StorageError> {
+    let names = disk.names(directory).at("cannot list", directory)?;
+    for (_, name) in file_name::logs_from(&names, Zxid::ZERO).into_iter().rev() {
+        remove(disk, &directory.join(name))?;
+    }
+    Ok(())
+}
+
 /// The file that holds `target`, and the offset behind it.
 fn find_end(
     disk: &dyn Disk,

@@ -56,7 +56,40 @@ pub enum ErrorCode {
     ThrottledOp = -127,
 }
 
+const ALL: [ErrorCode; 25] = [
+    ErrorCode::SystemError,
+    ErrorCode::RuntimeInconsistency,
+    ErrorCode::MarshallingError,
+    ErrorCode::Unimplemented,
+    ErrorCode::BadArguments,
+    ErrorCode::UnknownSession,
+    ErrorCode::NewConfigNoQuorum,
+    ErrorCode::ReconfigInProgress,
+    ErrorCode::NoNode,
+    ErrorCode::NoAuth,
+    ErrorCode::BadVersion,
+    ErrorCode::NoChildrenForEphemerals,
+    ErrorCode::NodeExists,
+    ErrorCode::NotEmpty,
+    ErrorCode::SessionExpired,
+    ErrorCode::InvalidAcl,
+    ErrorCode::AuthFailed,
+    ErrorCode::SessionMoved,
+    ErrorCode::NotReadOnly,
+    ErrorCode::EphemeralOnLocalSession,
+    ErrorCode::NoWatcher,
+    ErrorCode::ReconfigDisabled,
+    ErrorCode::SessionClosedRequireSaslAuth,
+    ErrorCode::QuotaExceeded,
+    ErrorCode::ThrottledOp,
+];
+
 impl ErrorCode {
+    /// The code that another server wrote into a transaction.
+    pub fn from_code(code: i32) -> Option<ErrorCode> {
+        ALL.into_iter().find(|error| error.code() == code)
+    }
+
     pub fn code(self) -> i32 {
         self as i32
     }

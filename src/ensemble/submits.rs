@@ -1,0 +1,180 @@
+//! What workers ask of the ensemble thread: carried out where requests become transactions, handed on to the leader by a
+//! learner, and answered by a closed connection where there is no leader.
+
+use super::driver::Ensemble;
+use super::role::{Attaching, Role};
+use crate::message::lane::{ConnRef, EnsembleStatus, Reply, Submit};
+use crate::message::{ConnectResponse, Outcome, WriteOp};
+use crate::request::{self, Requester};
+use crate::session::{SessionTable, password};
+use crate::types::{ErrorCode, Id, Instant, Now, SessionId, Xid, Zxid};
+
+/// Submissions taken from one worker per turn, so that a flush is never kept waiting by a flood.
+const SUBMITS_PER_TURN_MAX: usize = 4096;
+
+impl Ensemble {
+    pub(super) fn take_submits(&mut self, now: Now) {
+        for worker in 0..self.lanes.workers() {
+            let mut taken = 0;
+            while taken < SUBMITS_PER_TURN_MAX
+                && let Some(submit) = self.lanes.next_submit(worker)
+            {
+                self.take(submit, now);
+                taken += 1;
+            }
+            if taken > 0 {
+                self.lanes.made_room(worker);
+            }
+        }
+    }
+
+    fn take(&mut self, submit: Submit, now: Now) {
+        match submit {
+            Submit::Disconnected { from, session } => self.sessions.disconnected(session, from),
+            Submit::Describe { tell } => (tell.0)(self.describe()),
+            submit if self.is_in_charge() => self.carry_out(submit, now),
+            submit if self.is_serving() => self.forward(submit),
+            // Without a leader nobody is answered.
+            Submit::Write { from, .. }
+            | Submit::Sync { from, .. }
+            | Submit::CreateSession { from, .. }
+            | Submit::Reattach { from, .. }
+            | Submit::CloseSession { from, .. } => self.batch.close(from),
+        }
+    }
+
+    fn carry_out(&mut self, submit: Submit, now: Now) {
+        match submit {
+            Submit::Write { from, session, xid, op, ids } => self.write(from, session, xid, op, &ids, now),
+            Submit::Sync { from, xid, path, .. } => match &self.role {
+                Role::Leading(_) => self.sync_as_leader(from, xid, path, now),
+                _ => {
+                    let zxid = self.tree.view().last_zxid();
+                    self.batch.reply(from.worker, Reply::Synced { conn: from.conn, xid, zxid, path });
+                }
+            },
+            Submit::CreateSession { from, timeout_ms, read_only } => {
+                self.create_session(from, timeout_ms, read_only, now);
+            }
+            Submit::Reattach { from, session, timeout_ms, read_only } => {
+                self.own_locally(session);
+                self.attach(from, session, timeout_ms, read_only, now.mono);
+            }
+            Submit::CloseSession { from, session, xid } => self.close_by_client(from, session, xid, now),
+            Submit::Disconnected { .. } | Submit::Describe { .. } => {}
+        }
+    }
+
+    /// A learner hands on what is not its own to decide.
+    fn forward(&mut self, submit: Submit) {
+        match submit {
+            Submit::Write { from, session, xid, op, ids } => self.forward_write(from, session, xid, &op, &ids),
+            Submit::Sync { from, session, xid, path } => self.forward_sync(from, session, xid, path),
+            Submit::CreateSession { from, timeout_ms, read_only } => {
+                self.forward_create_session(from, timeout_ms, read_only);
+            }
+            Submit::Reattach { from, session, timeout_ms, read_only } => {
+                self.ask_leader_for(session, Attaching { from, timeout_ms, read_only });
+            }
+            Submit::CloseSession { from, session, xid } => self.forward_close_session(from, session, xid),
+            Submit::Disconnected { .. } | Submit::Describe { .. } => {}
+        }
+    }
+
+    fn write(&mut self, from: ConnRef, session: SessionId, xid: Xid, op: WriteOp, ids: &[Id], now: Now) {
+        // A request that overtook the end of its session, or that came over a connection it has left, is dropped: the
+        // connection is being closed.
+        if self.sessions.get(session).is_none_or(|live| live.owner != Some(from)) {
+            return;
+        }
+        if !self.has_room(op.entry_bytes_max(), now.mono) {
+            if matches!(self.role, Role::Leading(_)) {
+                return self.step_down_for_disk(now);
+            }
+            let zxid = self.tree.view().last_zxid();
+            let outcome = Outcome { zxid, result: Err(ErrorCode::SystemError) };
+            return self.batch.reply(from.worker, Reply::Write { conn: from.conn, xid, outcome });
+        }
+        let by = Requester { ids, refusal: None };
+        let executed = self.execute(session, xid, now, |tree, header, rules, effects| {
+            request::execute(tree, header, op, by, rules, effects)
+        });
+        match executed {
+            Some(executed) => {
+                self.batch.reply(from.worker, Reply::Write { conn: from.conn, xid, outcome: executed.outcome });
+            }
+            None => self.batch.close(from),
+        }
+    }
+
+    fn create_session(&mut self, from: ConnRef, timeout_ms: i32, read_only: Option<bool>, now: Now) {
+        if !self.has_room(0, now.mono) {
+            return self.batch.close(from);
+        }
+        let session = self.session_ids.allocate();
+        let executed = self.execute(session, Xid(0), now, |tree, header, rules, _| {
+            request::create_session(tree, header, timeout_ms, rules)
+        });
+        if executed.is_none() {
+            return self.batch.close(from);
+        }
+        let last_heard = self.sessions.add(session, timeout_ms, Some(from), now.mono);
+        let response =
+            ConnectResponse { timeout_ms, session, password: password(session), read_only: read_only.map(|_| false) };
+        self.batch.reply(from.worker, Reply::Connected { conn: from.conn, response, last_heard });
+    }
+
+    /// The session's client is on this connection now, if the session lives.
+    pub(super) fn attach(&mut self, from: ConnRef, session: SessionId, timeout_ms: i32, read_only: Option<bool>, now: Instant) {
+        let Some(before) = self.sessions.take_over(session, timeout_ms, from, now) else {
+            let response = ConnectResponse::refused(read_only);
+            return self.batch.reply(from.worker, Reply::Refused { conn: from.conn, response });
+        };
+        if let Some(old) = before
+            && old != from
+        {
+            self.batch.close(old);
+        }
+        let last_heard = self.sessions.get(session).expect("just taken over").last_heard.clone();
+        let response =
+            ConnectResponse { timeout_ms, session, password: password(session), read_only: read_only.map(|_| false) };
+        self.batch.reply(from.worker, Reply::Connected { conn: from.conn, response, last_heard });
+    }
+
+    fn close_by_client(&mut self, from: ConnRef, session: SessionId, xid: Xid, now: Now) {
+        if self.sessions.get(session).is_none_or(|live| live.owner != Some(from)) {
+            return self.batch.close(from);
+        }
+        if !self.has_room(self.ephemerals_bytes(session), now.mono) {
+            return self.batch.close(from);
+        }
+        match self.close_session(session, xid, now) {
+            Some(zxid) => self.batch.reply(from.worker, Reply::SessionClosed { conn: from.conn, xid, zxid }),
+            None => self.batch.close(from),
+        }
+    }
+
+    /// Ends a session: one transaction deletes its ephemerals.
+    pub(super) fn close_session(&mut self, session: SessionId, xid: Xid, now: Now) -> Option<Zxid> {
+        self.sessions.remove(session);
+        self.own_locally(session);
+        self.execute(session, xid, now, request::close_session).map(|executed| executed.outcome.zxid)
+    }
+
+    /// Every session of the tree, with all of its timeout ahead and nobody connected.
+    pub(super) fn fresh_sessions(&self, now: Instant) -> SessionTable {
+        let mut sessions = SessionTable::new(self.rules.tick_ms);
+        for (id, timeout_ms) in self.tree.view().sessions() {
+            sessions.add(id, timeout_ms, None, now);
+        }
+        sessions
+    }
+
+    fn describe(&self) -> EnsembleStatus {
+        let expiry = |live| self.sessions.expires_with_bucket(live);
+        EnsembleStatus {
+            sessions: self.sessions.iter().map(|(id, live)| (id, expiry(live))).collect(),
+            digests: self.digests.iter().copied().collect(),
+        }
+    }
+}
