@@ -6,6 +6,7 @@ use ringkeeper::io::{clock, process, signals};
 use ringkeeper::runtime::background::Jobs;
 use ringkeeper::runtime::core::{self, EnsembleCore, WorkerCore, run_both};
 use ringkeeper::runtime::lanes::{WorkerLane, lanes};
+use ringkeeper::runtime::link_io::LinkOptions;
 use ringkeeper::runtime::placement::{self, Placement};
 use ringkeeper::runtime::stall::{self, Pulse};
 use ringkeeper::server::{self, Admission, Desk, ListenOptions, Worker, WorkerParts};
@@ -133,12 +134,14 @@ fn start_threads<W, M>(
     let started = if placement.worker_threads == 0 {
         let make = make_worker(0, lanes.next().expect("one worker"), listeners.by_ref().collect());
         let pulse = pulse("core");
-        core::spawn("core", placement.core_of_ensemble(), move || run_both(make(), EnsembleCore::new(ensemble), pulse))
-            .map(drop)
+        core::spawn("core", placement.core_of_ensemble(), move || {
+            run_both(make(), EnsembleCore::new(ensemble, LinkOptions::default()), pulse)
+        })
+        .map(drop)
     } else {
         let ensemble_pulse = pulse("ensemble");
         let mut result = core::spawn("ensemble", placement.core_of_ensemble(), move || {
-            EnsembleCore::new(ensemble).run(ensemble_pulse)
+            EnsembleCore::new(ensemble, LinkOptions::default()).run(ensemble_pulse)
         })
         .map(drop);
         for (index, lane) in (0u16..).zip(lanes) {

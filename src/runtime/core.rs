@@ -4,7 +4,8 @@
 //! what they want done to the ring. The ring is entered once, when the thread has nothing left to do.
 
 use super::alarm::Alarm;
-use super::link_io::{LinkAction, LinkEvent};
+use super::link_io::{LinkAction, LinkEvent, LinkOptions};
+use super::links::Links;
 use super::sockets::{SocketEvent, Sockets};
 use super::stall::Pulse;
 use crate::io::clock;
@@ -199,22 +200,26 @@ impl<W: WorkerTurn> WorkerCore<W> {
 pub struct EnsembleCore<E> {
     ensemble: E,
     flusher: Flusher,
+    links: Links,
     events: Vec<LinkEvent>,
     actions: Vec<LinkAction>,
 }
 
 impl<E: EnsembleTurn> EnsembleCore<E> {
-    pub fn new(ensemble: E) -> EnsembleCore<E> {
-        EnsembleCore { ensemble, flusher: Flusher::new(), events: Vec::new(), actions: Vec::new() }
+    /// To be called on the thread that will run it.
+    pub fn new(ensemble: E, options: LinkOptions) -> EnsembleCore<E> {
+        let (flusher, links) = (Flusher::new(), Links::new(options));
+        EnsembleCore { ensemble, flusher, links, events: Vec::new(), actions: Vec::new() }
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) {
         let flushed = self.flusher.poll(cx);
+        self.links.poll(cx, &mut self.events);
         if let Some(request) = self.ensemble.turn(clock::now(), flushed, &mut self.events, &mut self.actions) {
             self.flusher.start(request, cx);
         }
         self.events.clear();
-        self.actions.clear();
+        self.links.carry_out(cx, &mut self.actions);
     }
 
     /// The loop of a thread that is the ensemble's and nothing else.

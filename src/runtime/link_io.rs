@@ -7,6 +7,13 @@
 use crate::types::LinkId;
 use std::net::SocketAddr;
 
+/// How links are set up, fixed for the life of the process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LinkOptions {
+    /// `tcpKeepAlive`
+    pub tcp_keep_alive: bool,
+}
+
 /// One of this server's two ports for other servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PeerPort {

@@ -4,16 +4,24 @@
 pub mod alarm;
 pub mod background;
 pub mod core;
+mod dial;
+mod duplex;
 pub mod lanes;
 pub mod link_io;
+mod links;
 pub mod placement;
+mod ports;
 mod ready;
 pub mod sockets;
 pub mod stall;
 mod sync;
 
 #[cfg(test)]
+mod core_tests;
+#[cfg(test)]
 mod lanes_tests;
+#[cfg(test)]
+mod links_tests;
 // The checker switches stacks by itself, which Miri cannot follow.
 #[cfg(all(test, not(miri)))]
 mod models;

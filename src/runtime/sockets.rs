@@ -1,16 +1,17 @@
 //! The client sockets of one worker, over tokio-uring. One read is in flight per connection, and at most one
-//! write; both are loops that live as long as the connection, so that an operation allocates nothing.
+//! write (`duplex.rs`).
 //!
 //! A read buffer is small while its connection is idle and grows when a read fills it.
 
+use super::duplex::{Duplex, Loop, without_pacing};
 use super::ready::{ReadyList, waker};
 use crate::types::ConnId;
 use crate::types::limits::{READ_BUFFER_BYTES_BUSY, READ_BUFFER_BYTES_IDLE};
 use std::cell::Cell;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpListener};
-use std::pin::Pin;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -47,44 +48,12 @@ pub enum SocketEvent {
     },
 }
 
-type Loop = Pin<Box<dyn Future<Output = ()>>>;
 type Listening = Rc<Cell<Option<io::Result<(TcpStream, SocketAddr)>>>>;
 
 struct Socket {
     generation: u32,
-    stream: Rc<TcpStream>,
-    waker: Waker,
-    read_loop: Loop,
-    write_loop: Loop,
-    read: Rc<Transfer>,
-    write: Rc<Transfer>,
+    duplex: Duplex,
     small_reads: u8,
-    closing: bool,
-}
-
-/// How a loop and its owner hand a buffer to and fro.
-#[derive(Default)]
-struct Transfer {
-    todo: Cell<Option<Vec<u8>>>,
-    done: Cell<Option<(io::Result<usize>, Vec<u8>)>>,
-    busy: Cell<bool>,
-}
-
-impl Transfer {
-    fn start(&self, buffer: Vec<u8>) {
-        debug_assert!(!self.busy.get(), "one operation at a time");
-        self.busy.set(true);
-        self.todo.set(Some(buffer));
-    }
-
-    async fn next(&self) -> Vec<u8> {
-        poll_fn(|_| self.todo.take().map_or(Poll::Pending, Poll::Ready)).await
-    }
-
-    fn finish(&self, result: io::Result<usize>, buffer: Vec<u8>) {
-        self.done.set(Some((result, buffer)));
-        self.busy.set(false);
-    }
 }
 
 /// All sockets of a worker.
@@ -191,19 +160,8 @@ impl Sockets {
         // Wraps within 31 bits, since the highest bit of a token tells listeners.
         self.generation = (self.generation + 1) & (u32::MAX >> 1);
         let conn = ConnId(u64::from(self.generation) << 32 | u64::from(index));
-        let stream = Rc::new(stream);
-        let (read, write) = (Rc::<Transfer>::default(), Rc::<Transfer>::default());
-        self.slots[index as usize] = Some(Socket {
-            generation: self.generation,
-            waker: waker(&self.ready, conn.0),
-            read_loop: Box::pin(read_loop(stream.clone(), read.clone())),
-            write_loop: Box::pin(write_loop(stream.clone(), write.clone())),
-            stream,
-            read,
-            write,
-            small_reads: 0,
-            closing: false,
-        });
+        let duplex = Duplex::new(stream, waker(&self.ready, conn.0));
+        self.slots[index as usize] = Some(Socket { generation: self.generation, duplex, small_reads: 0 });
         self.open += 1;
         self.read_on(conn, Vec::new());
         conn
@@ -216,17 +174,17 @@ impl Sockets {
 
     fn poll_socket(&mut self, conn: ConnId, events: &mut Vec<SocketEvent>) {
         let Some(socket) = self.get(conn) else { return };
-        socket.poll();
-        if let Some((result, buffer)) = socket.write.done.take() {
+        socket.duplex.poll();
+        if let Some((result, buffer)) = socket.duplex.take_written() {
             match result {
                 Ok(_) => events.push(SocketEvent::Sent { conn, buffer }),
                 Err(_) => return self.lost(conn, events),
             }
         }
         let Some(socket) = self.get(conn) else { return };
-        if let Some((result, bytes)) = socket.read.done.take() {
+        if let Some((result, bytes)) = socket.duplex.take_read() {
             match result {
-                Ok(1..) if !socket.closing => events.push(SocketEvent::Received { conn, bytes }),
+                Ok(1..) => events.push(SocketEvent::Received { conn, bytes }),
                 _ => self.lost(conn, events),
             }
         }
@@ -240,9 +198,7 @@ impl Sockets {
     fn remove(&mut self, conn: ConnId) {
         if self.get(conn).is_some() {
             let index = (conn.0 & u64::from(u32::MAX)) as u32;
-            let socket = self.slots[index as usize].take().expect("just seen");
-            // Ends the operations that the kernel still has; their buffers live until then.
-            let _ = socket.stream.shutdown(Shutdown::Both);
+            self.slots[index as usize] = None;
             self.free.push(index);
             self.open -= 1;
         }
@@ -251,7 +207,7 @@ impl Sockets {
     /// Reads on, into `buffer` if its size still fits what this connection sends.
     pub fn read_on(&mut self, conn: ConnId, mut buffer: Vec<u8>) {
         let Some(socket) = self.get(conn) else { return };
-        if socket.read.busy.get() {
+        if socket.duplex.is_reading() {
             return;
         }
         let (filled, capacity) = (buffer.len(), buffer.capacity());
@@ -267,23 +223,13 @@ impl Sockets {
             buffer = Vec::with_capacity(wanted);
         }
         buffer.clear();
-        socket.read.start(buffer);
-        socket.poll();
-        if let Some(done) = socket.read.done.take() {
-            socket.read.done.set(Some(done));
-            socket.waker.wake_by_ref();
-        }
+        socket.duplex.start_read(buffer);
     }
 
     /// Sends `bytes`; the last write of this connection must have been reported as sent.
     pub fn send(&mut self, conn: ConnId, bytes: Vec<u8>) {
         let Some(socket) = self.get(conn) else { return };
-        socket.write.start(bytes);
-        socket.poll();
-        if let Some(done) = socket.write.done.take() {
-            socket.write.done.set(Some(done));
-            socket.waker.wake_by_ref();
-        }
+        socket.duplex.start_write(bytes);
     }
 
     /// Closes at once; what the kernel has taken is still delivered.
@@ -294,7 +240,7 @@ impl Sockets {
     /// Resets at once: the client sees a refused connection rather than an orderly end.
     pub fn reset(&mut self, conn: ConnId) {
         if let Some(socket) = self.get(conn) {
-            linger_zero(&socket.stream);
+            linger_zero(&socket.duplex);
         }
         self.remove(conn);
     }
@@ -304,53 +250,7 @@ impl Sockets {
     }
 }
 
-impl Socket {
-    fn poll(&mut self) {
-        let mut cx = Context::from_waker(&self.waker);
-        if self.write.busy.get() {
-            let _ = self.write_loop.as_mut().poll(&mut cx);
-        }
-        if self.read.busy.get() {
-            let _ = self.read_loop.as_mut().poll(&mut cx);
-        }
-    }
-}
-
-async fn read_loop(stream: Rc<TcpStream>, transfer: Rc<Transfer>) {
-    loop {
-        let buffer = transfer.next().await;
-        let (result, buffer) = stream.read(buffer).await;
-        transfer.finish(result, buffer);
-    }
-}
-
-async fn write_loop(stream: Rc<TcpStream>, transfer: Rc<Transfer>) {
-    loop {
-        let buffer = transfer.next().await;
-        let (result, mut buffer) = stream.write_all(buffer).await;
-        buffer.clear();
-        transfer.finish(result.map(|()| 0), buffer);
-    }
-}
-
-/// Congestion control that paces its sends (BBR) spends timers on a path that cannot be congested.
-fn without_pacing(stream: &TcpStream) {
-    use std::os::fd::AsRawFd;
-    const RENO: &[u8] = b"reno";
-    // SAFETY: the option's value is a name with its length. Where it is refused the default stays.
-    unsafe {
-        libc::setsockopt(
-            stream.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_CONGESTION,
-            RENO.as_ptr().cast(),
-            RENO.len() as libc::socklen_t,
-        );
-    }
-}
-
-fn linger_zero(stream: &TcpStream) {
-    use std::os::fd::AsRawFd;
+fn linger_zero(stream: &impl AsRawFd) {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
     // SAFETY: the option's value is a `linger`.
     unsafe {
