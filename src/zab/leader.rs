@@ -71,6 +71,8 @@ pub struct Leader {
     phase_ends: Instant,
     next_ping: Instant,
     next_check: Instant,
+    /// `COUNTER_MAX`; tests have shorter epochs.
+    counter_max: u32,
 }
 
 impl Leader {
@@ -90,8 +92,15 @@ impl Leader {
             phase_ends: now.plus_millis(init_ms),
             next_ping: now.plus_millis(tick_ms / 2),
             next_check: now.plus_millis(tick_ms),
+            counter_max: COUNTER_MAX,
             start,
         }
+    }
+
+    /// Epochs come to their end sooner.
+    #[cfg(test)]
+    pub(super) fn end_epoch_at(&mut self, counter_max: u32) {
+        self.counter_max = counter_max;
     }
 
     /// The epoch of this leader, once a quorum has fixed it.
@@ -114,7 +123,7 @@ impl Leader {
     /// The zxid for the next transaction; `None` when the epoch is used up: the role has to end.
     pub fn next_zxid(&self) -> Option<Zxid> {
         let last = self.last_proposed.max(first_of(self.epoch));
-        (last.counter() < COUNTER_MAX).then(|| last.next())
+        (last.counter() < self.counter_max).then(|| last.next())
     }
 
     /// Voters, this server among them, that serve or could serve now.
