@@ -22,7 +22,7 @@ mod snappy_stream;
 mod snapshot;
 pub mod snapshot_format;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod truncate;
 mod txnlog;
 pub mod txnlog_format;
