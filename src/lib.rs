@@ -34,6 +34,7 @@
 //!              server     the turns of a worker
 //!              admin      four-letter words
 //!              main.rs    puts them together
+//! SIMULATOR    sim        disk, network and clock from a seed, under the code that runs on the real ones
 //! ```
 //!
 //! Who may import whom is written and checked in `testing/layers.rs`.
@@ -75,6 +76,7 @@ pub mod request;
 pub mod runtime;
 pub mod server;
 pub mod session;
+pub mod sim;
 pub mod storage;
 pub mod tree;
 pub mod types;

@@ -248,7 +248,7 @@ impl LogReader {
                 Some(txn) => {
                     let zxid = txn.header.zxid;
                     if offset == HEADER_BYTES as u64 {
-                        check_continues(self.last, zxid, current.path())?;
+                        check_continues(self.last, zxid, self.from, current.path())?;
                     }
                     self.last = Some(zxid);
                     if zxid >= self.from {
@@ -262,9 +262,10 @@ impl LogReader {
     }
 }
 
-fn check_continues(last: Option<Zxid>, first: Zxid, file: &Path) -> Result<(), StorageError> {
+/// What is missing below `from` is in a snapshot: a learner that was sent one goes on logging behind it.
+fn check_continues(last: Option<Zxid>, first: Zxid, from: Zxid, file: &Path) -> Result<(), StorageError> {
     match last {
-        Some(last) if !recovery::follows(last, first) => Err(StorageError::CorruptLog {
+        Some(last) if first > from && !recovery::follows(last, first) => Err(StorageError::CorruptLog {
             file: file.to_owned(),
             offset: HEADER_BYTES as u64,
             case: "transactions are missing before this file",

@@ -25,7 +25,7 @@ mod snapshot;
 pub mod snapshot_format;
 pub mod snapshot_stream;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod truncate;
 mod txnlog;
 pub mod txnlog_format;

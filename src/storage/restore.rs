@@ -1,6 +1,6 @@
 //! A start: the newest snapshot that reads, then the log behind it (storage-format sheet §6), into a sink that keeps the tree.
 //! Where the log ends badly the table in `recovery.rs` decides; cuts are made, durably, before this returns, newest file
-//! first. After a refusal nothing on disk has changed.
+//! first. After a refusal nothing on disk has changed. All that was read is on disk when this returns.
 //!
 //! Beyond Java: a gap between files is refused. Java replays across it, and so turns a lost file, or an older
 //! snapshot taken in place of a damaged one, into a tree that no other server has.
@@ -58,6 +58,15 @@ pub enum Origin {
     Fresh,
     /// An empty directory that may have been lost: do not vote with it before it has synced.
     Unknown,
+}
+
+impl Origin {
+    fn snapshot(&self) -> Option<&PathBuf> {
+        match self {
+            Origin::Snapshot(file) => Some(&file.path),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -146,6 +155,10 @@ pub fn restore(
     for repair in restored.repairs.iter().rev() {
         carry_out(disk, repair, options)?;
     }
+    let removed = restored.repairs.iter().filter(|repair| repair.bytes_kept == 0).map(|repair| &repair.file);
+    let removed: Vec<&PathBuf> = removed.collect();
+    let kept = paths.iter().filter(|path| !removed.contains(path));
+    make_durable(dirs, restored.origin.snapshot().into_iter().chain(kept))?;
     Ok(restored)
 }
 
@@ -315,9 +328,26 @@ impl Replay<'_> {
     }
 }
 
+/// What was read may so far be in the kernel's cache alone: a process that was killed never waited for its last flush, and
+/// Java does not wait for its snapshots. The server goes on to say what it has, so the disk must have it.
+fn make_durable<'a>(dirs: &DataDirs, files: impl Iterator<Item = &'a PathBuf>) -> Result<(), StorageError> {
+    if cfg!(put_back = "trust_the_cache") {
+        return Ok(());
+    }
+    for path in files {
+        dirs.disk.open(path).and_then(|file| file.sync_all()).at("cannot sync", path)?;
+    }
+    for directory in [&dirs.snapshots, &dirs.logs] {
+        dirs.disk.sync_directory(directory).at("cannot sync", directory)?;
+    }
+    Ok(())
+}
+
 fn carry_out(disk: &dyn Disk, repair: &Repair, options: &RestoreOptions) -> Result<(), StorageError> {
     match repair.bytes_kept {
         0 => remove(disk, &repair.file),
+        // The fault needs the file as the crash left it.
+        _ if cfg!(put_back = "append_to_inherited_file") => Ok(()),
         kept => shorten(disk, &repair.file, kept, options.flush_bytes_max),
     }
 }

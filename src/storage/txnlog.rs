@@ -85,13 +85,14 @@ pub struct FlushTicket {
 impl FlushTicket {
     /// False with `forceSync=no`: give the ticket straight back.
     pub fn sync_needed(&self) -> bool {
-        self.sync_needed
+        self.sync_needed && !cfg!(put_back = "ack_before_flush")
     }
 
     /// What is to be synced, the file last.
     pub fn targets(&self) -> Vec<Arc<dyn SyncTarget>> {
         let file = Arc::clone(&self.file) as Arc<dyn SyncTarget>;
-        self.directory.iter().cloned().chain([file]).collect()
+        let directory = self.directory.iter().filter(|_| !cfg!(put_back = "skip_directory_fsync"));
+        directory.cloned().chain([file]).collect()
     }
 
     /// Last transaction covered.
@@ -155,7 +156,8 @@ impl TxnLog {
         remove_leftovers(&opened).at("cannot tidy up", directory)?;
         let directory = Arc::new(opened);
         let supply = SegmentSupply::start(Arc::clone(&directory), options.segment_bytes, Arc::clone(&background));
-        Ok(TxnLog {
+        #[allow(unused_mut, reason = "changed by a fault that is put back")]
+        let mut log = TxnLog {
             directory,
             options,
             background,
@@ -170,7 +172,28 @@ impl TxnLog {
             appended: last,
             in_flight: false,
             spare: Vec::new(),
-        })
+        };
+        #[cfg(put_back = "append_to_inherited_file")]
+        log.inherit().at("cannot inherit a file", log.directory.path())?;
+        Ok(log)
+    }
+
+    /// The fault: goes on behind the last good record of an earlier process's file, with whatever stands behind it.
+    #[cfg(put_back = "append_to_inherited_file")]
+    fn inherit(&mut self) -> io::Result<()> {
+        use super::log_reader::LogFileReader;
+        let Some((_, name)) = file_name::all_logs(&self.directory.names()?).pop() else {
+            return Ok(());
+        };
+        let path = self.directory.join(&name);
+        let mut reader = LogFileReader::open(&**self.directory.disk(), &path).map_err(io::Error::other)?;
+        while reader.advance().map_err(io::Error::other)?.is_some() {}
+        if reader.last() == self.appended {
+            self.current = Some(self.directory.disk().map_inherited(&path)?);
+            (self.end, self.file_bytes) = (reader.offset(), reader.file_bytes());
+            self.current_end = self.end;
+        }
+        Ok(())
     }
 
     /// Asked before a zxid is taken: will appends of `entry_bytes` in all, in `entries` records, find room? Anything but an

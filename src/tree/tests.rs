@@ -295,6 +295,9 @@ fn a_cleared_tree_leaves_readers_what_they_look_at() {
         }
         for (hold, model) in &held {
             assert_eq!(&dump(hold.view()), model);
+        }
+    }
+}
 
 /// What a snapshot may hold: few znodes with many children, many with few, names that sort before and behind the slash.
 fn snapshot_of(rng: &mut SmallRng, znodes: usize) -> Model {

@@ -1,0 +1,119 @@
+//! One directory: the names a reader sees, the durable ones, and the changes in between. A crash leaves any of those changes,
+//! each whole, in the order in which they were made.
+
+use super::random::Random;
+use super::survival::Survival;
+use std::collections::BTreeMap;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct FileId(pub u64);
+
+#[derive(Clone, Debug)]
+pub(super) enum NameChange {
+    Link { name: String, file: FileId },
+    Unlink { name: String, file: FileId },
+    Rename { from: String, to: String, file: FileId },
+}
+
+#[derive(Debug)]
+struct Pending {
+    moment: u64,
+    change: NameChange,
+    /// A sync that covered it failed.
+    abandoned: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct DirectoryImage {
+    names: BTreeMap<String, FileId>,
+    durable: BTreeMap<String, FileId>,
+    pending: Vec<Pending>,
+}
+
+impl DirectoryImage {
+    pub fn names(&self) -> &BTreeMap<String, FileId> {
+        &self.names
+    }
+
+    pub fn get(&self, name: &str) -> Option<FileId> {
+        self.names.get(name).copied()
+    }
+
+    pub fn change(&mut self, moment: u64, change: NameChange) {
+        apply(&mut self.names, &change);
+        self.pending.push(Pending { moment, change, abandoned: false });
+    }
+
+    /// A name that was always there.
+    pub fn lay(&mut self, name: &str, file: FileId) {
+        self.names.insert(name.to_owned(), file);
+        self.durable.insert(name.to_owned(), file);
+    }
+
+    /// A sync that began at `moment` is done.
+    pub fn synced(&mut self, moment: u64) {
+        let durable = &mut self.durable;
+        self.pending.retain(|pending| {
+            let is_covered = pending.moment <= moment && !pending.abandoned;
+            if is_covered {
+                apply(durable, &pending.change);
+            }
+            !is_covered
+        });
+    }
+
+    /// A sync that began at `moment` failed.
+    pub fn abandon(&mut self, moment: u64) {
+        for pending in &mut self.pending {
+            pending.abandoned |= pending.moment <= moment;
+        }
+    }
+
+    /// How many changes the crash lost, and how many it left.
+    pub fn crash(&mut self, random: &mut Random) -> (u64, u64) {
+        let pending = std::mem::take(&mut self.pending);
+        let (Some(first), Some(last)) = (pending.first(), pending.last()) else {
+            return (0, 0);
+        };
+        let moments = (first.moment, last.moment);
+        let survival = Survival::draw(random, moments, (0, pending.len() as u64 - 1));
+        let mut kept = 0;
+        for (place, change) in (0..).zip(&pending) {
+            if survival.reached(random, place, [change.moment].into_iter()) > 0 {
+                apply(&mut self.durable, &change.change);
+                kept += 1;
+            }
+        }
+        self.names.clone_from(&self.durable);
+        (pending.len() as u64 - kept, kept)
+    }
+
+    /// Might any name, now or after a crash, lead to it?
+    pub fn may_hold(&self, file: FileId) -> bool {
+        let is_pending = |pending: &Pending| match &pending.change {
+            NameChange::Link { file: named, .. } | NameChange::Rename { file: named, .. } => *named == file,
+            NameChange::Unlink { .. } => false,
+        };
+        self.names.values().chain(self.durable.values()).any(|named| *named == file)
+            || self.pending.iter().any(is_pending)
+    }
+}
+
+/// Changes before this one may be missing, so it looks at what is really there.
+fn apply(names: &mut BTreeMap<String, FileId>, change: &NameChange) {
+    let remove = |names: &mut BTreeMap<String, FileId>, name: &str, file: &FileId| {
+        if names.get(name) == Some(file) {
+            names.remove(name);
+        }
+    };
+    match change {
+        NameChange::Link { name, file } => {
+            names.insert(name.clone(), *file);
+        }
+        NameChange::Unlink { name, file } => remove(names, name, file),
+        NameChange::Rename { from, to, file } => {
+            remove(names, from, file);
+            names.insert(to.clone(), *file);
+        }
+    }
+}
