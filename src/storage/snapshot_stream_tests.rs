@@ -112,11 +112,20 @@ proptest! {
         let mut bytes = written(&database);
         let at = at % bytes.len();
         bytes[at] ^= with;
-        prop_assert_eq!(fuzz_snapshot_stream(&bytes, piece), fuzz_snapshot_stream(&bytes, bytes.len()));
+        compare(&bytes, piece)?;
     }
 
     #[test]
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), piece in 1usize..20) {
-        prop_assert_eq!(fuzz_snapshot_stream(&bytes, piece), fuzz_snapshot_stream(&bytes, bytes.len()));
+        compare(&bytes, piece)?;
     }
+}
+
+/// By pieces as at once. Only an error in a record whose end never comes may go unseen by pieces: it is not looked at
+/// until it can be whole.
+fn compare(bytes: &[u8], piece: usize) -> Result<(), TestCaseError> {
+    let at_once = fuzz_snapshot_stream(bytes, bytes.len());
+    let by_pieces = fuzz_snapshot_stream(bytes, piece);
+    prop_assert!(by_pieces == at_once || at_once.is_err() && by_pieces == Ok(None), "{by_pieces:?}, {at_once:?}");
+    Ok(())
 }

@@ -40,8 +40,9 @@ pub struct ElectionAddress {
 }
 
 /// Appends the first message. It must leave in one write: Java takes it with a single read. `several` speaks the version
-/// that may name more than one address (`multiAddress.enabled`); else only the first is named.
+/// that may name more than one address (`multiAddress.enabled`); else only the first is named. There must be one.
 pub fn encode_introduction(server: ServerId, addresses: &[ElectionAddress], several: bool, out: &mut Vec<u8>) {
+    assert!(!addresses.is_empty(), "a server has an election address");
     let named = if several { addresses } else { &addresses[..addresses.len().min(1)] };
     let texts: Vec<String> = named.iter().map(|a| format!("{}:{}", bracketed(&a.host), a.port)).collect();
     let mut w = Writer::new(out);
