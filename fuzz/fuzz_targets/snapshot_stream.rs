@@ -14,5 +14,7 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(Some((nodes, end))) = at_once {
         assert!(nodes * 76 <= end && end <= stream.len());
     }
-    assert_eq!(fuzz_snapshot_stream(stream, usize::from(*first) + 1), at_once);
+    // An error in a record whose end never comes may go unseen by pieces: it is not looked at until it can be whole.
+    let by_pieces = fuzz_snapshot_stream(stream, usize::from(*first) + 1);
+    assert!(by_pieces == at_once || at_once.is_err() && by_pieces == Ok(None), "{by_pieces:?}, {at_once:?}");
 });

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use std::collections::HashMap;
 
 /// Loads with files that exist only here; the config file is called `zoo.cfg`.
-pub(super) fn load_files(properties: &str, files: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
+pub(in crate::config) fn load_files(properties: &str, files: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
     let args = properties.split_whitespace().chain(["zoo.cfg"]);
     load_args(args, files)
 }

@@ -41,6 +41,37 @@ fn the_bytes_of_a_small_tree() {
     assert_eq!(bytes, expected);
 }
 
+/// Written by ZooKeeper 3.9.5 (`SerializeUtils.serializeSnapshot`, then the signature): one session with an ephemeral.
+const FROM_JAVA: &str = "
+    00000001000000000000004d00000fa0000000030000000000000001000000010000000100000005776f726c6400000006616e796f6e6500
+    00000000000002000000010000001f0000000461757468000000000000000000000003000000010000001f00000005776f726c6400000006
+    616e796f6e650000000000000000ffffffffffffffff00000000000000000000000000000000000000000000000000000000000000000000
+    0000000000010000000000000000000000000000000000000005000000022f61000000017800000000000000020000000000000005000000
+    00000000050000000000000006000000000000000600000000000000010000000000000000000000000000000000000007000000042f612f
+    62ffffffff000000000000000300000000000000070000000000000007000000000000000800000000000000080000000000000000000000
+    00000000000000004d00000000000000070000000a2f7a6f6f6b656570657200000000ffffffffffffffff00000000000000000000000000
+    0000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000112f7a6f6f6b
+    65657065722f636f6e6669670000000000000000000000010000000000000000000000000000000000000000000000000000000000000000
+    0000000000000000ffffffff00000000000000000000000000000000000000102f7a6f6f6b65657065722f71756f746100000000ffffffff
+    ffffffff00000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000
+    0000000000000000000000012f0000000a42656e57617348657265
+";
+
+#[test]
+fn the_bytes_that_zookeeper_sends() {
+    let digits: Vec<u8> = FROM_JAVA.bytes().filter(u8::is_ascii_hexdigit).collect();
+    let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    let bytes: Vec<u8> = digits.chunks(2).map(pair).collect();
+    let (database, end) = read_in_pieces(&bytes, &[100, 101]).unwrap();
+    assert_eq!(end, Some(bytes.len()));
+    assert_eq!(database.sessions, [(SessionId(77), 4000)]);
+    let paths: Vec<&str> = database.nodes.iter().map(|node| node.path.as_str()).collect();
+    assert_eq!(paths, ["", "/a", "/a/b", "/zookeeper", "/zookeeper/config", "/zookeeper/quota"]);
+    assert_eq!((database.nodes[1].data.as_deref(), &database.nodes[2].data), (Some(&b"x"[..]), &None));
+    assert_eq!((database.nodes[2].stat.ephemeral_owner, database.acls.len()), (77, 3));
+    assert_eq!(written(&database), bytes);
+}
+
 #[test]
 fn what_is_no_snapshot() {
     let good = written(&Database::empty());
@@ -112,11 +143,20 @@ proptest! {
         let mut bytes = written(&database);
         let at = at % bytes.len();
         bytes[at] ^= with;
-        prop_assert_eq!(fuzz_snapshot_stream(&bytes, piece), fuzz_snapshot_stream(&bytes, bytes.len()));
+        compare(&bytes, piece)?;
     }
 
     #[test]
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), piece in 1usize..20) {
-        prop_assert_eq!(fuzz_snapshot_stream(&bytes, piece), fuzz_snapshot_stream(&bytes, bytes.len()));
+        compare(&bytes, piece)?;
     }
+}
+
+/// By pieces as at once. Only an error in a record whose end never comes may go unseen by pieces: it is not looked at
+/// until it can be whole.
+fn compare(bytes: &[u8], piece: usize) -> Result<(), TestCaseError> {
+    let at_once = fuzz_snapshot_stream(bytes, bytes.len());
+    let by_pieces = fuzz_snapshot_stream(bytes, piece);
+    prop_assert!(by_pieces == at_once || at_once.is_err() && by_pieces == Ok(None), "{by_pieces:?}, {at_once:?}");
+    Ok(())
 }

@@ -40,8 +40,9 @@ pub struct ElectionAddress {
 }
 
 /// Appends the first message. It must leave in one write: Java takes it with a single read. `several` speaks the version
-/// that may name more than one address (`multiAddress.enabled`); else only the first is named.
+/// that may name more than one address (`multiAddress.enabled`); else only the first is named. There must be one.
 pub fn encode_introduction(server: ServerId, addresses: &[ElectionAddress], several: bool, out: &mut Vec<u8>) {
+    assert!(!addresses.is_empty(), "a server has an election address");
     let named = if several { addresses } else { &addresses[..addresses.len().min(1)] };
     let texts: Vec<String> = named.iter().map(|a| format!("{}:{}", bracketed(&a.host), a.port)).collect();
     let mut w = Writer::new(out);
@@ -79,7 +80,7 @@ pub fn decode_introduction(bytes: &[u8]) -> Result<Decoded<Introduction>, BadByt
         return Ok(Decoded::NeedMore { missing: length - r.rest().len() });
     }
     let text = r.take("election addresses", length)?;
-    let addresses = election_addresses(&String::from_utf8_lossy(text)).ok_or_else(|| BadBytes {
+    let addresses = election_addresses(&String::from_utf8_lossy(text)).ok_or(BadBytes {
         what: "election addresses, host:port expected",
         offset: INTRODUCTION_HEAD_BYTES,
         found: Found::Length(length as i32),
@@ -90,11 +91,18 @@ pub fn decode_introduction(bytes: &[u8]) -> Result<Decoded<Introduction>, BadByt
 /// Java drops addresses that mean every address, and what `split` drops: empty ones at the end.
 fn election_addresses(text: &str) -> Option<Vec<ElectionAddress>> {
     let mut addresses = Vec::new();
-    for part in text.trim_end_matches('|').split('|') {
+    let text = text.trim_end_matches('|');
+    if text.is_empty() {
+        return Some(addresses);
+    }
+    for part in text.split('|') {
         let parts = split_host_and_ports(part).ok()?;
         let [host, port] = parts.as_slice() else {
             return None;
         };
+        if host.is_empty() {
+            return None;
+        }
         let address = ElectionAddress { host: canonical_host(host), port: port.parse().ok()? };
         if !is_wildcard_host(&address.host) {
             addresses.push(address);

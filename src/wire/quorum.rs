@@ -205,49 +205,50 @@ fn encode_learner_info(kind: Kind, zxid: i64, info: Option<&LearnerInfo>, out: &
 pub struct QuorumDecoder {
     from: Side,
     data_bytes_max: usize,
-    walked: Walked,
-}
-
-#[derive(Clone, Debug)]
-enum Walked {
-    Nothing,
-    /// Head and length of the data are looked at; the identities begin behind the data.
-    Data(IdVectorScan),
+    /// Once head and length of the data were looked at: the walk through the identities behind the data.
+    ids: Option<IdVectorScan>,
 }
 
 impl QuorumDecoder {
     /// `data_bytes_max`: `limits::quorum_data_bytes_max` of this server's settings.
     pub fn new(from: Side, data_bytes_max: usize) -> QuorumDecoder {
-        QuorumDecoder { from, data_bytes_max, walked: Walked::Nothing }
+        QuorumDecoder { from, data_bytes_max, ids: None }
     }
 
     /// The packet at the start of `bytes`. After `NeedMore` call again with the same bytes and more behind them; after
     /// `Whole` with the bytes behind what was consumed. An error closes the connection.
     pub fn next(&mut self, bytes: &[u8]) -> Result<Decoded<QuorumPacket>, BadBytes> {
-        if let Walked::Nothing = self.walked {
-            if bytes.len() < PACKET_BYTES_MIN {
-                // No packet is shorter; and nothing shorter is worth a look.
-                return Ok(Decoded::NeedMore { missing: PACKET_BYTES_MIN - bytes.len() });
-            }
-            self.kind_of(bytes)?;
-            let Decoded::Whole { value: data_bytes, consumed } =
-                buffer_length(bytes, HEAD_BYTES, "packet data", self.data_bytes_max)?
-            else {
-                unreachable!("the shortest packet holds the length");
-            };
-            let ids_at = HEAD_BYTES + consumed + data_bytes;
-            self.walked = Walked::Data(IdVectorScan::new("packet identities", ids_at, 0));
-        }
-        let Walked::Data(ids) = &mut self.walked else {
-            unreachable!("walked above");
+        let mut ids = match self.ids.take() {
+            Some(ids) => ids,
+            None => match self.begin(bytes)? {
+                Decoded::Whole { value, .. } => value,
+                Decoded::NeedMore { missing } => return Ok(Decoded::NeedMore { missing }),
+            },
         };
         let end = match ids.advance(bytes, quorum_packet_bytes_max(self.data_bytes_max))? {
-            Decoded::NeedMore { missing } => return Ok(Decoded::NeedMore { missing }),
             Decoded::Whole { value, .. } => value,
+            Decoded::NeedMore { missing } => {
+                self.ids = Some(ids);
+                return Ok(Decoded::NeedMore { missing });
+            }
         };
-        self.walked = Walked::Nothing;
         let packet = decode(self.kind_of(bytes)?, self.from, &bytes[..end])?;
         Ok(Decoded::Whole { value: packet, consumed: end })
+    }
+
+    /// Looks at the head and the length of the data. No packet is shorter than what that needs.
+    fn begin(&self, bytes: &[u8]) -> Result<Decoded<IdVectorScan>, BadBytes> {
+        if bytes.len() < PACKET_BYTES_MIN {
+            return Ok(Decoded::NeedMore { missing: PACKET_BYTES_MIN - bytes.len() });
+        }
+        self.kind_of(bytes)?;
+        Ok(match buffer_length(bytes, HEAD_BYTES, "packet data", self.data_bytes_max)? {
+            Decoded::NeedMore { missing } => Decoded::NeedMore { missing },
+            Decoded::Whole { value: data_bytes, consumed } => {
+                let ids_at = HEAD_BYTES + consumed + data_bytes;
+                Decoded::Whole { value: IdVectorScan::new("packet identities", ids_at, 0), consumed: ids_at }
+            }
+        })
     }
 
     fn kind_of(&self, bytes: &[u8]) -> Result<Kind, BadBytes> {
