@@ -1,8 +1,9 @@
 //! The server binary: read the config, restore the data, build the threads, wait for a signal.
 
 use ringkeeper::config::{self, Command, EXIT_CODE_BAD_CONFIG, Settings, parse_args};
-use ringkeeper::ensemble::{self, Backgrounds};
+use ringkeeper::ensemble::{self, Backgrounds, FeedWriter};
 use ringkeeper::io::{clock, process, signals};
+use ringkeeper::message::lane::{Standing, StandingSign};
 use ringkeeper::runtime::background::Jobs;
 use ringkeeper::runtime::core::{self, EnsembleCore, WorkerCore, run_both};
 use ringkeeper::runtime::lanes::{WorkerLane, lanes};
@@ -27,8 +28,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// `ExitCode` of ZooKeeper.
 const EXIT_CODE_UNEXPECTED: i32 = 1;
 const EXIT_CODE_DATA_DIR: i32 = 3;
-const NO_ENSEMBLES: &str =
-    "this version runs standalone only, ensembles come next; with one server line (or none) it starts";
+/// Pieces of a snapshot, of 256 KiB, that wait for a learner at most.
+const SNAPSHOT_PIECES_MAX: usize = 8;
 
 fn main() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
@@ -44,10 +45,6 @@ fn main() {
         .unwrap_or_else(|error| give_up(EXIT_CODE_BAD_CONFIG, &error.to_string()));
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
-    }
-    if let Some(ensemble) = &loaded.settings.ensemble {
-        let file = ensemble.dynamic_file.as_ref().unwrap_or(&ensemble.static_file).display();
-        give_up(EXIT_CODE_BAD_CONFIG, &format!("{file}: {NO_ENSEMBLES}"));
     }
     serve(Arc::new(loaded.settings));
 }
@@ -65,19 +62,24 @@ fn serve(settings: Arc<Settings>) {
     // The lock first: whoever must not run on this data takes no port either.
     let dirs =
         mapping::open_data_dir(&settings).unwrap_or_else(|error| give_up(EXIT_CODE_DATA_DIR, &error.to_string()));
+    let dirs = Arc::new(dirs);
     let listeners = listen(&settings, &placement);
     let addresses: Vec<String> =
         listeners.first().and_then(|l| l.local_addr().ok()).map(|a| a.to_string()).into_iter().collect();
     let registry = Arc::new(ringkeeper::observe::MetricsRegistry::new());
-    let options = mapping::start_options(&settings, seed, &registry);
+    let standing = StandingSign::new(Standing::Looking);
+    let options = mapping::start_options(&settings, seed, &registry, standing.clone());
     let loaded = ensemble::load(&dirs, &options)
         .unwrap_or_else(|error| give_up(EXIT_CODE_UNEXPECTED, &format!("cannot restore the data: {error}")));
     report(&loaded);
     let (ensemble_lanes, worker_lanes) = lanes(placement.workers());
-    let background =
-        Backgrounds { snapshots: background("snapshots", true), log_files: background("log-files", false) };
+    let background = Backgrounds {
+        snapshots: background("snapshots", true),
+        log_files: background("log-files", false),
+        feeds: FeedWriter { background: Arc::new(on_its_own_thread), pieces_max: SNAPSHOT_PIECES_MAX },
+    };
     let reader = loaded.tree.reader();
-    let ensemble = ensemble::start(&dirs, loaded, options, ensemble_lanes, background, clock::now())
+    let ensemble = ensemble::start(dirs.clone(), loaded, options, ensemble_lanes, background, clock::now())
         .unwrap_or_else(|error| give_up(EXIT_CODE_UNEXPECTED, &error.to_string()));
 
     let doorbells = worker_lanes.iter().map(WorkerLane::doorbell).collect();
@@ -90,7 +92,7 @@ fn serve(settings: Arc<Settings>) {
         seed,
     ));
     let desk = Arc::new(Desk::new(
-        status::source(&settings, &dirs, registry.clone(), admission.clone(), began.mono),
+        status::source(&settings, &dirs, registry.clone(), admission.clone(), began.mono, standing),
         doorbells,
     ));
     let make_worker = move |index: u16, lane: WorkerLane, listener: Vec<TcpListener>| {
@@ -103,7 +105,8 @@ fn serve(settings: Arc<Settings>) {
             WorkerCore::new(Worker::new(parts), listener)
         }
     };
-    start_threads(&placement, ensemble, worker_lanes, listeners, make_worker);
+    let links = LinkOptions { tcp_keep_alive: settings.ensemble.as_ref().is_some_and(|member| member.tcp_keep_alive) };
+    start_threads(&placement, ensemble, links, worker_lanes, listeners, make_worker);
     announce(&addresses, &placement, ring, began);
     match signals::wait_for_termination() {
         Ok(signal) => tracing::info!("{signal}: stopping; everything acknowledged is on the disk"),
@@ -116,6 +119,7 @@ fn serve(settings: Arc<Settings>) {
 fn start_threads<W, M>(
     placement: &Placement,
     ensemble: ensemble::Ensemble,
+    links: LinkOptions,
     lanes: Vec<WorkerLane>,
     listeners: Vec<TcpListener>,
     make_worker: impl Fn(u16, WorkerLane, Vec<TcpListener>) -> M,
@@ -135,13 +139,13 @@ fn start_threads<W, M>(
         let make = make_worker(0, lanes.next().expect("one worker"), listeners.by_ref().collect());
         let pulse = pulse("core");
         core::spawn("core", placement.core_of_ensemble(), move || {
-            run_both(make(), EnsembleCore::new(ensemble, LinkOptions::default()), pulse)
+            run_both(make(), EnsembleCore::new(ensemble, links), pulse)
         })
         .map(drop)
     } else {
         let ensemble_pulse = pulse("ensemble");
         let mut result = core::spawn("ensemble", placement.core_of_ensemble(), move || {
-            EnsembleCore::new(ensemble, LinkOptions::default()).run(ensemble_pulse)
+            EnsembleCore::new(ensemble, links).run(ensemble_pulse)
         })
         .map(drop);
         for (index, lane) in (0u16..).zip(lanes) {
@@ -154,6 +158,14 @@ fn start_threads<W, M>(
         result
     };
     or_give_up(EXIT_CODE_UNEXPECTED, "cannot start a thread", started.and_then(|()| stall::watch(pulses)));
+}
+
+/// A snapshot for a learner waits for that learner, and holds up nothing else.
+fn on_its_own_thread(job: Box<dyn FnOnce() + Send>) {
+    if let Err(error) = std::thread::Builder::new().name("snapshot-feed".to_owned()).spawn(job) {
+        // The job is dropped, and with it the feed ends.
+        tracing::error!("cannot start a thread for a learner's snapshot: {error}");
+    }
 }
 
 /// A thread for jobs that nobody should wait for.

@@ -20,7 +20,10 @@ pub(super) type Addresses = BTreeMap<ServerId, Vec<ElectionAddress>>;
 /// What an election tells the rest of the server.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    Decided { vote: Vote, state: ServerState },
+    Decided {
+        vote: Vote,
+        state: ServerState,
+    },
     /// Before the leader is active: it, or the quorum for us, has gone elsewhere.
     Unsupported,
 }
@@ -321,7 +324,16 @@ impl Elections {
 
 impl Wire {
     fn new(peer: Option<SocketAddr>, dialed: Option<(ServerId, Vec<Endpoint>)>) -> Wire {
-        Wire { peer, input: Vec::new(), dialed, introduced: false, reports_sent: false, writing: false, queued: Vec::new(), closing: false }
+        Wire {
+            peer,
+            input: Vec::new(),
+            dialed,
+            introduced: false,
+            reports_sent: false,
+            writing: false,
+            queued: Vec::new(),
+            closing: false,
+        }
     }
 }
 

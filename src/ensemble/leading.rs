@@ -53,7 +53,9 @@ impl Ensemble {
             }
             LeaderOutput::PersistAcceptedEpoch { epoch } => self.persist_epoch(EpochFile::Accepted, epoch),
             LeaderOutput::PersistCurrentEpoch { epoch } => self.persist_epoch(EpochFile::Current, epoch),
-            LeaderOutput::Feed { link, server, last_zxid, observer } => self.begin_feed(link, server, last_zxid, observer),
+            LeaderOutput::Feed { link, server, last_zxid, observer } => {
+                self.begin_feed(link, server, last_zxid, observer)
+            }
             LeaderOutput::Established { epoch } => self.begin_service(epoch, Standing::Leading, now),
             // Looked at when batches are released.
             LeaderOutput::Commit { .. } => {}
@@ -116,8 +118,7 @@ impl Ensemble {
             SnapshotFeed::begin(self.tree.hold(), &seat.feed_writer, seat.wake.clone())
         });
         let seat = self.seat();
-        let new_leader =
-            QuorumPacket::NewLeader { zxid: Zxid(epoch << 32), config: Some(seat.config_text.clone()) };
+        let new_leader = QuorumPacket::NewLeader { zxid: Zxid(epoch << 32), config: Some(seat.config_text.clone()) };
         let Some(state) = seat.links.get_mut(link) else { return };
         let feed = Feed::begin(server, observer, plan, snapshot, progress, new_leader, &mut state.out);
         if let Role::Leading(leading) = &mut self.role {

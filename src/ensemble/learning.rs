@@ -193,14 +193,7 @@ impl Ensemble {
 
     // Clients.
 
-    pub(super) fn forward_write(
-        &mut self,
-        from: ConnRef,
-        session: SessionId,
-        xid: Xid,
-        op: &WriteOp,
-        ids: &[Id],
-    ) {
+    pub(super) fn forward_write(&mut self, from: ConnRef, session: SessionId, xid: Xid, op: &WriteOp, ids: &[Id]) {
         if self.sessions.get(session).is_none_or(|live| live.owner != Some(from)) {
             return;
         }
@@ -271,9 +264,10 @@ impl Ensemble {
     fn answer_ping(&mut self, zxid: Zxid, now: Now) {
         let Role::Learning(learning) = &mut self.role else { return };
         let since = std::mem::replace(&mut learning.touched_since_ms, now.mono.millis());
-        let heard = self.sessions.iter().filter(|(_, live)| {
-            live.owner.is_some() && live.last_heard.load(Ordering::Relaxed) >= since
-        });
+        let heard = self
+            .sessions
+            .iter()
+            .filter(|(_, live)| live.owner.is_some() && live.last_heard.load(Ordering::Relaxed) >= since);
         let touched = heard.map(|(id, live)| (id, live.timeout_ms)).collect();
         self.tell_leader(&QuorumPacket::Ping { zxid, touched });
     }
@@ -313,4 +307,3 @@ impl Ensemble {
         }
     }
 }
-

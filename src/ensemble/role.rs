@@ -3,8 +3,8 @@
 use super::learner_feed::Feed;
 use super::snapshot_load::SnapshotLoad;
 use crate::message::Outcome;
-use crate::message::lane::ConnRef;
 use crate::message::Txn;
+use crate::message::lane::ConnRef;
 use crate::types::{Instant, LinkId, SessionId, Xid, Zxid};
 use crate::zab::{Leader, Learner, SyncToken};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -98,7 +98,9 @@ pub(super) struct Forwarded {
 
 pub(super) enum Awaited {
     Write,
-    CreateSession { read_only: Option<bool> },
+    CreateSession {
+        read_only: Option<bool>,
+    },
     CloseSession,
     /// Decided here, told when its turn comes.
     Decided(Outcome),

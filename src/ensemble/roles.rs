@@ -249,7 +249,9 @@ impl Ensemble {
                 Disk::HasRoom => self.in_flight.is_none().then_some(now),
             },
             Role::Leading(leading) => leading.zab.next_deadline(),
-            Role::Learning(learning) => [learning.zab.next_deadline(), learning.leader.retry_at].into_iter().flatten().min(),
+            Role::Learning(learning) => {
+                [learning.zab.next_deadline(), learning.leader.retry_at].into_iter().flatten().min()
+            }
         };
         [of_role, seat.elections.next_deadline()].into_iter().flatten().min()
     }

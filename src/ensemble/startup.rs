@@ -185,8 +185,7 @@ impl Ensemble {
     pub(super) fn reload(&mut self) {
         self.close_log();
         let kept = self.seat.as_ref().map_or(0, |seat| seat.options.commit_log_count);
-        let restored =
-            restore_into(&mut self.tree, &self.dirs, &self.restore_options, &self.rules.request, kept);
+        let restored = restore_into(&mut self.tree, &self.dirs, &self.restore_options, &self.rules.request, kept);
         let (restored, entries) = restored.unwrap_or_else(|error| super::driver::stop(&error.to_string()));
         tracing::info!(
             "restored again: snapshot of zxid {}, {} transaction(s) replayed, last zxid {}",

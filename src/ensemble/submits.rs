@@ -125,7 +125,14 @@ impl Ensemble {
     }
 
     /// The session's client is on this connection now, if the session lives.
-    pub(super) fn attach(&mut self, from: ConnRef, session: SessionId, timeout_ms: i32, read_only: Option<bool>, now: Instant) {
+    pub(super) fn attach(
+        &mut self,
+        from: ConnRef,
+        session: SessionId,
+        timeout_ms: i32,
+        read_only: Option<bool>,
+        now: Instant,
+    ) {
         let Some(before) = self.sessions.take_over(session, timeout_ms, from, now) else {
             let response = ConnectResponse::refused(read_only);
             return self.batch.reply(from.worker, Reply::Refused { conn: from.conn, response });

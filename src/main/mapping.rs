@@ -1,15 +1,18 @@
 //! From settings to what each part wants to know. The parts do not know the configuration, so that each can be built and
 //! tested without it.
 
-use ringkeeper::config::{self, PinCores, Settings, SnapshotCompression};
-use ringkeeper::ensemble::{EnsembleRules, SnapshotOptions, StartOptions};
+use ringkeeper::config::{self, EnsembleSettings, PinCores, Settings, SnapshotCompression};
+use ringkeeper::election::ElectionRules;
+use ringkeeper::ensemble::{EnsembleRules, SeatOptions, SnapshotOptions, StartOptions};
+use ringkeeper::message::lane::StandingSign;
 use ringkeeper::observe::MetricsRegistry;
 use ringkeeper::request::{AccessRules, AuthRules, DigestAlgorithm, DigestRules, ReapRules, RequestRules};
 use ringkeeper::runtime::placement::Wish;
 use ringkeeper::server::{ConnectionThrottle, RandomDrop, RequestThrottle, ServerRules};
 use ringkeeper::storage::{Compression, LogOptions, RestoreOptions, StorageError};
 use ringkeeper::storage::{DataDirOptions, DataDirs};
-use ringkeeper::types::{OwnerRules, ServerId};
+use ringkeeper::types::{OwnerRules, ServerId, limits};
+use ringkeeper::zab::Limits;
 
 /// Server id of a server on its own: the top byte of its session ids.
 const STANDALONE_ID: ServerId = ServerId(1);
@@ -33,7 +36,12 @@ pub fn open_data_dir(settings: &Settings) -> Result<DataDirs, StorageError> {
     })
 }
 
-pub fn start_options(settings: &Settings, seed: u64, registry: &MetricsRegistry) -> StartOptions {
+pub fn start_options(
+    settings: &Settings,
+    seed: u64,
+    registry: &MetricsRegistry,
+    standing: StandingSign,
+) -> StartOptions {
     let version_dir = |root: &std::path::Path| root.join("version-2");
     StartOptions {
         rules: EnsembleRules {
@@ -64,7 +72,7 @@ pub fn start_options(settings: &Settings, seed: u64, registry: &MetricsRegistry)
             retain_count: settings.autopurge_snap_retain_count as usize,
             seed,
         },
-        server: STANDALONE_ID,
+        server: settings.ensemble.as_ref().map_or(STANDALONE_ID, |member| member.my_id),
         container_check_interval_ms: settings.container_check_interval_ms,
         container_per_minute_max: settings.container_max_per_minute,
         reap: ReapRules {
@@ -76,6 +84,36 @@ pub fn start_options(settings: &Settings, seed: u64, registry: &MetricsRegistry)
         hash_seed: seed,
         metrics: registry.register(),
         snapshot_metrics: registry.register(),
+        seat: settings.ensemble.as_ref().map(|member| seat(settings, member)),
+        standing,
+    }
+}
+
+fn seat(settings: &Settings, member: &EnsembleSettings) -> SeatOptions {
+    let ms = |ms: u32| u64::from(ms);
+    SeatOptions {
+        me: member.my_id,
+        config: member.config.clone(),
+        role: member.role,
+        limits: Limits {
+            tick_ms: ms(settings.tick_time_ms),
+            init_ticks: ms(member.init_limit_ticks),
+            sync_ticks: ms(member.sync_limit_ticks),
+        },
+        election: ElectionRules {
+            finalize_wait_ms: ms(member.finalize_wait_ms),
+            min_interval_ms: ms(member.notification_interval_ms_min),
+            max_interval_ms: ms(member.notification_interval_ms_max),
+        },
+        dial_timeout_ms: ms(member.cnx_timeout_ms),
+        listen_on_all_addresses: member.quorum_listen_on_all_ips,
+        multi_address: member.multi_address_enabled,
+        packet_data_bytes_max: limits::quorum_data_bytes_max(
+            settings.jute_maxbuffer_bytes as usize,
+            settings.jute_maxbuffer_extra_bytes as usize,
+        ),
+        commit_log_count: member.commit_log_count as usize,
+        force_snapshot_sync: member.force_snapshot_sync,
     }
 }
 
@@ -113,6 +151,7 @@ pub fn server_rules(settings: &Settings) -> ServerRules {
     });
     let to_i32 = |ms: u32| i32::try_from(ms).unwrap_or(i32::MAX);
     ServerRules {
+        replicated: settings.ensemble.is_some(),
         access: access_rules(settings),
         auth: AuthRules { digest, ensemble: None, enforced_schemes: settings.enforce_auth_schemes.clone() },
         frame_bytes_max: settings.jute_maxbuffer_bytes as usize,

@@ -1,8 +1,9 @@
 //! What four-letter words show that is the same whoever asks.
 
-use ringkeeper::admin::{self, Directories, Environment, TimeZone};
+use ringkeeper::admin::{self, Directories, Environment, ServerMode, TimeZone};
 use ringkeeper::config::Settings;
 use ringkeeper::io::process;
+use ringkeeper::message::lane::{Standing, StandingSign};
 use ringkeeper::observe::MetricsRegistry;
 use ringkeeper::server::{Admission, StatusSource};
 use ringkeeper::storage::DataDirs;
@@ -19,13 +20,22 @@ pub fn source(
     metrics: Arc<MetricsRegistry>,
     admission: Arc<Admission>,
     started: Instant,
+    standing: StandingSign,
 ) -> StatusSource {
     let (for_gate, for_conf) = (settings.clone(), settings.clone());
     let (data_dir, log_dir) = (absolute(&dirs.snapshots), absolute(&dirs.logs));
     let (name, offset_seconds) = process::time_zone();
+    let for_standing = standing.clone();
     StatusSource {
-        gate: Box::new(move |word| admin::gate(word, &for_gate.four_letter_whitelist, true)),
-        conf: Box::new(move |directories| admin::conf(&for_conf, directories, SERVER_ID_SHOWN)),
+        gate: Box::new(move |word| {
+            let serving = for_standing.get() != Standing::Looking;
+            admin::gate(word, &for_gate.four_letter_whitelist, serving)
+        }),
+        mode: Box::new(move || mode(standing.get())),
+        conf: Box::new(move |directories| {
+            let shown = for_conf.ensemble.as_ref().map_or(SERVER_ID_SHOWN, |member| member.my_id.0);
+            admin::conf(&for_conf, directories, shown)
+        }),
         directories: Box::new(move || Directories {
             data_dir_bytes: bytes_of_files(&data_dir),
             data_dir: data_dir.clone(),
@@ -38,6 +48,15 @@ pub fn source(
         metrics,
         admission,
         started,
+    }
+}
+
+fn mode(standing: Standing) -> ServerMode {
+    match standing {
+        Standing::Alone | Standing::Looking => ServerMode::Standalone,
+        Standing::Leading => ServerMode::Leader,
+        Standing::Following => ServerMode::Follower,
+        Standing::Observing => ServerMode::Observer,
     }
 }
 

@@ -20,6 +20,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 /// What is the same whoever asks; made by `main`.
 pub struct StatusSource {
     pub gate: Box<dyn Fn(Word) -> Gate + Send + Sync>,
+    /// What this server is at the moment.
+    pub mode: Box<dyn Fn() -> ServerMode + Send + Sync>,
     pub conf: Box<dyn Fn(&Directories) -> String + Send + Sync>,
     pub directories: Box<dyn Fn() -> Directories + Send + Sync>,
     pub environment: Box<dyn Fn() -> Environment + Send + Sync>,
@@ -108,7 +110,7 @@ impl Worker {
     fn answer_alone(&mut self, desk: &Desk, word: Word, rest: &[u8]) -> Option<String> {
         Some(match word {
             Word::Ruok => admin::IMOK.to_owned(),
-            Word::Isro => admin::isro(ServerMode::Standalone).to_owned(),
+            Word::Isro => admin::isro((desk.source.mode)()).to_owned(),
             Word::TelnetClose => String::new(),
             Word::Gtmk => admin::trace_mask(desk.trace_mask.load(Ordering::Relaxed)),
             Word::Stmk => {
@@ -267,7 +269,7 @@ fn server_status(source: &StatusSource, parts: &[Part], view: View<'_>, now: Now
     let (open_file_descriptors, max_file_descriptors) = (source.descriptors)();
     let metrics = source.metrics.read();
     ServerStatus {
-        mode: ServerMode::Standalone,
+        mode: (source.mode)(),
         last_zxid: view.last_zxid(),
         connections: parts.iter().map(|part| part.connections.len() as u64).sum(),
         outstanding_requests: parts.iter().map(|part| part.outstanding).sum(),

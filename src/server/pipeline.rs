@@ -5,8 +5,8 @@
 use super::connection::{Connection, Phase, Submitted, Waiting};
 use super::throttle::is_never_overdue;
 use super::worker::Worker;
-use crate::message::{ReadOp, WriteOp};
 use crate::message::lane::Submit;
+use crate::message::{ReadOp, WriteOp};
 use crate::observe::Counter;
 use crate::tree::View;
 use crate::types::{ErrorCode, Instant, OpCode, Xid, Zxid};

@@ -36,6 +36,10 @@ impl Default for Loading {
     }
 }
 
+// SAFETY: the pointers lead into the head of the writer that it is used with, and are followed only while that writer is
+// borrowed mutably; neither is tied to a thread.
+unsafe impl Send for Loading {}
+
 impl Loading {
     /// Adds a znode to `tree`, which held nothing but its root when loading began. The empty path sets the root.
     pub fn insert(

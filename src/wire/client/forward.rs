@@ -105,7 +105,8 @@ mod tests {
     fn what_is_forwarded_is_what_the_client_asked_for() {
         let path = || Some("/a/b".to_owned());
         let acl = || Some(vec![Acl::new(perms::ALL, "digest", "u:x")]);
-        let create = |op, ttl_ms| CreateOp { op, path: path(), data: Some(b"d".to_vec()), acl: acl(), flags: 0, ttl_ms };
+        let create =
+            |op, ttl_ms| CreateOp { op, path: path(), data: Some(b"d".to_vec()), acl: acl(), flags: 0, ttl_ms };
         let multi = vec![
             MultiOp::Create(create(OpCode::Create, -1)),
             MultiOp::Create(CreateOp { data: None, flags: 1, ..create(OpCode::Create2, -1) }),

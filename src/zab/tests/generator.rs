@@ -184,7 +184,10 @@ fn heal(world: &mut World) {
         while !world.has_converged() {
             if world.now > end {
                 let stuck: Vec<_> = world.servers.iter().map(|s| (s.id.0, s.is_serving(), s.visible)).collect();
-                panic!("no progress in round {round} within {bound_ms} ms: {stuck:?}, {} committed", world.ghost.committed.len());
+                panic!(
+                    "no progress in round {round} within {bound_ms} ms: {stuck:?}, {} committed",
+                    world.ghost.committed.len()
+                );
             }
             world.run(5_000);
         }
@@ -213,7 +216,9 @@ fn faults_from_seeds() {
             Ok(world) => world.counts.iter().for_each(|(what, many)| *counts.entry(what).or_default() += many),
             Err(_) => {
                 let next = seed + 1;
-                panic!("seed {seed} fails: ZAB_TRACE=1 ZAB_SEEDS={seed}..{next} cargo test --lib zab::tests::generator -- --nocapture");
+                panic!(
+                    "seed {seed} fails: ZAB_TRACE=1 ZAB_SEEDS={seed}..{next} cargo test --lib zab::tests::generator -- --nocapture"
+                );
             }
         }
     }
