@@ -15,9 +15,11 @@ pub(super) struct Entry {
     pub bytes: Arc<[u8]>,
 }
 
-/// Invariant: zxids ascend.
+/// Invariant: zxids ascend, and nothing is missing behind `base`.
 #[derive(Debug)]
 pub(super) struct History {
+    /// What comes right before the oldest entry.
+    base: Zxid,
     entries: VecDeque<Entry>,
     bytes: usize,
     /// `commitLogCount`: so many are kept whatever their size.
@@ -25,8 +27,9 @@ pub(super) struct History {
 }
 
 impl History {
-    pub fn new(count_min: usize) -> History {
-        History { entries: VecDeque::new(), bytes: 0, count_min }
+    /// Nothing is at hand yet; what comes follows `base`.
+    pub fn new(base: Zxid, count_min: usize) -> History {
+        History { base, entries: VecDeque::new(), bytes: 0, count_min }
     }
 
     pub fn push(&mut self, zxid: Zxid, bytes: Arc<[u8]>) {
@@ -36,27 +39,29 @@ impl History {
         while self.entries.len() > self.count_min && self.bytes > HISTORY_BYTES_MAX {
             let oldest = self.entries.pop_front().expect("more than some");
             self.bytes -= oldest.bytes.len();
+            self.base = oldest.zxid;
         }
     }
 
-    /// Begins anew: what follows has no connection to what was.
-    pub fn clear(&mut self) {
-        self.entries.clear();
-        self.bytes = 0;
+    /// Begins anew behind `base`: what follows has no connection to what was.
+    pub fn begin_at(&mut self, base: Zxid) {
+        *self = History::new(base, self.count_min);
     }
 
     pub fn last(&self) -> Option<Zxid> {
         self.entries.back().map(|entry| entry.zxid)
     }
 
-    /// The zxids through `last`.
+    /// Transactions that a learner can go on from, through `last`: the one right before the oldest entry is such, unless
+    /// it stands for an empty database, which says nothing about what a learner has.
     pub fn zxids_through(&self, last: Zxid) -> Vec<Zxid> {
-        self.entries.iter().map(|entry| entry.zxid).take_while(|zxid| *zxid <= last).collect()
+        let base = Some(self.base).filter(|base| *base != Zxid::ZERO);
+        base.into_iter().chain(self.entries.iter().map(|entry| entry.zxid)).take_while(|zxid| *zxid <= last).collect()
     }
 
     /// Whether everything behind `zxid` is here.
     pub fn reaches_back_to(&self, zxid: Zxid) -> bool {
-        self.entries.front().is_none_or(|oldest| oldest.zxid <= zxid)
+        self.base <= zxid
     }
 
     /// Everything behind `zxid`, in order.

@@ -59,8 +59,9 @@ pub struct Backgrounds {
 pub struct Loaded {
     pub tree: TreeWriter,
     pub restored: Restored,
-    /// The last transactions of the log, for learners.
-    entries: VecDeque<(Zxid, Arc<[u8]>)>,
+    /// The last transactions of the log, for learners, and what comes right before them.
+    base: Zxid,
+    entries: Entries,
 }
 
 /// Reads the data directory.
@@ -68,8 +69,8 @@ pub fn load(dirs: &DataDirs, options: &StartOptions) -> Result<Loaded, StorageEr
     let rules = &options.rules.request;
     let mut tree = TreeWriter::fresh(rules.owner, rules.digest, options.hash_seed);
     let kept = options.seat.as_ref().map_or(0, |seat| seat.commit_log_count);
-    let (restored, entries) = restore_into(&mut tree, dirs, &options.restore, rules, kept)?;
-    Ok(Loaded { tree, restored, entries })
+    let (restored, base, entries) = restore_into(&mut tree, dirs, &options.restore, rules, kept)?;
+    Ok(Loaded { tree, restored, base, entries })
 }
 
 type Entries = VecDeque<(Zxid, Arc<[u8]>)>;
@@ -80,13 +81,14 @@ fn restore_into(
     options: &RestoreOptions,
     rules: &crate::request::RequestRules,
     entries_max: usize,
-) -> Result<(Restored, Entries), StorageError> {
+) -> Result<(Restored, Zxid, Entries), StorageError> {
     let mut load = TreeLoad::new(rules, entries_max);
     let restored = restore(dirs, options, &mut load.sink(tree))?;
     if restored.last_zxid > tree.view().last_zxid() {
         tree.set_last_zxid(restored.last_zxid);
     }
-    Ok((restored, load.entries))
+    let base = load.entries_base.unwrap_or(restored.snapshot_zxid);
+    Ok((restored, base, load.entries))
 }
 
 /// Makes the ensemble thread's state of what was loaded. Must run before anybody is served.
@@ -98,7 +100,7 @@ pub fn start(
     background: Backgrounds,
     now: Now,
 ) -> Result<Ensemble, StorageError> {
-    let Loaded { mut tree, restored, entries } = loaded;
+    let Loaded { mut tree, restored, base, entries } = loaded;
     let is_member = options.seat.is_some();
     if !is_member {
         kill_dead_sessions(&mut tree);
@@ -130,7 +132,7 @@ pub fn start(
         None => None,
         Some(seat) => {
             let epochs = load_epochs(&*dirs.disk, &dirs.snapshots, last_zxid)?;
-            let mut history = History::new(seat.commit_log_count);
+            let mut history = History::new(base, seat.commit_log_count);
             entries.into_iter().for_each(|(zxid, entry)| history.push(zxid, entry));
             let alarm = lanes.alarm().cloned();
             let wake = Arc::new(move || alarm.iter().for_each(|alarm| alarm.ring()));
@@ -186,7 +188,7 @@ impl Ensemble {
         self.close_log();
         let kept = self.seat.as_ref().map_or(0, |seat| seat.options.commit_log_count);
         let restored = restore_into(&mut self.tree, &self.dirs, &self.restore_options, &self.rules.request, kept);
-        let (restored, entries) = restored.unwrap_or_else(|error| super::driver::stop(&error.to_string()));
+        let (restored, base, entries) = restored.unwrap_or_else(|error| super::driver::stop(&error.to_string()));
         tracing::info!(
             "restored again: snapshot of zxid {}, {} transaction(s) replayed, last zxid {}",
             restored.snapshot_zxid,
@@ -194,7 +196,7 @@ impl Ensemble {
             restored.last_zxid
         );
         let history = &mut self.seat().history;
-        history.clear();
+        history.begin_at(base);
         entries.into_iter().for_each(|(zxid, entry)| history.push(zxid, entry));
         self.open_log();
     }
@@ -238,7 +240,7 @@ impl Ensemble {
         if let Err(error) = self.replace_data(zxid) {
             super::driver::stop(&format!("the leader's snapshot of zxid {zxid} cannot be kept: {error}"));
         }
-        self.seat().history.clear();
+        self.seat().history.begin_at(zxid);
         self.open_log();
     }
 

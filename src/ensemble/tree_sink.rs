@@ -19,6 +19,8 @@ pub(super) struct TreeLoad {
     mismatches: u64,
     /// The last transactions of the log, `entries_max` of them.
     pub entries: VecDeque<(Zxid, Arc<[u8]>)>,
+    /// The one that was dropped last to keep that number.
+    pub entries_base: Option<Zxid>,
     entries_max: usize,
 }
 
@@ -98,7 +100,7 @@ impl RestoreSink for TreeSink<'_> {
         let (zxid, load) = (txn.header.zxid, &mut *self.load);
         if load.entries_max > 0 {
             if load.entries.len() == load.entries_max {
-                load.entries.pop_front();
+                load.entries_base = load.entries.pop_front().map(|(zxid, _)| zxid);
             }
             load.entries.push_back((zxid, entry.into()));
         }
