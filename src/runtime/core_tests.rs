@@ -88,10 +88,10 @@ impl WorkerTurn for Idle {
 
 /// Runs a core until the peer of its ensemble has seen its words come back.
 fn echo_over<F: Future<Output = ()>>(run: impl FnOnce(EnsembleCore<Echo>) -> F) {
-    let refusing = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    let refusing = refusing.local_addr().expect("bound").port();
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    let echo = Echo { refusing, answering: listener.local_addr().expect("bound").port(), dials: 0 };
+    let [refusing, listener] = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"));
+    let [refusing_port, answering] = [&refusing, &listener].map(|it| it.local_addr().expect("bound").port());
+    drop(refusing);
+    let echo = Echo { refusing: refusing_port, answering, dials: 0 };
     let (done, peer_done) = oneshot::channel();
     let peer = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().expect("dialled");

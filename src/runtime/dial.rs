@@ -28,7 +28,7 @@ pub(super) async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, St
 
 /// Tries one address after the other. Each has an equal share of the time that is left, so that one that does not answer
 /// leaves some for the others.
-pub(super) async fn connect_to_any(addresses: &[SocketAddr], until: Instant) -> Result<TcpStream, String> {
+async fn connect_to_any(addresses: &[SocketAddr], until: Instant) -> Result<TcpStream, String> {
     let mut failures = Vec::new();
     for (tried, address) in addresses.iter().enumerate() {
         let share = until.saturating_duration_since(Instant::now()) / (addresses.len() - tried) as u32;
@@ -55,4 +55,34 @@ pub(super) fn for_the_ring(stream: tokio::net::TcpStream) -> std::io::Result<Tcp
     let stream = stream.into_std()?;
     stream.set_nonblocking(false)?;
     Ok(stream)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use std::net::{Ipv4Addr, TcpListener};
+
+    /// A port that leaves whoever connects without an answer: its queue is full. The streams keep it so.
+    pub fn unanswering() -> (SocketAddr, socket2::Socket, Vec<TcpStream>) {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a free port");
+        socket.listen(0).expect("bound");
+        let address = socket.local_addr().expect("bound").as_socket().expect("IPv4");
+        let mut waiting = Vec::new();
+        while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
+            waiting.push(stream);
+        }
+        (address, socket, waiting)
+    }
+
+    #[test]
+    fn an_address_that_does_not_answer_leaves_time_for_the_next() {
+        tokio_uring::start(async {
+            let (silent, _listener, _waiting) = unanswering();
+            let answering = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+            let addresses = [silent, answering.local_addr().expect("bound")];
+            let stream = connect_to_any(&addresses, Instant::now() + Duration::from_millis(1000)).await;
+            assert_eq!(stream.expect("the second answers").peer_addr().expect("connected"), addresses[1]);
+        });
+    }
 }

@@ -1,6 +1,6 @@
 //! Links over real sockets on the loopback: what the ensemble is told, and what is left behind.
 
-use super::dial::connect_to_any;
+use super::dial::tests::unanswering;
 use super::link_io::{LinkAction, LinkEvent, LinkOptions, PeerPort};
 use super::links::Links;
 use crate::types::LinkId;
@@ -116,19 +116,6 @@ fn random_bytes(seed: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// A port that leaves whoever connects without an answer: its queue is full. The streams keep it so.
-fn unanswering() -> (SocketAddr, socket2::Socket, Vec<TcpStream>) {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a free port");
-    socket.listen(0).expect("bound");
-    let address = socket.local_addr().expect("bound").as_socket().expect("IPv4");
-    let mut waiting = Vec::new();
-    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
-        waiting.push(stream);
-    }
-    (address, socket, waiting)
-}
-
 #[test]
 fn what_is_sent_comes_back_from_an_echo() {
     tokio_uring::start(async {
@@ -240,17 +227,6 @@ fn a_dial_that_nobody_answers_ends_in_time_or_at_once_if_closed() {
         assert!(stage.links.is_idle());
         sleep(Duration::from_millis(200)).await;
         stage.assert_quiet().await;
-    });
-}
-
-#[test]
-fn an_address_that_does_not_answer_leaves_time_for_the_next() {
-    tokio_uring::start(async {
-        let (silent, _listener, _waiting) = unanswering();
-        let answering = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        let addresses = [silent, answering.local_addr().expect("bound")];
-        let stream = connect_to_any(&addresses, Instant::now() + Duration::from_millis(1000)).await;
-        assert_eq!(stream.expect("the second answers").peer_addr().expect("connected"), addresses[1]);
     });
 }
 
