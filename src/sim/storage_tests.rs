@@ -114,7 +114,7 @@ struct Life {
 impl Story {
     fn new(seed: u64) -> Story {
         let mut random = Random::new(seed);
-        let disk = SimDisk::new(random.next());
+        let disk = SimDisk::new(random.next_u64());
         let snapshots = PathBuf::from("/data/version-2");
         let logs = if random.chance(1, 2) { snapshots.clone() } else { PathBuf::from("/log/version-2") };
         disk.create_directory(&snapshots);
@@ -312,7 +312,7 @@ impl Story {
                 false => Zxid(life.last).next(),
             };
             let bytes = self.random.below(ENTRY_BYTES_MAX);
-            let entry = entry(zxid, self.random.next(), bytes as usize);
+            let entry = entry(zxid, self.random.next_u64(), bytes as usize);
             if life.log.has_room_for(1, entry.len()).is_err() {
                 // No zxid is taken. Only a fault or a cut of the power makes that.
                 assert!(self.is_fault_planned || !self.disk.is_powered());
