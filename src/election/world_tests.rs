@@ -326,14 +326,15 @@ impl World {
             return;
         }
         wire.generation += 1;
+        let generation = wire.generation;
         for (from, to) in [(a, b), (b, a)] {
-            self.step(from, Input::PeerConnected(to));
-            let generation = self.wires[&(a, b)].generation;
             let waiting = self.waiting.remove(&(from, to));
             if let Some(notification) = waiting.or_else(|| self.last_said.get(&(from, to)).cloned()) {
                 self.deliver_later(from, to, generation, notification);
             }
         }
+        self.step(a, Input::PeerConnected(b));
+        self.step(b, Input::PeerConnected(a));
     }
 
     fn decided(&mut self, id: ServerId, vote: Vote, state: ServerState) {
@@ -513,7 +514,7 @@ impl World {
         let all = self.nodes.values().filter(|node| node.alive).all(|node| {
             node.active && node.state != ServerState::Looking && node.vote.is_some_and(|vote| vote.leader == leader)
         });
-        all.then_some(leader)
+        (all && self.nodes[&leader].alive).then_some(leader)
     }
 
     /// As long text, for a failing run.
