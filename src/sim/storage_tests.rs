@@ -9,8 +9,8 @@ use crate::message::{SnapshotNode, Txn, TxnBody, TxnHeader};
 use crate::storage::testing::Database;
 use crate::storage::{
     Background, Compression, DataDirs, FlushTicket, LogOptions, LogReader, Origin, RestoreOptions, RestoreSink,
-    SnapshotOptions, SnapshotSink, SnapshotTrailer, StorageError, TxnLog, list_snapshots, purge,
-    remove_snapshots_above, restore, truncate, write_snapshot,
+    SnapshotOptions, SnapshotSink, SnapshotTrailer, StorageError, TxnLog, list_snapshots, purge, restore, truncate,
+    write_snapshot,
 };
 use crate::types::{AclList, OpCode, SessionId, WallMillis, Zxid};
 use crate::wire::txn;
@@ -93,6 +93,8 @@ struct Story {
     snapshots: PathBuf,
     logs: PathBuf,
     log_options: LogOptions,
+    /// Records of one size: what an old one leaves lines up with new ones.
+    data_bytes: Option<u64>,
     jobs: Arc<Mutex<Vec<Job>>>,
     /// The one history: every transaction logged, flushed or not, as of the last start and since.
     logged: BTreeMap<i64, Vec<u8>>,
@@ -117,7 +119,7 @@ struct Life {
 impl Story {
     fn new(seed: u64) -> Story {
         let mut random = Random::new(seed);
-        let disk = SimDisk::new(random.next());
+        let disk = SimDisk::new(random.draw());
         let snapshots = PathBuf::from("/data/version-2");
         let logs = if random.chance(1, 2) { snapshots.clone() } else { PathBuf::from("/log/version-2") };
         disk.create_directory(&snapshots);
@@ -128,7 +130,9 @@ impl Story {
             file_bytes_limit: random.chance(1, 2).then(|| 1000 + random.below(20_000)),
             flush_bytes_max: FLUSH_BYTES[random.below(3) as usize],
         };
+        let data_bytes = random.chance(1, 2).then(|| random.below(600));
         Story {
+            data_bytes,
             random,
             disk,
             snapshots,
@@ -337,8 +341,8 @@ impl Story {
                 true => Zxid::new(Zxid(life.last).epoch() + 1, 1),
                 false => Zxid(life.last).next(),
             };
-            let bytes = self.random.below(ENTRY_BYTES_MAX);
-            let entry = entry(zxid, self.random.next(), bytes as usize);
+            let bytes = self.data_bytes.unwrap_or_else(|| self.random.below(ENTRY_BYTES_MAX));
+            let entry = entry(zxid, self.random.draw(), bytes as usize);
             if life.log.has_room_for(1, entry.len()).is_err() {
                 // No zxid is taken. Only a fault or a cut of the power makes that.
                 assert!(self.is_fault_planned || !self.disk.is_powered());
@@ -422,10 +426,8 @@ impl Story {
         self.counts.cuts += 1;
         self.tell(|| format!("cutting to {target:x}"));
         self.flushed = target;
-        let removed = remove_snapshots_above(&*disk, &self.snapshots, Zxid(target));
-        self.ok(removed)?;
-        let flush_bytes_max = self.log_options.flush_bytes_max as u64;
-        let cut = truncate(&*disk, &self.logs, Zxid(target), flush_bytes_max);
+        let dirs = DataDirs::on(disk, self.snapshots.clone(), self.logs.clone(), false);
+        let cut = truncate(&dirs, Zxid(target), self.log_options.flush_bytes_max as u64);
         self.ok(cut)?;
         self.logged.split_off(&(target + 1));
         Err(Stop::Over(if self.random.chance(1, 2) { End::Crash } else { End::Exit }))
