@@ -188,9 +188,13 @@ impl Ensemble {
             return self.batch.reply(from.worker, Reply::Write { conn: from.conn, xid, outcome });
         }
         let by = Requester { ids, refusal: None };
+        let asking = request::asking_paths(self.tree.view(), &op, &self.rules.request);
         let executed = self.execute(session, xid, now, |tree, header, rules, effects| {
             request::execute(tree, header, op, by, rules, effects)
         });
+        if let Some(path) = request::refused_path(&asking, &executed.outcome.result) {
+            self.metrics.record_for_path(Namespaced::QuotaExceeded, path, 1);
+        }
         self.batch.reply(from.worker, Reply::Write { conn: from.conn, xid, outcome: executed.outcome });
     }
 
