@@ -109,5 +109,12 @@ pub(super) enum Awaited {
 pub(super) struct Attaching {
     pub from: ConnRef,
     pub timeout_ms: i32,
-    pub read_only: Option<bool>,
+    pub how: Attach,
+}
+
+pub(super) enum Attach {
+    /// On a new connection.
+    Connected { read_only: Option<bool> },
+    /// On one that outlived a leader.
+    Resumed,
 }

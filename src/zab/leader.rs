@@ -256,7 +256,8 @@ impl Leader {
         {
             // It can never follow this epoch, and would try for ever. The next one is above what it has accepted.
             out.push(LeaderOutput::PersistAcceptedEpoch { epoch: accepted_epoch });
-            let why = format!("server {} has accepted epoch {accepted_epoch:x}, this is {:x}", info.server.0, self.epoch);
+            let why =
+                format!("server {} has accepted epoch {accepted_epoch:x}, this is {:x}", info.server.0, self.epoch);
             return self.give_up(why, out);
         }
         if let Some(older) = self.learners.other_of(info.server, link) {
@@ -445,14 +446,18 @@ impl Leader {
 
     /// Who has promised this leader to follow nobody of a lower epoch, this server among them.
     fn promises(&self) -> BTreeSet<ServerId> {
-        self.with_me(Stage::Promised).into_iter().filter(|id| *id == self.start.me || self.promised.contains(id)).collect()
+        self.with_me(Stage::Promised)
+            .into_iter()
+            .filter(|id| *id == self.start.me || self.promised.contains(id))
+            .collect()
     }
 
     /// Those that are there are a quorum, but not without some whose promise of this epoch does not count for it: waiting
     /// for more helps only if more come.
     fn epoch_is_spent(&self) -> bool {
         let mut can_promise = self.promises();
-        can_promise.extend(self.learners.in_stage(Stage::Informed).iter().filter_map(|link| self.learners.server(*link)));
+        can_promise
+            .extend(self.learners.in_stage(Stage::Informed).iter().filter_map(|link| self.learners.server(*link)));
         let there = self.with_me(Stage::Promised);
         !self.start.quorum.is_reached_by(&can_promise) && self.start.quorum.is_reached_by(&there)
     }
