@@ -178,11 +178,8 @@ fn member(id: ServerId, text: &str) -> Result<Member, String> {
             [host, quorum, election, word] => (host, quorum, election, Some(word)),
             _ => return Err(FORM.to_owned()),
         };
-        let address = QuorumAddress {
-            host: canonical_host(host),
-            quorum_port: port(quorum)?,
-            election_port: port(election)?,
-        };
+        let address =
+            QuorumAddress { host: canonical_host(host), quorum_port: port(quorum)?, election_port: port(election)? };
         if address.quorum_port == address.election_port {
             return Err("quorum port and election port must differ".to_owned());
         }

@@ -70,13 +70,7 @@ const PRINTED: &[Printed] = &[
     },
     Printed {
         written: "server.1=a:1:2\nserver.2=b:1:2\ngroup.1=2:1",
-        lines: &[
-            "server.1=a:1:2:participant",
-            "server.2=b:1:2:participant",
-            "group.1=1:2",
-            "weight.1=1",
-            "weight.2=1",
-        ],
+        lines: &["server.1=a:1:2:participant", "server.2=b:1:2:participant", "group.1=1:2", "weight.1=1", "weight.2=1"],
         version: "0",
     },
     Printed {
@@ -116,10 +110,7 @@ fn the_order_of_a_larger_ensemble() {
     let text = QuorumConfig::parse(&written.join("\n")).unwrap().to_string();
     let ids: Vec<&str> =
         text.lines().filter_map(|line| line.strip_prefix("server.")?.split_once('=').map(|(id, _)| id)).collect();
-    assert_eq!(
-        ids,
-        ["98", "35", "70", "7", "105", "42", "77", "14", "49", "84", "21", "56", "91", "28", "63"]
-    );
+    assert_eq!(ids, ["98", "35", "70", "7", "105", "42", "77", "14", "49", "84", "21", "56", "91", "28", "63"]);
 }
 
 #[test]

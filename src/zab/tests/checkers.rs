@@ -125,8 +125,18 @@ impl World {
     pub fn check_visible(&mut self, id: ServerId, count: usize) {
         let committed = &self.ghost.committed;
         let server = self.server(id);
-        assert!(count <= committed.len(), "server {} shows {count} transactions, {} are committed", id.0, committed.len());
-        assert!(count >= server.visible, "server {} shows {count} transactions, and once showed {}", id.0, server.visible);
+        assert!(
+            count <= committed.len(),
+            "server {} shows {count} transactions, {} are committed",
+            id.0,
+            committed.len()
+        );
+        assert!(
+            count >= server.visible,
+            "server {} shows {count} transactions, and once showed {}",
+            id.0,
+            server.visible
+        );
         assert!(count <= server.disk.entries.len(), "server {} shows what it has not logged", id.0);
         let from = if count % 8 == 0 { 0 } else { count.saturating_sub(2) };
         let (shown, committed) = (&server.disk.entries[from..count], &committed[from..count]);
@@ -153,7 +163,11 @@ impl World {
         let count = count.unwrap_or_else(|| panic!("server {} acknowledges {zxid}, not on its disk", id.0));
         if self.server(leader.server).role_id == leader.role {
             let leads = &self.server(leader.server).disk.entries;
-            assert!(leads.len() >= count && leads[..count] == disk.entries[..count], "server {} acknowledges {zxid} on another history", id.0);
+            assert!(
+                leads.len() >= count && leads[..count] == disk.entries[..count],
+                "server {} acknowledges {zxid} on another history",
+                id.0
+            );
         }
     }
 
@@ -187,7 +201,10 @@ impl World {
         let committed = &self.ghost.committed;
         self.servers.iter().filter(|server| server.up).all(|server| {
             let disk = &server.disk;
-            server.is_serving() && server.visible == committed.len() && disk.flushed == committed.len() && disk.entries == *committed
+            server.is_serving()
+                && server.visible == committed.len()
+                && disk.flushed == committed.len()
+                && disk.entries == *committed
         })
     }
 }

@@ -41,7 +41,12 @@ impl World {
             last_zxid: server.disk.last_zxid(),
             config_version: 0,
         };
-        self.say(|| format!("server {} follows {}: epochs {} {}, {}", id.0, leader.0, start.accepted_epoch, start.current_epoch, start.last_zxid));
+        self.say(|| {
+            format!(
+                "server {} follows {}: epochs {} {}, {}",
+                id.0, leader.0, start.accepted_epoch, start.current_epoch, start.last_zxid
+            )
+        });
         let committed = server.disk.entries.len();
         let machine = Learner::new(start, self.instant());
         self.new_role(id, Role::Looking);
@@ -152,7 +157,11 @@ impl World {
             LearnerOutput::Synced => {
                 let following = self.following(id).expect("it follows");
                 let asked = following.syncs.pop_front().expect("a sync was asked for");
-                assert!(following.committed >= asked.committed, "a sync on server {} came before what it waits for", id.0);
+                assert!(
+                    following.committed >= asked.committed,
+                    "a sync on server {} came before what it waits for",
+                    id.0
+                );
             }
             LearnerOutput::Revalidated { .. } | LearnerOutput::Config { .. } => {}
             LearnerOutput::GiveUp { why } => {

@@ -47,7 +47,12 @@ impl World {
             last_zxid: disk.last_zxid(),
             config_version: 0,
         };
-        self.say(|| format!("server {} is elected, epochs {} {}, {}", id.0, start.accepted_epoch, start.current_epoch, start.last_zxid));
+        self.say(|| {
+            format!(
+                "server {} is elected, epochs {} {}, {}",
+                id.0, start.accepted_epoch, start.current_epoch, start.last_zxid
+            )
+        });
         let committed = disk.entries.len();
         let history = disk.entries.clone();
         let mut machine = Leader::new(start, self.instant());
@@ -234,7 +239,9 @@ impl World {
         let from = |zxid: Zxid| disk.entries.partition_point(|entry| entry.zxid <= zxid);
         let (head, what, begin) = match decided {
             SyncPlan::Diff { head, after } => (QuorumPacket::Diff { zxid: head }, "DIFF", from(after).max(at_hand)),
-            SyncPlan::DiffFromDisk { head, after } => (QuorumPacket::Diff { zxid: head }, "DIFF from disk", from(after)),
+            SyncPlan::DiffFromDisk { head, after } => {
+                (QuorumPacket::Diff { zxid: head }, "DIFF from disk", from(after))
+            }
             SyncPlan::Trunc { to } => (QuorumPacket::Trunc { zxid: to }, "TRUNC", from(to)),
             SyncPlan::Snap => (QuorumPacket::Snap { zxid: last }, "SNAP", committed),
         };
