@@ -9,6 +9,7 @@
 //! The leader counts itself in each quorum: by its epoch files and its flushed log, like any other voter.
 
 use super::acks::Acks;
+use super::faults::Fault;
 use super::leader_io::{LeaderInput, LeaderOutput, SyncToken};
 use super::learners::{Follower, Learners, Stage};
 use super::{Limits, first_of};
@@ -114,6 +115,12 @@ impl Leader {
         self.counter_max = counter_max;
     }
 
+    /// As if so much of the epoch had been used.
+    #[cfg(test)]
+    pub(super) fn skip_to(&mut self, counter: u32) {
+        self.last_proposed = Zxid(self.last_proposed.0 | i64::from(counter));
+    }
+
     /// The epoch of this leader, once a quorum has fixed it.
     pub fn epoch(&self) -> Option<i64> {
         (self.phase != Phase::Discovery).then_some(self.epoch)
@@ -166,7 +173,7 @@ impl Leader {
                 assert_eq!(Some(zxid), self.next_zxid(), "proposals have no holes");
                 assert_eq!(self.phase, Phase::Broadcast, "nothing is proposed before the epoch is established");
                 self.last_proposed = zxid;
-                if cfg!(put_back = "ack_before_flush") {
+                if Fault::AckBeforeFlush.is_put_back() {
                     self.own_ack(out);
                 }
             }
@@ -303,7 +310,7 @@ impl Leader {
         let mine = (self.start.current_epoch, self.start.last_zxid);
         let learner = self.learners.get_mut(link).expect("it just spoke");
         let theirs = current_epoch.map(|epoch| (i64::from(epoch), last_zxid));
-        let checks = self.phase == Phase::Promising && !cfg!(put_back = "no_promise_check");
+        let checks = self.phase == Phase::Promising && !Fault::NoPromiseCheck.is_put_back();
         if checks && theirs.is_some_and(|theirs| theirs > mine) {
             let why = format!(
                 "server {} has epoch {:x} and zxid {last_zxid}, more than this leader's {:x} and {}: it must not be led",
@@ -353,7 +360,7 @@ impl Leader {
     }
 
     fn own_ack(&mut self, out: &mut Vec<LeaderOutput>) {
-        let through = if cfg!(put_back = "ack_before_flush") { self.last_proposed } else { self.flushed };
+        let through = if Fault::AckBeforeFlush.is_put_back() { self.last_proposed } else { self.flushed };
         if self.phase == Phase::Broadcast
             && through > self.start.last_zxid
             && let Some(through) = self.acks.add(self.start.me, through)
@@ -435,7 +442,7 @@ impl Leader {
         let voters =
             self.learners.iter().filter(|(_, learner)| !learner.observer && self.start.quorum.is_voter(learner.server));
         let highest = voters.map(|(_, learner)| learner.accepted_epoch).fold(self.start.accepted_epoch, i64::max);
-        self.epoch = if cfg!(put_back = "reuse_epoch") { self.start.current_epoch } else { highest } + 1;
+        self.epoch = if Fault::ReuseEpoch.is_put_back() { self.start.current_epoch } else { highest } + 1;
         self.phase = Phase::Promising;
         self.phase_ends = now.plus_millis(self.start.limits.init_ms());
         out.push(LeaderOutput::PersistAcceptedEpoch { epoch: self.epoch });

@@ -16,6 +16,7 @@
 //! learner acknowledges NEWLEADER only with the leader's whole history on its disk.
 
 mod acks;
+mod faults;
 mod leader;
 mod leader_io;
 mod learner;
