@@ -53,7 +53,8 @@ impl Simulator {
         let nodes = options.servers() + options.clients;
         let net = Net::new(random.split(), options.delays, nodes);
         let servers = (0..options.servers()).map(|index| Server::new(index, &mut random)).collect();
-        let clients = (0..options.clients).map(|index| Client::new(options.servers() + index, random.split())).collect();
+        let clients =
+            (0..options.clients).map(|index| Client::new(options.servers() + index, random.split())).collect();
         let mut agenda = Agenda::default();
         for server in 0..options.servers() {
             agenda.after(random.below(options.limits.tick_ms * 2000), Event::Restart { server });
@@ -220,11 +221,13 @@ impl Simulator {
         let (zxid, digest) = running.shown();
         if zxid != server.shown || begins_to_lead {
             let before = std::mem::replace(&mut server.shown, zxid);
-            self.history.shown(running.ensemble(), before, Shown { server: index, zxid, digest })?;
+            let (shown, server) = (Shown { server: index, zxid, digest }, &self.servers[index]);
+            let ensemble = server.running.as_ref().expect("just seen").ensemble();
+            self.history.shown(ensemble, before, shown, |after| server.logged_after(after))?;
             self.hash.number(digest);
         }
         if begins_to_lead {
-            let epoch = server.current_epoch();
+            let epoch = self.servers[index].current_epoch();
             self.counts.leader_changes += 1;
             self.tell(|| format!("server {index} leads epoch {epoch:x} from {zxid}"));
             self.history.leads(index, epoch, zxid)?;
@@ -429,9 +432,9 @@ impl Simulator {
 
     fn is_together(&self) -> bool {
         let last = self.history.last();
-        self.servers.iter().all(|server| {
-            server.shown == last && server.running.as_ref().is_some_and(|running| running.is_serving())
-        })
+        self.servers
+            .iter()
+            .all(|server| server.shown == last && server.running.as_ref().is_some_and(|running| running.is_serving()))
     }
 
     /// Every server shows the tree that the history makes, and every session's ephemerals with it.

@@ -23,7 +23,10 @@ const ALLOWED: [(&str, &[&str]); 18] = [
     ("runtime", &["io", "message", "types", "observe"]),
     (
         "ensemble",
-        &["zab", "request", "session", "tree", "storage", "wire", "runtime", "io", "message", "types", "observe"],
+        &[
+            "zab", "election", "request", "session", "tree", "storage", "wire", "runtime", "io", "message", "types",
+            "observe",
+        ],
     ),
     ("admin", &["runtime", "io", "message", "observe", "config", "types"]),
     (
@@ -33,8 +36,8 @@ const ALLOWED: [(&str, &[&str]); 18] = [
     (
         "sim",
         &[
-            "server", "ensemble", "request", "session", "watch", "tree", "storage", "wire", "admin", "runtime", "io",
-            "config", "message", "types", "observe",
+            "server", "ensemble", "zab", "election", "request", "session", "watch", "tree", "storage", "wire", "admin",
+            "runtime", "io", "config", "message", "types", "observe",
         ],
     ),
 ];
