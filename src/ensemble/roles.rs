@@ -104,6 +104,9 @@ impl Ensemble {
     fn received(&mut self, link: LinkId, bytes: Vec<u8>, now: Now) {
         let Some(state) = self.seat().links.get_mut(link) else { return };
         state.input.extend_from_slice(&bytes);
+        if let Role::Learning(learning) = &mut self.role {
+            learning.heard_at = now.mono;
+        }
         self.take_packets(link, now);
         if self.seat().links.get_mut(link).is_none() {
             return;
@@ -217,6 +220,7 @@ impl Ensemble {
     // Time.
 
     fn tick_roles(&mut self, now: Now) {
+        let init_ms = self.seat().options.limits.init_ms();
         match &mut self.role {
             Role::Alone => {}
             Role::Ending => self.finish_role(now),
@@ -229,6 +233,9 @@ impl Ensemble {
             Role::Learning(learning) => {
                 if learning.leader.retry_at.is_some_and(|at| at <= now.mono) {
                     self.dial_leader();
+                } else if learning.stalls_at(init_ms).is_some_and(|at| at <= now.mono) {
+                    let why = format!("its snapshot has stalled for {init_ms} ms (initLimit)");
+                    self.learn(LearnerInput::Lost { why }, now);
                 } else if learning.zab.next_deadline().is_some_and(|due| due <= now.mono) {
                     self.learn(LearnerInput::Tick, now);
                 }
@@ -251,7 +258,8 @@ impl Ensemble {
             },
             Role::Leading(leading) => leading.zab.next_deadline(),
             Role::Learning(learning) => {
-                [learning.zab.next_deadline(), learning.leader.retry_at].into_iter().flatten().min()
+                let stalls_at = learning.stalls_at(seat.options.limits.init_ms());
+                [learning.zab.next_deadline(), learning.leader.retry_at, stalls_at].into_iter().flatten().min()
             }
         };
         [of_role, seat.elections.next_deadline()].into_iter().flatten().min()
@@ -353,6 +361,7 @@ impl Ensemble {
             attaching: HashMap::new(),
             touched_since_ms: now.mono.millis(),
             loading: None,
+            heard_at: now.mono,
         }));
         self.dial_leader();
     }
