@@ -13,6 +13,7 @@ use crate::types::{ErrorCode, LinkId, Now, OpCode, ServerId, SessionId, Xid, Zxi
 use crate::wire::Reader;
 use crate::wire::client::{Request, decode};
 use crate::zab::{self, LeaderInput, LeaderOutput, SyncPlan, SyncToken};
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
 impl Leading {
@@ -56,7 +57,10 @@ impl Ensemble {
             LeaderOutput::Feed { link, server, last_zxid, observer } => {
                 self.begin_feed(link, server, last_zxid, observer)
             }
-            LeaderOutput::Established { epoch } => self.begin_service(epoch, Standing::Leading, now),
+            LeaderOutput::Established { epoch } => {
+                self.begin_service(epoch, Standing::Leading, now);
+                self.close_dead_sessions(now);
+            }
             // Looked at when batches are released.
             LeaderOutput::Commit { .. } => {}
             LeaderOutput::Forwarded { link, request } => self.forwarded(link, request, now),
@@ -124,6 +128,18 @@ impl Ensemble {
         let feed = Feed::begin(server, observer, plan, snapshot, progress, new_leader, &mut state.out);
         if let Role::Leading(leading) = &mut self.role {
             leading.feeds.insert(link, feed);
+        }
+    }
+
+    /// Ephemerals whose session is not in the list of sessions go the way of all ephemerals, by a transaction. (Java's leader
+    /// deletes them in its own tree alone, and differs from its followers from then on.)
+    fn close_dead_sessions(&mut self, now: Now) {
+        let view = self.tree.view();
+        let live: HashSet<SessionId> = view.sessions().map(|(id, _)| id).collect();
+        let dead: Vec<SessionId> = view.ephemeral_owners().map(|(id, _)| id).filter(|id| !live.contains(id)).collect();
+        for session in dead {
+            tracing::info!("closing session {session}, which has ephemerals and is not alive");
+            self.close_session(session, Xid(0), now);
         }
     }
 
