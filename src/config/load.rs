@@ -7,10 +7,10 @@ use super::args::{CommandLine, Given};
 use super::error::{ConfigError, Source, Warning};
 use super::known_keys::{Standing, Value, find};
 use super::members::add_membership;
-use super::settings::{Cores, DigestAlgorithm, FourLetterWhitelist, PinCores, Settings, SnapshotCompression};
+use super::settings::{Cores, FourLetterWhitelist, PinCores, Settings, SnapshotCompression};
 use super::sources::Sources;
 use super::zoo_cfg::parse_zoo_cfg;
-use crate::types::Membership;
+use crate::types::{DigestAlgorithm, Membership};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -257,7 +257,9 @@ fn digest_algorithm(s: &Sources, origin: &Source) -> Result<DigestAlgorithm, Con
     const KEY: &str = "DigestAuthenticationProvider.digestAlg";
     let name = s.text(KEY).unwrap_or_default();
     DigestAlgorithm::from_name(&name).ok_or_else(|| {
-        let reason = format!("MD5, SHA1, SHA-224, SHA-256, SHA-384 or SHA-512 expected, found `{name}`");
+        let reason = format!(
+            "MD5, SHA1, SHA-224, SHA-256, SHA-384, SHA-512, SHA-512/224 or SHA-512/256 expected, found `{name}`"
+        );
         s.error(KEY, origin, reason)
     })
 }

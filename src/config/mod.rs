@@ -15,5 +15,5 @@ pub use args::{BadCommandLine, Command, CommandLine, Given, USAGE, parse_args};
 pub use ensemble::EnsembleSettings;
 pub use error::{ConfigError, EXIT_CODE_BAD_CONFIG, Source, Warning};
 pub use load::{Loaded, load};
-pub use settings::{Cores, DigestAlgorithm, FourLetterWhitelist, PinCores, Settings, SnapshotCompression};
+pub use settings::{Cores, FourLetterWhitelist, PinCores, Settings, SnapshotCompression};
 pub use zoo_cfg::{BadLine, Entry, parse_zoo_cfg};

@@ -5,7 +5,7 @@
 
 use super::ensemble::EnsembleSettings;
 use super::known_keys::Value;
-use crate::types::{Membership, ServerId};
+use crate::types::{DigestAlgorithm, Membership, ServerId};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -181,32 +181,6 @@ pub enum SnapshotCompression {
     None,
     Gz,
     Snappy,
-}
-
-/// Hashes that `DigestAuthenticationProvider.digestAlg` may name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DigestAlgorithm {
-    Md5,
-    Sha1,
-    Sha224,
-    Sha256,
-    Sha384,
-    Sha512,
-}
-
-impl DigestAlgorithm {
-    /// Takes Java's names of them, any case.
-    pub(super) fn from_name(name: &str) -> Option<DigestAlgorithm> {
-        Some(match name.to_ascii_uppercase().as_str() {
-            "MD5" => DigestAlgorithm::Md5,
-            "SHA" | "SHA1" | "SHA-1" => DigestAlgorithm::Sha1,
-            "SHA-224" | "SHA224" => DigestAlgorithm::Sha224,
-            "SHA-256" | "SHA256" => DigestAlgorithm::Sha256,
-            "SHA-384" | "SHA384" => DigestAlgorithm::Sha384,
-            "SHA-512" | "SHA512" => DigestAlgorithm::Sha512,
-            _ => return None,
-        })
-    }
 }
 
 /// The words an operator lets through; `srvr` always is, `isro` where read-only mode is.

@@ -424,3 +424,7 @@ impl Connections {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "connections_tests.rs"]
+mod tests;

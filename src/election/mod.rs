@@ -178,7 +178,7 @@ impl Election {
         match input {
             Input::LookForLeader { role, zxid, epoch } => self.look(now, role, zxid, epoch, out),
             Input::Notification { from, notification } => self.hear(now, from, notification, out),
-            Input::PeerConnected(peer) => self.connect(peer, out),
+            Input::PeerConnected(peer) => self.connect(now, peer, out),
             Input::PeerLost(peer) => self.lose(peer, out),
             Input::Activated { epoch } => self.activate(epoch, out),
             Input::Assigned { state, vote } => {
@@ -199,7 +199,7 @@ impl Election {
         self.clock = round;
         self.askers.clear();
         let initial = ballot::initial_vote(self.my_id, role, zxid, epoch, &self.electorate);
-        self.phase = Phase::Looking(Box::new(Search::new(now, self.my_id, role, initial, round, &self.rules)));
+        self.phase = Phase::Looking(Box::new(Search::new(now, self.my_id, role, initial, round, self.rules)));
         for (from, notification) in parked {
             // A smaller round is not worth an answer: the announcement of this search is one.
             if notification.vote.round >= round {
@@ -285,13 +285,13 @@ impl Election {
         self.tell(from, out);
     }
 
-    fn connect(&mut self, peer: ServerId, out: &mut Vec<Output>) {
+    fn connect(&mut self, now: Instant, peer: ServerId, out: &mut Vec<Output>) {
         self.connected.insert(peer);
         if !self.electorate.is_voter(peer) || !self.is_voice() {
             return;
         }
         if let Phase::Looking(search) = &mut self.phase {
-            search.tells(peer);
+            search.meet(now, peer);
         }
         self.tell(peer, out);
     }
@@ -336,8 +336,8 @@ impl Election {
         let Phase::Looking(search) = &mut self.phase else {
             return;
         };
-        let speaks = search.speaks(now, &self.rules);
-        let verdict = search.decide(now, &self.connected, &self.electorate, &self.rules);
+        let speaks = search.speaks(now);
+        let verdict = search.decide(now, &self.connected, &self.electorate);
         if speaks {
             for voter in self.electorate.voters() {
                 if voter != self.my_id {

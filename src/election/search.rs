@@ -17,6 +17,7 @@ use std::collections::BTreeSet;
 
 pub(super) struct Search {
     my_id: ServerId,
+    rules: ElectionRules,
     pub role: Role,
     initial: Vote,
     /// Its round is the logical clock.
@@ -56,9 +57,10 @@ pub(super) struct Heard {
 }
 
 impl Search {
-    pub fn new(now: Instant, my_id: ServerId, role: Role, initial: Vote, round: i64, rules: &ElectionRules) -> Search {
+    pub fn new(now: Instant, my_id: ServerId, role: Role, initial: Vote, round: i64, rules: ElectionRules) -> Search {
         Search {
             my_id,
+            rules,
             role,
             initial,
             proposal: Vote { round, ..initial },
@@ -87,7 +89,12 @@ impl Search {
         notification: &Notification,
         electorate: &Electorate,
     ) -> Heard {
+        let heard = self.count(from, notification, electorate);
         self.resend_at = now.plus_millis(self.wait_ms);
+        heard
+    }
+
+    fn count(&mut self, from: ServerId, notification: &Notification, electorate: &Electorate) -> Heard {
         match notification.state {
             ServerState::Looking => self.hear_looking(from, notification.vote, electorate),
             state => {
@@ -146,7 +153,11 @@ impl Search {
                 return Some(Verdict { vote, supporters });
             }
         }
-        self.settled.record(from, cast);
+        if self.settled.record(from, cast) {
+            // An ensemble forms or changes: its other members are worth asking soon. Only what is new counts, or servers
+            // that wait for silence would never have it.
+            self.wait_ms = self.rules.min_interval_ms;
+        }
         let supporters = self.settled.supporters(&cast);
         let joined = electorate.is_reached_by(&supporters) && self.leader_stands_to_it(&self.settled, &vote);
         joined.then_some(Verdict { vote, supporters })
@@ -188,10 +199,10 @@ impl Search {
     }
 
     /// True once for every change of the proposal, and when it is time to repeat it.
-    pub fn speaks(&mut self, now: Instant, rules: &ElectionRules) -> bool {
+    pub fn speaks(&mut self, now: Instant) -> bool {
         let repeats = self.decide_at.is_none() && now >= self.resend_at;
         if repeats {
-            self.wait_ms = (self.wait_ms * 2).min(rules.max_interval_ms);
+            self.wait_ms = (self.wait_ms * 2).min(self.rules.max_interval_ms);
         }
         if self.announce || repeats {
             self.resend_at = now.plus_millis(self.wait_ms);
@@ -201,24 +212,20 @@ impl Search {
     }
 
     /// The decision, if it is due: a quorum agrees, and whoever could know better has spoken or had its time.
-    pub fn decide(
-        &mut self,
-        now: Instant,
-        reachable: &BTreeSet<ServerId>,
-        electorate: &Electorate,
-        rules: &ElectionRules,
-    ) -> Option<Verdict> {
+    pub fn decide(&mut self, now: Instant, reachable: &BTreeSet<ServerId>, electorate: &Electorate) -> Option<Verdict> {
         let Some(supporters) = self.agreement(electorate) else {
             self.decide_at = None;
             return None;
         };
         let someone_may_know_better = reachable.iter().any(|id| electorate.is_voter(*id) && !self.heard.contains(id));
-        let until = *self.decide_at.get_or_insert(now.plus_millis(rules.finalize_wait_ms));
+        let until = *self.decide_at.get_or_insert(now.plus_millis(self.rules.finalize_wait_ms));
         (!someone_may_know_better || now >= until).then_some(Verdict { vote: self.proposal, supporters })
     }
 
-    /// `peer` is told the proposal now, on a new connection.
-    pub fn tells(&mut self, peer: ServerId) {
+    /// `peer` is told the proposal now, on a new connection. More may have changed than this one connection.
+    pub fn meet(&mut self, now: Instant, peer: ServerId) {
+        self.wait_ms = self.rules.min_interval_ms;
+        self.resend_at = now.plus_millis(self.wait_ms);
         if self.looking.contains(&peer) {
             self.told.insert(peer);
         }

@@ -69,7 +69,7 @@ fn run(seed: u64, peers: Peers) -> (u64, u64) {
     }
     let healed = world.now;
     let limit = match peers {
-        Peers::Ours => 20_000_000,
+        Peers::Ours => 6_000_000,
         Peers::Mixed => 70_000_000,
     };
     let agreed = world.run(healed + limit, |world| world.agreed_leader().is_some());

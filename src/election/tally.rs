@@ -39,8 +39,9 @@ pub struct Tally {
 }
 
 impl Tally {
-    pub fn record(&mut self, from: ServerId, cast: Cast) {
-        self.casts.insert(from, cast);
+    /// Whether that was new.
+    pub fn record(&mut self, from: ServerId, cast: Cast) -> bool {
+        self.casts.insert(from, cast) != Some(cast)
     }
 
     pub fn forget(&mut self, from: ServerId) {

@@ -67,6 +67,12 @@ struct Wire {
     redial_micros: u64,
 }
 
+/// A vote as it was cast, and what the voter had then.
+struct Ballot {
+    vote: Vote,
+    disk: (i64, Zxid),
+}
+
 enum Event {
     Deliver { from: ServerId, to: ServerId, generation: u64, notification: Notification },
     Connect { pair: (ServerId, ServerId), lives: (u64, u64) },
@@ -90,7 +96,7 @@ pub struct World {
     bodies: BTreeMap<u64, Event>,
     sequence: u64,
     /// Every vote cast while looking, with what the voter had on disk.
-    casts: BTreeMap<ServerId, Vec<(Vote, (i64, Zxid))>>,
+    casts: BTreeMap<ServerId, Vec<Ballot>>,
     pub messages: u64,
     pub decisions: u64,
     pub unsupported: u64,
@@ -205,7 +211,7 @@ impl World {
     pub fn disconnect(&mut self, a: ServerId, b: ServerId) {
         let wire = self.wires.entry(pair(a, b)).or_default();
         wire.redial_micros = 10_000;
-        if wire.generation % 2 == 0 {
+        if wire.generation.is_multiple_of(2) {
             return;
         }
         wire.generation += 1;
@@ -274,11 +280,11 @@ impl World {
         assert_ne!(from, to, "seed {}: a message to itself", self.seed);
         if notification.state == ServerState::Looking {
             let node = &self.nodes[&from];
-            self.casts.entry(from).or_default().push((notification.vote, (node.epoch, node.zxid)));
+            self.casts.entry(from).or_default().push(Ballot { vote: notification.vote, disk: (node.epoch, node.zxid) });
         }
         let generation = self.wires.entry(pair(from, to)).or_default().generation;
         self.last_said.insert((from, to), notification.clone());
-        if generation % 2 == 1 {
+        if !generation.is_multiple_of(2) {
             self.deliver_later(from, to, generation, notification);
         } else {
             self.waiting.insert((from, to), notification);
@@ -298,7 +304,7 @@ impl World {
         let lives = (self.nodes[&a].life, self.nodes[&b].life);
         let later = self.delay() * 2;
         let wire = self.wires.get_mut(&(a, b)).unwrap();
-        if wire.dialing || wire.generation % 2 == 1 {
+        if wire.dialing || !wire.generation.is_multiple_of(2) {
             return;
         }
         wire.dialing = true;
@@ -311,7 +317,7 @@ impl World {
         let reachable = self.can_reach(a, b) && lives == (self.nodes[&a].life, self.nodes[&b].life);
         let wire = self.wires.get_mut(&(a, b)).unwrap();
         wire.dialing = false;
-        if wire.generation % 2 == 1 {
+        if !wire.generation.is_multiple_of(2) {
             return;
         }
         if !reachable {
@@ -326,14 +332,15 @@ impl World {
             return;
         }
         wire.generation += 1;
+        let generation = wire.generation;
         for (from, to) in [(a, b), (b, a)] {
-            self.step(from, Input::PeerConnected(to));
-            let generation = self.wires[&(a, b)].generation;
             let waiting = self.waiting.remove(&(from, to));
             if let Some(notification) = waiting.or_else(|| self.last_said.get(&(from, to)).cloned()) {
                 self.deliver_later(from, to, generation, notification);
             }
         }
+        self.step(a, Input::PeerConnected(b));
+        self.step(b, Input::PeerConnected(a));
     }
 
     fn decided(&mut self, id: ServerId, vote: Vote, state: ServerState) {
@@ -348,7 +355,7 @@ impl World {
         }
     }
 
-    /// The leader is what it was voted for, and nobody of the quorum that voted for it in this round had more.
+    /// The leader has at least what it was voted for, and nobody of the quorum that voted for it in this round had more.
     fn check_elected(&self, id: ServerId, vote: Vote) {
         let node = &self.nodes[&id];
         let supporters: BTreeSet<ServerId> = match node.brain.as_ref() {
@@ -361,9 +368,11 @@ impl World {
         };
         let seed = self.seed;
         assert!(self.electorate.is_reached_by(&supporters), "seed {seed}: no quorum {supporters:?} for {vote:?}");
-        assert_eq!((vote.peer_epoch, vote.zxid), (node.epoch, node.zxid), "seed {seed}: leads with another history");
+        // Votes of servers that follow it still may be older than it is, never newer.
+        let disk = (node.epoch, node.zxid);
+        assert!((vote.peer_epoch, vote.zxid) <= disk, "seed {seed}: {id:?} has {disk:?}, elected for {vote:?}");
         for supporter in supporters {
-            for (cast, disk) in self.casts.get(&supporter).into_iter().flatten() {
+            for Ballot { vote: cast, disk } in self.casts.get(&supporter).into_iter().flatten() {
                 if *cast == vote {
                     assert!(*disk <= (vote.peer_epoch, vote.zxid), "seed {seed}: {supporter:?} had more than {vote:?}");
                 }
@@ -513,7 +522,7 @@ impl World {
         let all = self.nodes.values().filter(|node| node.alive).all(|node| {
             node.active && node.state != ServerState::Looking && node.vote.is_some_and(|vote| vote.leader == leader)
         });
-        all.then_some(leader)
+        (all && self.nodes[&leader].alive).then_some(leader)
     }
 
     /// As long text, for a failing run.

@@ -93,6 +93,8 @@ pub struct Ensemble {
     pub(super) tail: VecDeque<Unapplied>,
     /// The head is not the log's state and has to be restored.
     pub(super) tree_is_partial: bool,
+    /// The log does not lead to where the leader wants it to end: ask for everything.
+    pub(super) needs_snapshot: bool,
     /// Digests are compared behind this zxid: a snapshot of Java's may hold parts of later transactions.
     pub(super) compare_after: Zxid,
 }

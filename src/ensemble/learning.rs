@@ -158,8 +158,13 @@ impl Ensemble {
     /// The log ends behind `to`, and so does the state.
     fn truncate(&mut self, to: Zxid) {
         tracing::info!("the leader has the log cut behind {to}");
-        if let Err(error) = self.cut_log(to) {
-            stop(&format!("the log cannot be cut behind {to}: {error}"));
+        match self.cut_log(to) {
+            Ok(true) => {}
+            Ok(false) => {
+                self.needs_snapshot = true;
+                return self.end_role(&format!("the log does not hold {to}, behind which it should be cut"));
+            }
+            Err(error) => stop(&format!("the log cannot be cut behind {to}: {error}")),
         }
         let last = self.tree.view().last_zxid();
         if last != to {

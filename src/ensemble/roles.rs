@@ -284,6 +284,7 @@ impl Ensemble {
 
     fn begin_role(&mut self, vote: Vote, state: ServerState, now: Now) {
         let last_zxid = self.tree.view().last_zxid();
+        let may_tell = self.may_vote && !std::mem::take(&mut self.needs_snapshot);
         let seat = self.seat();
         let (limits, epochs) = (seat.options.limits, seat.epochs);
         let config_version = seat.options.config.version;
@@ -321,7 +322,8 @@ impl Ensemble {
             limits,
             accepted_epoch: epochs.accepted,
             current_epoch: epochs.current,
-            last_zxid: if self.may_vote { last_zxid } else { Zxid::ZERO },
+            // From nothing the leader sends everything.
+            last_zxid: if may_tell { last_zxid } else { Zxid::ZERO },
             config_version,
         };
         let leader = Dial {

@@ -15,8 +15,8 @@ use crate::request::ReapRules;
 use crate::runtime::lanes::EnsembleLanes;
 use crate::session::SessionIds;
 use crate::storage::{
-    Background, DataDirs, LogOptions, Origin, RestoreOptions, Restored, StorageError, TxnLog, cut_above, load_epochs,
-    remove_logs, remove_snapshots_above, restore, truncate,
+    Background, DataDirs, LogOptions, Origin, RestoreOptions, Restored, StorageError, TxnLog, cut_above,
+    list_snapshots, load_epochs, remove_logs, restore, truncate,
 };
 use crate::tree::TreeWriter;
 use crate::types::{Now, ServerId, Zxid};
@@ -172,6 +172,7 @@ pub fn start(
         may_vote: restored.origin != Origin::Unknown,
         tail: VecDeque::new(),
         tree_is_partial: false,
+        needs_snapshot: false,
         compare_after: Zxid::ZERO,
     };
     if is_member {
@@ -221,14 +222,25 @@ impl Ensemble {
         self.flushed_through = last;
     }
 
-    /// Cuts the log behind `to` and restores the state once more.
-    pub(super) fn cut_log(&mut self, to: Zxid) -> Result<(), StorageError> {
+    /// Cuts the log behind `to` and restores the state once more. False: neither log nor snapshots lead to `to`, and nothing
+    /// has changed.
+    pub(super) fn cut_log(&mut self, to: Zxid) -> Result<bool, StorageError> {
         self.close_log();
-        let (disk, dirs) = (&*self.dirs.disk, &self.dirs);
-        remove_snapshots_above(disk, &dirs.snapshots, to)?;
-        truncate(disk, &dirs.logs, to, self.restore_options.flush_bytes_max)?;
+        let (dirs, flush_bytes_max) = (&self.dirs, self.restore_options.flush_bytes_max);
+        let is_snapshot_there = || {
+            let snapshots = list_snapshots(&*dirs.disk, &dirs.snapshots)?;
+            Ok::<bool, StorageError>(snapshots.iter().any(|snapshot| snapshot.zxid == to))
+        };
+        match truncate(dirs, to, flush_bytes_max) {
+            Err(StorageError::NotInLog(_)) if is_snapshot_there()? => cut_above(dirs, to, flush_bytes_max)?,
+            Err(StorageError::NotInLog(_)) => {
+                self.open_log();
+                return Ok(false);
+            }
+            outcome => outcome?,
+        }
         self.reload();
-        Ok(())
+        Ok(true)
     }
 
     /// The head is a snapshot of the leader's: it goes to the disk, and the log begins anew behind it.
@@ -245,10 +257,8 @@ impl Ensemble {
     }
 
     fn replace_data(&mut self, zxid: Zxid) -> Result<(), StorageError> {
-        let (disk, dirs) = (&*self.dirs.disk, &self.dirs);
-        remove_snapshots_above(disk, &dirs.snapshots, zxid)?;
-        cut_above(disk, &dirs.logs, zxid, self.restore_options.flush_bytes_max)?;
-        self.snapshots.write_head(disk, &self.tree)?;
-        remove_logs(disk, &dirs.logs)
+        cut_above(&self.dirs, zxid, self.restore_options.flush_bytes_max)?;
+        self.snapshots.write_head(&*self.dirs.disk, &self.tree)?;
+        remove_logs(&self.dirs)
     }
 }

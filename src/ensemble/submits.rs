@@ -5,6 +5,7 @@ use super::driver::Ensemble;
 use super::role::{Attaching, Role};
 use crate::message::lane::{ConnRef, EnsembleStatus, Reply, Submit};
 use crate::message::{ConnectResponse, Outcome, WriteOp};
+use crate::observe::Namespaced;
 use crate::request::{self, Requester};
 use crate::session::{SessionTable, password};
 use crate::types::{ErrorCode, Id, Instant, Now, SessionId, Xid, Zxid};
@@ -96,11 +97,15 @@ impl Ensemble {
             return self.batch.reply(from.worker, Reply::Write { conn: from.conn, xid, outcome });
         }
         let by = Requester { ids, refusal: None };
+        let asking = request::asking_paths(self.tree.view(), &op, &self.rules.request);
         let executed = self.execute(session, xid, now, |tree, header, rules, effects| {
             request::execute(tree, header, op, by, rules, effects)
         });
         match executed {
             Some(executed) => {
+                if let Some(path) = request::refused_path(&asking, &executed.outcome.result) {
+                    self.metrics.record_for_path(Namespaced::QuotaExceeded, path, 1);
+                }
                 self.batch.reply(from.worker, Reply::Write { conn: from.conn, xid, outcome: executed.outcome });
             }
             None => self.batch.close(from),

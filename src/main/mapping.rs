@@ -1,12 +1,12 @@
 //! From settings to what each part wants to know. The parts do not know the configuration, so that each can be built and
 //! tested without it.
 
-use ringkeeper::config::{self, EnsembleSettings, PinCores, Settings, SnapshotCompression};
+use ringkeeper::config::{EnsembleSettings, PinCores, Settings, SnapshotCompression};
 use ringkeeper::election::ElectionRules;
 use ringkeeper::ensemble::{EnsembleRules, SeatOptions, SnapshotOptions, StartOptions};
 use ringkeeper::message::lane::StandingSign;
 use ringkeeper::observe::MetricsRegistry;
-use ringkeeper::request::{AccessRules, AuthRules, DigestAlgorithm, DigestRules, ReapRules, RequestRules};
+use ringkeeper::request::{AccessRules, AuthRules, DigestRules, ReapRules, RequestRules};
 use ringkeeper::runtime::placement::Wish;
 use ringkeeper::server::{ConnectionThrottle, RandomDrop, RequestThrottle, ServerRules};
 use ringkeeper::storage::{Compression, LogOptions, RestoreOptions, StorageError};
@@ -145,10 +145,9 @@ fn request_rules(settings: &Settings) -> RequestRules {
 }
 
 pub fn server_rules(settings: &Settings) -> ServerRules {
-    let digest = settings.digest_auth_enabled.then(|| DigestRules {
-        algorithm: digest_algorithm(settings.digest_algorithm),
-        super_digest: settings.super_digest.clone(),
-    });
+    let digest = settings
+        .digest_auth_enabled
+        .then(|| DigestRules { algorithm: settings.digest_algorithm, super_digest: settings.super_digest.clone() });
     let to_i32 = |ms: u32| i32::try_from(ms).unwrap_or(i32::MAX);
     ServerRules {
         replicated: settings.ensemble.is_some(),
@@ -179,16 +178,5 @@ pub fn server_rules(settings: &Settings) -> ServerRules {
             wait_ms_max: settings.throttled_op_wait_time_ms.map(u64::from),
             closes_stale: settings.request_throttle_drop_stale && settings.request_stale_latency_check,
         }),
-    }
-}
-
-fn digest_algorithm(setting: config::DigestAlgorithm) -> DigestAlgorithm {
-    match setting {
-        config::DigestAlgorithm::Md5 => DigestAlgorithm::Md5,
-        config::DigestAlgorithm::Sha1 => DigestAlgorithm::Sha1,
-        config::DigestAlgorithm::Sha224 => DigestAlgorithm::Sha224,
-        config::DigestAlgorithm::Sha256 => DigestAlgorithm::Sha256,
-        config::DigestAlgorithm::Sha384 => DigestAlgorithm::Sha384,
-        config::DigestAlgorithm::Sha512 => DigestAlgorithm::Sha512,
     }
 }

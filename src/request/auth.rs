@@ -4,7 +4,7 @@
 use super::address;
 use super::permission::SUPER_SCHEME;
 use crate::message::AuthPacket;
-use crate::types::Id;
+use crate::types::{DigestAlgorithm, Id};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use md5::Md5;
@@ -40,56 +40,26 @@ impl Default for AuthRules {
     }
 }
 
-/// `DigestAuthenticationProvider.digestAlg`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DigestAlgorithm {
-    Md5,
-    Sha1,
-    Sha224,
-    Sha256,
-    Sha384,
-    Sha512,
-    Sha512Of224,
-    Sha512Of256,
-}
-
-impl DigestAlgorithm {
-    /// By Java's name, in any case.
-    pub fn from_name(name: &str) -> Option<DigestAlgorithm> {
-        Some(match name.to_ascii_uppercase().as_str() {
-            "MD5" => DigestAlgorithm::Md5,
-            "SHA" | "SHA1" | "SHA-1" => DigestAlgorithm::Sha1,
-            "SHA-224" | "SHA224" => DigestAlgorithm::Sha224,
-            "SHA-256" | "SHA256" => DigestAlgorithm::Sha256,
-            "SHA-384" | "SHA384" => DigestAlgorithm::Sha384,
-            "SHA-512" | "SHA512" => DigestAlgorithm::Sha512,
-            "SHA-512/224" | "SHA512/224" => DigestAlgorithm::Sha512Of224,
-            "SHA-512/256" | "SHA512/256" => DigestAlgorithm::Sha512Of256,
-            _ => return None,
-        })
+fn base64_of(algorithm: DigestAlgorithm, text: &str) -> String {
+    fn hash<D: Digest>(text: &str) -> String {
+        STANDARD.encode(D::digest(text.as_bytes()))
     }
-
-    fn base64_of(self, text: &str) -> String {
-        fn hash<D: Digest>(text: &str) -> String {
-            STANDARD.encode(D::digest(text.as_bytes()))
-        }
-        match self {
-            DigestAlgorithm::Md5 => hash::<Md5>(text),
-            DigestAlgorithm::Sha1 => hash::<Sha1>(text),
-            DigestAlgorithm::Sha224 => hash::<Sha224>(text),
-            DigestAlgorithm::Sha256 => hash::<Sha256>(text),
-            DigestAlgorithm::Sha384 => hash::<Sha384>(text),
-            DigestAlgorithm::Sha512 => hash::<Sha512>(text),
-            DigestAlgorithm::Sha512Of224 => hash::<Sha512_224>(text),
-            DigestAlgorithm::Sha512Of256 => hash::<Sha512_256>(text),
-        }
+    match algorithm {
+        DigestAlgorithm::Md5 => hash::<Md5>(text),
+        DigestAlgorithm::Sha1 => hash::<Sha1>(text),
+        DigestAlgorithm::Sha224 => hash::<Sha224>(text),
+        DigestAlgorithm::Sha256 => hash::<Sha256>(text),
+        DigestAlgorithm::Sha384 => hash::<Sha384>(text),
+        DigestAlgorithm::Sha512 => hash::<Sha512>(text),
+        DigestAlgorithm::Sha512Of224 => hash::<Sha512_224>(text),
+        DigestAlgorithm::Sha512Of256 => hash::<Sha512_256>(text),
     }
 }
 
 /// The id text that proves `user:password`: `user:base64(hash("user:password"))`.
 pub fn digest_id(user_and_password: &str, algorithm: DigestAlgorithm) -> String {
     let user = user_of_digest(user_and_password);
-    format!("{user}:{}", algorithm.base64_of(user_and_password))
+    format!("{user}:{}", base64_of(algorithm, user_and_password))
 }
 
 /// What becomes of an auth packet.

@@ -6,6 +6,8 @@
 //! Usage is kept by `apply.rs` on every server, as part of the transaction that changes it: the stats node's data is
 //! replaced, no field of its stat is touched, nobody is notified. Limits are checked by `ops`, before a transaction.
 
+use super::prepare::RequestRules;
+use crate::message::{CreateOp, MultiOp, MultiResult, WriteOp, WriteResult};
 use crate::tree::{NodeRef, TreeWriter, View};
 use crate::types::ErrorCode;
 use crate::types::path::{LIMITS_NODE, QUOTA, STATS_NODE, ZOOKEEPER};
@@ -146,6 +148,37 @@ impl Allowance {
         }
         Ok(())
     }
+}
+
+/// Paths that a write asks a quota for, in the order of a multi's operations; none where no quota is enforced.
+pub fn asking_paths(view: View<'_>, op: &WriteOp, rules: &RequestRules) -> Vec<Option<String>> {
+    if !rules.enforce_quota || view.quota_limit_nodes() == 0 {
+        return Vec::new();
+    }
+    match op {
+        WriteOp::Create(CreateOp { path, .. }) | WriteOp::SetData { path, .. } => vec![path.clone()],
+        WriteOp::Multi(ops) => ops
+            .iter()
+            .map(|op| match op {
+                MultiOp::Create(CreateOp { path, .. }) | MultiOp::SetData { path, .. } => path.clone(),
+                MultiOp::Delete { .. } | MultiOp::Check { .. } => None,
+            })
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Which of them the quota refused.
+pub fn refused_path<'a>(asking: &'a [Option<String>], result: &Result<WriteResult, ErrorCode>) -> Option<&'a str> {
+    let exceeded = ErrorCode::QuotaExceeded;
+    let at = match result {
+        Err(error) if *error == exceeded => 0,
+        Ok(WriteResult::Multi(results)) => {
+            results.iter().position(|result| matches!(result, MultiResult::Error(code) if *code == exceeded.code()))?
+        }
+        _ => return None,
+    };
+    asking.get(at)?.as_deref()
 }
 
 /// Bookkeeping behind a change at `path`: `count` nodes and `bytes` of data more or less in the deepest tracked
@@ -421,6 +454,27 @@ mod tests {
         let failing = vec![in_multi(delete("/q/b", -1)), in_multi(delete("/none", -1))];
         assert_eq!(codes(bed.run(WriteOp::Multi(failing))), [Some(0), Some(-101)]);
         assert_eq!(bed.data(STATS), "count=4,bytes=5");
+    }
+
+    #[test]
+    fn a_refusal_is_told_with_the_path_that_it_concerns() {
+        let mut bed = tracked("count=-1,bytes=-1=;countHardLimit=2");
+        let multi = |paths: [&str; 2]| WriteOp::Multi(paths.map(|path| in_multi(create(path, 0))).into());
+        for (op, path) in [
+            (create("/q/b", 0), Some("/q/b")),
+            (create("/other", 0), None),
+            (create("/other", 0), None), // refused, but not by a quota
+            (multi(["/elsewhere", "/q/c"]), Some("/q/c")),
+            (multi(["/q/c", "/nowhere"]), Some("/q/c")),
+            (multi(["/there", "/nowhere/x"]), None),
+            (delete("/q/a", -1), None),
+        ] {
+            let asking = asking_paths(bed.view(), &op, &bed.rules);
+            let result = bed.run(op);
+            assert_eq!(refused_path(&asking, &result), path, "{result:?}");
+        }
+        bed.rules.enforce_quota = false;
+        assert!(asking_paths(bed.view(), &create("/q/d", 0), &bed.rules).is_empty());
     }
 
     #[test]

@@ -186,6 +186,7 @@ impl Wake for Bell {
 
 /// A worker whose clients are all quiet sleeps through other workers' business, but not until much waits for it.
 #[test]
+#[cfg_attr(miri, ignore = "posts thousands of batches, and shares nothing that the others do not")]
 fn a_worker_that_nothing_concerns_is_woken_before_much_waits_for_it() {
     let (mut ensemble, workers) = lanes(1);
     let bell = Arc::new(Bell::default());

@@ -28,6 +28,7 @@ struct Stage {
 
 fn status_source(metrics: Arc<MetricsRegistry>, admission: Arc<Admission>) -> StatusSource {
     StatusSource {
+        mode: Box::new(|| crate::admin::ServerMode::Standalone),
         gate: Box::new(|_| Gate::Answer),
         conf: Box::new(|_| unreachable!("not asked")),
         directories: Box::new(|| unreachable!("not asked")),
@@ -42,6 +43,7 @@ fn status_source(metrics: Arc<MetricsRegistry>, admission: Arc<Admission>) -> St
 
 fn rules() -> ServerRules {
     ServerRules {
+        replicated: false,
         access: AccessRules::default(),
         auth: AuthRules::default(),
         frame_bytes_max: 0xf_ffff,

@@ -1,5 +1,5 @@
 //! One directory: the names a reader sees, the durable ones, and the changes in between. A crash leaves any of those changes,
-//! each whole, in the order in which they were made.
+//! each whole, in the order in which they were made. A failed sync leaves them pending: file systems keep a journal of names.
 
 use super::random::Random;
 use super::survival::Survival;
@@ -19,8 +19,6 @@ pub(super) enum NameChange {
 struct Pending {
     moment: u64,
     change: NameChange,
-    /// A sync that covered it failed.
-    abandoned: bool,
 }
 
 #[derive(Debug, Default)]
@@ -41,7 +39,7 @@ impl DirectoryImage {
 
     pub fn change(&mut self, moment: u64, change: NameChange) {
         apply(&mut self.names, &change);
-        self.pending.push(Pending { moment, change, abandoned: false });
+        self.pending.push(Pending { moment, change });
     }
 
     /// A name that was always there.
@@ -54,19 +52,12 @@ impl DirectoryImage {
     pub fn synced(&mut self, moment: u64) {
         let durable = &mut self.durable;
         self.pending.retain(|pending| {
-            let is_covered = pending.moment <= moment && !pending.abandoned;
+            let is_covered = pending.moment <= moment;
             if is_covered {
                 apply(durable, &pending.change);
             }
             !is_covered
         });
-    }
-
-    /// A sync that began at `moment` failed.
-    pub fn abandon(&mut self, moment: u64) {
-        for pending in &mut self.pending {
-            pending.abandoned |= pending.moment <= moment;
-        }
     }
 
     /// How many changes the crash lost, and how many it left.

@@ -52,7 +52,7 @@ pub enum Fault {
     Operation,
     /// A write fails with EIO.
     Write,
-    /// A sync of a file or a directory fails with EIO; what it covered is never written by a later one.
+    /// A sync fails with EIO; the bytes of a file that it covered are never written by a later one.
     Sync,
     /// A rename fails with EIO, nothing renamed.
     Rename,
@@ -324,10 +324,8 @@ impl State {
             }
             Target::Directory(path) => {
                 let directory = self.directories.get_mut(path).ok_or_else(not_found)?;
-                match outcome {
-                    Ok(()) => directory.synced(moment),
-                    Err(_) if is_lost => directory.abandon(moment),
-                    Err(_) => {}
+                if outcome.is_ok() {
+                    directory.synced(moment);
                 }
                 self.counts.directory_syncs += 1;
                 self.forget_unreachable();

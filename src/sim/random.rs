@@ -10,7 +10,7 @@ impl Random {
         Random { state: seed }
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.state;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -21,7 +21,7 @@ impl Random {
     /// Below `bound`; zero when that is zero.
     pub fn below(&mut self, bound: u64) -> u64 {
         // Multiply and shift: the bias is far below anything a campaign could notice.
-        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
+        ((u128::from(self.draw()) * u128::from(bound)) >> 64) as u64
     }
 
     /// True `times` out of `of`.
@@ -36,7 +36,7 @@ impl Random {
 
     /// A stream of its own.
     pub fn split(&mut self) -> Random {
-        Random::new(self.next())
+        Random::new(self.draw())
     }
 }
 

@@ -36,9 +36,7 @@ pub use error::{StorageError, Unavailable};
 pub use log_reader::{LogReader, LogRecord};
 pub use restore::{Origin, Repair, RestoreOptions, RestoreSink, Restored, restore};
 pub use segment::Background;
-pub use snapshot::{
-    Compression, SnapshotFile, SnapshotOptions, list_snapshots, load_snapshot, remove_snapshots_above, write_snapshot,
-};
+pub use snapshot::{Compression, SnapshotFile, SnapshotOptions, list_snapshots, load_snapshot, write_snapshot};
 pub use snapshot_format::{SnapshotDigest, SnapshotSink, SnapshotSource, SnapshotTrailer};
 pub use snapshot_stream::{BadSnapshotStream, Progress, SnapshotStreamReader, write_stream};
 pub use truncate::{cut_above, remove_logs, truncate};

@@ -21,24 +21,26 @@ pub fn purge(
     let Some(oldest_kept) = oldest_kept(disk, snapshots, retain_count.max(RETAIN_COUNT_MIN))? else {
         return Ok(Vec::new());
     };
-    let mut unneeded = Vec::new();
+    let mut removed = Vec::new();
     for snapshot in list_snapshots(disk, snapshots)? {
         if snapshot.zxid < oldest_kept {
-            unneeded.push(snapshot.path);
+            disk.remove(&snapshot.path).at("cannot remove", &snapshot.path)?;
+            removed.push(snapshot.path);
         }
     }
+    // A snapshot that came back in a crash, its logs gone, would be one that nothing leads on from.
+    disk.sync_directory(snapshots).at("cannot sync", snapshots)?;
     let names = disk.names(logs).at("cannot list", logs)?;
     let needed_from = file_name::logs_from(&names, oldest_kept.next()).first().map(|(zxid, _)| *zxid);
     // Oldest first: a crash half way leaves a log without holes.
     for (zxid, name) in file_name::all_logs(&names) {
         if zxid < oldest_kept && needed_from.is_some_and(|needed| zxid < needed) {
-            unneeded.push(logs.join(name));
+            let path = logs.join(name);
+            disk.remove(&path).at("cannot remove", &path)?;
+            removed.push(path);
         }
     }
-    for path in &unneeded {
-        disk.remove(path).at("cannot remove", path)?;
-    }
-    Ok(unneeded)
+    Ok(removed)
 }
 
 fn oldest_kept(disk: &dyn Disk, directory: &Path, retain_count: usize) -> Result<Option<Zxid>, StorageError> {

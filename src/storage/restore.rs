@@ -13,13 +13,18 @@ use super::recovery::{Beyond, Decision, Facts, Next, Row, decide, follows};
 use super::snapshot::{self, SnapshotFile};
 use super::snapshot_format::{SnapshotSink, SnapshotTrailer};
 use super::truncate::{remove, shorten};
-use super::txnlog_format::{HEADER_BYTES, Header, Stop};
-use crate::io::disk::Disk;
+use super::txnlog_format::{HEADER_BYTES, Header, RECORD_FRAME_BYTES, Stop};
+use crate::io::disk::{Disk, read_exact_at};
 use crate::message::Txn;
 use crate::types::Zxid;
 use crate::types::limits::FLUSH_BYTES_MAX;
 use std::fmt;
+use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+
+/// Written again at a time.
+const REWRITE_BYTES: usize = 256 << 10;
 
 /// Snapshots that are looked at, newest first.
 const SNAPSHOTS_TRIED_MAX: usize = 100;
@@ -142,6 +147,7 @@ pub fn restore(
         is_first_trusted: restored.origin == Origin::LogsAlone,
         snapshot_zxid: restored.snapshot_zxid,
         last_logged: None,
+        tail: None,
         txns_replayed: 0,
         repairs: Vec::new(),
     };
@@ -151,6 +157,7 @@ pub fn restore(
     restored.last_zxid = replay.covered();
     restored.txns_replayed = replay.txns_replayed;
     restored.repairs = replay.repairs;
+    let tail = replay.tail;
     snapshot::remove_unfinished(disk, &dirs.snapshots)?;
     for repair in restored.repairs.iter().rev() {
         carry_out(disk, repair, options)?;
@@ -158,7 +165,7 @@ pub fn restore(
     let removed = restored.repairs.iter().filter(|repair| repair.bytes_kept == 0).map(|repair| &repair.file);
     let removed: Vec<&PathBuf> = removed.collect();
     let kept = paths.iter().filter(|path| !removed.contains(path));
-    make_durable(dirs, restored.origin.snapshot().into_iter().chain(kept))?;
+    make_durable(dirs, restored.origin.snapshot().into_iter().chain(kept), tail.as_ref())?;
     Ok(restored)
 }
 
@@ -223,8 +230,15 @@ struct Replay<'a> {
     is_first_trusted: bool,
     snapshot_zxid: Zxid,
     last_logged: Option<Zxid>,
+    tail: Option<Tail>,
     txns_replayed: u64,
     repairs: Vec<Repair>,
+}
+
+/// Where the last flush of an earlier process lies, at the most.
+struct Tail {
+    file: PathBuf,
+    range: Range<u64>,
 }
 
 impl Replay<'_> {
@@ -247,6 +261,11 @@ impl Replay<'_> {
                 self.txns_replayed += 1;
                 sink.txn(txn, reader.entry());
             }
+        }
+        if reader.last().is_some() {
+            let flush_bytes = self.options.flush_bytes_max.max((reader.entry().len() + RECORD_FRAME_BYTES) as u64);
+            let end = reader.offset();
+            self.tail = Some(Tail { file: path.to_owned(), range: end.saturating_sub(flush_bytes)..end });
         }
         let facts = self.facts(&reader, later)?;
         let row = decide(&facts);
@@ -330,15 +349,36 @@ impl Replay<'_> {
 
 /// What was read may so far be in the kernel's cache alone: a process that was killed never waited for its last flush, and
 /// Java does not wait for its snapshots. The server goes on to say what it has, so the disk must have it.
-fn make_durable<'a>(dirs: &DataDirs, files: impl Iterator<Item = &'a PathBuf>) -> Result<(), StorageError> {
+///
+/// Nor is a sync enough where an earlier one failed: the kernel then takes the pages for clean and never writes them again. So
+/// the last flush is written once more, byte for byte.
+fn make_durable<'a>(
+    dirs: &DataDirs,
+    files: impl Iterator<Item = &'a PathBuf>,
+    tail: Option<&Tail>,
+) -> Result<(), StorageError> {
     if cfg!(put_back = "trust_the_cache") {
         return Ok(());
+    }
+    if let Some(Tail { file, range }) = tail {
+        rewrite(&*dirs.disk, file, range.clone()).at("cannot write again", file)?;
     }
     for path in files {
         dirs.disk.open(path).and_then(|file| file.sync_all()).at("cannot sync", path)?;
     }
     for directory in [&dirs.snapshots, &dirs.logs] {
         dirs.disk.sync_directory(directory).at("cannot sync", directory)?;
+    }
+    Ok(())
+}
+
+fn rewrite(disk: &dyn Disk, path: &Path, range: Range<u64>) -> io::Result<()> {
+    let (source, target) = (disk.open(path)?, disk.open_writable(path)?);
+    let mut piece = vec![0; REWRITE_BYTES.min((range.end - range.start) as usize)];
+    for offset in range.clone().step_by(REWRITE_BYTES) {
+        let count = piece.len().min((range.end - offset) as usize);
+        read_exact_at(&*source, &mut piece[..count], offset)?;
+        target.write_all_at(&piece[..count], offset)?;
     }
     Ok(())
 }

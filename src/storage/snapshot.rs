@@ -202,7 +202,7 @@ fn read_snappy(file: impl Read, sink: &mut impl SnapshotSink) -> Result<Snapshot
 }
 
 /// Removes snapshots that stand for more than `target`: after a truncation they hold what no longer happened.
-pub fn remove_snapshots_above(disk: &dyn Disk, directory: &Path, target: Zxid) -> Result<(), StorageError> {
+pub(super) fn remove_snapshots_above(disk: &dyn Disk, directory: &Path, target: Zxid) -> Result<(), StorageError> {
     for snapshot in list_snapshots(disk, directory)? {
         if snapshot.zxid > target {
             disk.remove(&snapshot.path).at("cannot remove", &snapshot.path)?;

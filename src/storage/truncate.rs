@@ -1,26 +1,30 @@
-//! Cutting the log: later files go first, newest first, then the file that holds the target is shortened. Every step is
-//! durable before the next, so that a crash in between leaves a log without holes.
+//! Cutting the log: snapshots of what is cut go first, for one that stayed would bring it back; then later files, newest
+//! first, then the file that holds the target is shortened. Every step is durable before the next, so that a crash in between
+//! leaves a log without holes.
 //!
 //! A file system may write the zeros behind a cut before it writes the cut itself: to the end of the block that the file now
 //! ends in. So a long tail goes piece by piece: whatever a crash leaves then looks like a torn end, no longer than a flush,
 //! and never like damage in the middle of a file, which a start refuses.
 
+use super::data_dir::DataDirs;
 use super::error::{At, StorageError};
 use super::file_name;
 use super::log_reader::LogFileReader;
+use super::snapshot::remove_snapshots_above;
 use crate::io::disk::Disk;
 use crate::types::Zxid;
 use std::path::{Path, PathBuf};
 
-/// Cuts the log right behind `target`. Everything is durable on return. No `TxnLog` is open on the directory, and snapshots
-/// above the target are gone (`remove_snapshots_above`): one that stayed would bring back what is cut here.
-/// `flush_bytes_max` is the one that recovery is told.
-pub fn truncate(disk: &dyn Disk, directory: &Path, target: Zxid, flush_bytes_max: u64) -> Result<(), StorageError> {
+/// Cuts the log right behind `target` and removes snapshots above it. Everything is durable on return; after `NotInLog`
+/// nothing has changed. No `TxnLog` is open on the directory. `flush_bytes_max` is the one that recovery is told.
+pub fn truncate(dirs: &DataDirs, target: Zxid, flush_bytes_max: u64) -> Result<(), StorageError> {
+    let (disk, directory) = (&*dirs.disk, dirs.logs.as_path());
     let names = disk.names(directory).at("cannot list", directory)?;
     let mut logs = file_name::logs_from(&names, target.next());
     let Some((file, end)) = find_end(disk, directory, &logs, target)? else {
         return Err(StorageError::NotInLog(target));
     };
+    remove_snapshots_above(disk, &dirs.snapshots, target)?;
     while let Some((_, name)) = logs.pop() {
         let path = directory.join(&name);
         if path == file {
@@ -32,7 +36,9 @@ pub fn truncate(disk: &dyn Disk, directory: &Path, target: Zxid, flush_bytes_max
 }
 
 /// Cuts off everything above `target`, whether or not the log holds it; as `truncate` otherwise.
-pub fn cut_above(disk: &dyn Disk, directory: &Path, target: Zxid, flush_bytes_max: u64) -> Result<(), StorageError> {
+pub fn cut_above(dirs: &DataDirs, target: Zxid, flush_bytes_max: u64) -> Result<(), StorageError> {
+    let (disk, directory) = (&*dirs.disk, dirs.logs.as_path());
+    remove_snapshots_above(disk, &dirs.snapshots, target)?;
     let names = disk.names(directory).at("cannot list", directory)?;
     for (first, name) in file_name::logs_from(&names, target.next()).into_iter().rev() {
         let path = directory.join(name);
@@ -56,7 +62,8 @@ pub fn cut_above(disk: &dyn Disk, directory: &Path, target: Zxid, flush_bytes_ma
 }
 
 /// Removes every log file, newest first.
-pub fn remove_logs(disk: &dyn Disk, directory: &Path) -> Result<(), StorageError> {
+pub fn remove_logs(dirs: &DataDirs) -> Result<(), StorageError> {
+    let (disk, directory) = (&*dirs.disk, dirs.logs.as_path());
     let names = disk.names(directory).at("cannot list", directory)?;
     for (_, name) in file_name::logs_from(&names, Zxid::ZERO).into_iter().rev() {
         remove(disk, &directory.join(name))?;

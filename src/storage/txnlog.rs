@@ -7,7 +7,8 @@
 //! ```
 //! Invariants, which `recovery.rs` builds on:
 //! - Nothing is copied into a file while a flush is in flight: any byte of a batch on disk proves the batch before it durable.
-//! - A file is written by the process that created it, never by a later one.
+//! - A file is written by the process that created it, never by a later one, but for a start that writes the last flush again
+//!   as it is (`restore.rs`).
 //! - A file has its header, its zeros and its blocks on disk before it gets a log's name.
 //! - `FlushedThrough` is made only by `flush_done`, for a ticket whose syncs were done.
 //!

@@ -1,7 +1,7 @@
 //! Writing the log: what is in the files, when, and what happens when there is no room.
 
 use super::super::testing::{entry, real_disk};
-use super::super::{LogReader, file_name, truncate};
+use super::super::{DataDirs, LogReader, file_name, truncate};
 use super::*;
 use crate::io::real_disk::RealDisk;
 use parking_lot::Mutex;
@@ -261,6 +261,10 @@ fn without_force_sync_no_sync_is_asked_for() {
     assert_eq!(read_all(dir.path(), 1).len(), 1);
 }
 
+fn dirs_of(path: &Path) -> DataDirs {
+    DataDirs::on(real_disk(), path.to_owned(), path.to_owned(), false)
+}
+
 #[test]
 fn truncating_cuts_behind_the_target_and_removes_what_is_later() {
     for target in [1, 2, 3, 4, 5, 7] {
@@ -272,7 +276,7 @@ fn truncating_cuts_behind_the_target_and_removes_what_is_later() {
         log.roll();
         append_all(&mut log, 6..=7, 10);
         log.close().unwrap();
-        truncate(&RealDisk, dir.path(), Zxid(target), 100).unwrap();
+        truncate(&dirs_of(dir.path()), Zxid(target), 100).unwrap();
         let left: Vec<i64> = read_all(dir.path(), 1).into_iter().map(|(zxid, _)| zxid).collect();
         assert_eq!(left, (1..=target).collect::<Vec<_>>());
         // The next one goes on behind it, in a file of its own.
@@ -291,7 +295,7 @@ fn truncating_to_what_is_not_there_changes_nothing() {
     append_all(&mut log, 5..=6, 10);
     log.close().unwrap();
     for target in [4, 9] {
-        assert!(matches!(truncate(&RealDisk, dir.path(), Zxid(target), 100), Err(StorageError::NotInLog(_))));
+        assert!(matches!(truncate(&dirs_of(dir.path()), Zxid(target), 100), Err(StorageError::NotInLog(_))));
     }
     assert_eq!(read_all(dir.path(), 1).len(), 5);
 }

@@ -93,8 +93,10 @@ impl TreeWriter {
     pub(super) fn build(&self, name: &str, node: &NewNode<'_>) -> (*mut Znode, u32) {
         let digest = self.digest_of(node.path, node.data, node.stat);
         let NewNode { data, acl, stat, .. } = *node;
+        let data = data.map(ptr::from_ref);
         let parts = Parts { name, data, stat: *stat, acl: acl.0, digest, children: EMPTY, child_count: 0 };
-        (Znode::build(self.reclaim.birth, &parts), digest)
+        // SAFETY: name and data are borrowed.
+        (unsafe { Znode::build(self.reclaim.birth, &parts) }, digest)
     }
 
     /// Everything that is derived from a znode that has come in.
@@ -182,7 +184,8 @@ impl TreeWriter {
         unsafe {
             let mut parts = Znode::parts((*place).record::<Znode>());
             if let Some(data) = data {
-                let bytes = |d: Option<&[u8]>| d.map_or(0, <[u8]>::len) as u64;
+                let data = data.map(ptr::from_ref);
+                let bytes = |d: Option<*const [u8]>| d.map_or(0, |d| d.len()) as u64;
                 self.head.data_bytes = self.head.data_bytes - bytes(parts.data) + bytes(data);
                 parts.data = data;
             }
@@ -236,8 +239,8 @@ impl TreeWriter {
     /// Puts a record built from `parts` in the place of the present one, which is retired.
     ///
     /// # Safety
-    /// `place` lies on a path the writer owns; `parts` may borrow from the present record.
-    pub(super) unsafe fn replace(&mut self, place: *mut Slot, parts: &Parts<'_>) -> *mut Znode {
+    /// `place` lies on a path the writer owns; `parts` may point into the present record.
+    pub(super) unsafe fn replace(&mut self, place: *mut Slot, parts: &Parts) -> *mut Znode {
         unsafe {
             let old = (*place).record::<Znode>();
             let new = Znode::build(self.reclaim.birth, parts);
@@ -249,7 +252,7 @@ impl TreeWriter {
 
     /// # Safety
     /// As `replace`; `parent` is the present record with its children already changed.
-    unsafe fn change_parent(&mut self, place: *mut Slot, path: &str, mut parent: Parts<'_>, change: ParentChange) {
+    unsafe fn change_parent(&mut self, place: *mut Slot, path: &str, mut parent: Parts, change: ParentChange) {
         if let Some(cversion) = change.cversion {
             parent.stat.cversion = cversion;
         }
@@ -279,7 +282,7 @@ impl TreeWriter {
             trie::retire_branches(parts.children, &mut self.reclaim);
             self.head.digest = self.head.digest.wrapping_sub(u64::from(parts.digest));
             self.head.node_count -= 1;
-            self.head.data_bytes -= (path.len() + parts.data.map_or(0, <[u8]>::len)) as u64;
+            self.head.data_bytes -= (path.len() + parts.data.map_or(0, |data| data.len())) as u64;
             self.head.quota_limit_nodes -= u32::from(is_quota_limits(path));
             self.release_acl(AclKey(parts.acl));
             let owner = parts.stat.ephemeral_owner;
@@ -295,8 +298,11 @@ impl TreeWriter {
         if self.digest_enabled { digest::of_node(path, data, stat) } else { 0 }
     }
 
-    pub(super) fn redigest(&mut self, path: &str, parts: &mut Parts<'_>) {
-        let digest = self.digest_of(path, parts.data, &parts.stat);
+    /// # Safety
+    /// The data of `parts` is alive.
+    unsafe fn redigest(&mut self, path: &str, parts: &mut Parts) {
+        // SAFETY: alive by the contract.
+        let digest = self.digest_of(path, parts.data.map(|data| unsafe { &*data }), &parts.stat);
         let sum = self.head.digest.wrapping_sub(u64::from(parts.digest));
         self.head.digest = sum.wrapping_add(u64::from(digest));
         parts.digest = digest;

@@ -55,10 +55,11 @@ struct ChangedBlock {
     aversion: i32,
 }
 
-/// Everything a record is built from.
-pub(super) struct Parts<'a> {
-    pub name: &'a str,
-    pub data: Option<&'a [u8]>,
+/// Everything a record is built from. Name and data are pointers, since they may lie in a record that is freed by whoever was
+/// given them.
+pub(super) struct Parts {
+    pub name: *const str,
+    pub data: Option<*const [u8]>,
     pub stat: StatPersisted,
     pub acl: u32,
     pub digest: u32,
@@ -66,7 +67,7 @@ pub(super) struct Parts<'a> {
     pub child_count: u32,
 }
 
-impl Parts<'_> {
+impl Parts {
     fn flags(&self) -> u32 {
         let stat = &self.stat;
         let mut flags = 0;
@@ -104,9 +105,13 @@ fn layout(flags: u32, name_length: usize, data_length: usize) -> Layout {
 
 impl Znode {
     /// A new record. The caller keeps names within `NODE_NAME_BYTES_MAX`.
-    pub fn build(birth: VersionNumber, parts: &Parts<'_>) -> *mut Znode {
+    ///
+    /// # Safety
+    /// Name and data of `parts` are alive.
+    pub unsafe fn build(birth: VersionNumber, parts: &Parts) -> *mut Znode {
         let flags = parts.flags();
-        let (name, data) = (parts.name.as_bytes(), parts.data.unwrap_or_default());
+        // SAFETY: alive by the contract.
+        let (name, data) = unsafe { ((*parts.name).as_bytes(), parts.data.map_or(&[][..], |data| &*data)) };
         assert!(name.len() <= NODE_NAME_BYTES_MAX && data.len() < NULL_DATA as usize);
         let layout = layout(flags, name.len(), data.len());
         let stat = &parts.stat;
@@ -157,13 +162,13 @@ impl Znode {
     /// The record's contents, to build another from.
     ///
     /// # Safety
-    /// `this` points to a live record, and it stays alive for `'a`.
-    pub unsafe fn parts<'a>(this: *const Znode) -> Parts<'a> {
+    /// `this` points to a live record. The parts point into it.
+    pub unsafe fn parts(this: *const Znode) -> Parts {
         unsafe {
             let (children, child_count) = Znode::children(this);
             Parts {
                 name: Znode::name(this),
-                data: Znode::data(this),
+                data: Znode::data(this).map(ptr::from_ref),
                 stat: Znode::stat(this),
                 acl: (*this).acl,
                 digest: (*this).digest,
@@ -197,7 +202,7 @@ impl Znode {
     }
 
     /// # Safety
-    /// As `parts`, and for every accessor below.
+    /// `this` points to a live record, and it stays alive for `'a`. So for every accessor below.
     pub unsafe fn name<'a>(this: *const Znode) -> &'a str {
         unsafe {
             let bytes = std::slice::from_raw_parts(Znode::text(this), Znode::name_length(this));
@@ -223,7 +228,7 @@ impl Znode {
     }
 
     /// Writes only the children of `parts` into a record that the writer owns and that has room for them.
-    pub unsafe fn set_children_in_place(place: *mut Slot, parts: &Parts<'_>, reclaim: &Reclaim) -> bool {
+    pub unsafe fn set_children_in_place(place: *mut Slot, parts: &Parts, reclaim: &Reclaim) -> bool {
         unsafe {
             let node = (*place).record::<Znode>();
             match Znode::children_block(node) {

@@ -528,7 +528,9 @@ mod tests {
         let names: Vec<String> = (0..50).map(|n| format!("name-{n}")).collect();
         let record = |name: &str| {
             let stat = StatPersisted::default();
-            Znode::build(1, &Parts { name, data: None, stat, acl: 0, digest: 0, children: EMPTY, child_count: 0 })
+            let parts = Parts { name, data: None, stat, acl: 0, digest: 0, children: EMPTY, child_count: 0 };
+            // SAFETY: the name is borrowed.
+            unsafe { Znode::build(1, &parts) }
         };
         let seeds = |names: &[String]| -> Vec<Seed<Znode>> {
             let seed_of =

@@ -1,6 +1,7 @@
 //! Words: plain values everyone may use. Nothing here does IO, and nothing here imports anything of ours.
 
 mod acl;
+mod digest_algorithm;
 mod error_code;
 pub mod host;
 mod ids;
@@ -16,6 +17,7 @@ mod time;
 mod zxid;
 
 pub use acl::{Acl, AclList, Id, perms};
+pub use digest_algorithm::DigestAlgorithm;
 pub use error_code::ErrorCode;
 pub use ids::{ConnId, LinkId, ServerId, SessionId, WorkerIndex, Xid};
 pub use membership::{ClientAddress, Member, Membership, QuorumAddress, Role};

