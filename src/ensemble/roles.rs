@@ -350,6 +350,8 @@ impl Ensemble {
 
     /// The leader is active: clients may be served.
     pub(super) fn begin_service(&mut self, epoch: i64, standing: Standing, now: Now) {
+        let (config, of) = (self.seat().config_text.clone(), Zxid(self.seat().options.config.version));
+        request::show_config(&mut self.tree, &config, of, now.wall);
         let version = self.tree.seal();
         self.tree.publish_through(version);
         self.sessions = self.fresh_sessions(now.mono);

@@ -193,15 +193,20 @@ impl Ensemble {
         }
     }
 
-    /// No Java server complained of what it was sent. What it says while others come and go is no complaint.
+    /// No Java server complained of what it was sent. What it says of election connections that come and go is no complaint.
     pub fn assert_no_complaints(&self) {
         for id in self.ids().filter(|id| self.server(*id).kind != OURS) {
             let log = self.server(id).log();
-            let complaint = log.lines().find(|line| {
+            let mut by = "";
+            for line in log.lines() {
+                // Stack traces follow the line that says who prints them.
+                if line.starts_with('[') {
+                    by = line;
+                }
                 let is_bad = line.contains("ERROR") || line.contains("Exception");
-                is_bad && !HARMLESS.iter().any(|harmless| line.contains(harmless))
-            });
-            assert_eq!(complaint, None, "server {id}:\n{log}");
+                let is_harmless = HARMLESS.iter().any(|harmless| by.contains(harmless));
+                assert!(!is_bad || is_harmless, "server {id} complains: {line}\n{log}");
+            }
         }
     }
 
@@ -219,5 +224,5 @@ impl Ensemble {
     }
 }
 
-/// What Java's log has when a peer is not there yet or has gone.
-const HARMLESS: [&str; 3] = ["ConnectException", "Cannot open channel", "ServerCnxn$EndOfStreamException"];
+/// Lines under which Java prints stack traces when peers and clients come and go.
+const HARMLESS: [&str; 2] = ["quorum.QuorumCnxManager - ", "server.NIOServerCnxn - "];
