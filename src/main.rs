@@ -92,16 +92,16 @@ fn serve(settings: Arc<Settings>) {
         seed,
     ));
     let desk = Arc::new(Desk::new(
-        status::source(&settings, &dirs, registry.clone(), admission.clone(), began.mono, standing),
+        status::source(&settings, &dirs, registry.clone(), admission.clone(), began.mono, standing.clone()),
         doorbells,
     ));
     let make_worker = move |index: u16, lane: WorkerLane, listener: Vec<TcpListener>| {
         let (rules, tree, admission, desk) = (rules.clone(), reader.clone(), admission.clone(), desk.clone());
-        let registry = registry.clone();
+        let (registry, standing) = (registry.clone(), standing.clone());
         move || {
             let metrics = registry.register();
             let index = WorkerIndex(index);
-            let parts = WorkerParts { index, rules, tree, lane, admission, desk, metrics, hash_seed: seed };
+            let parts = WorkerParts { index, rules, tree, lane, admission, desk, metrics, standing, hash_seed: seed };
             WorkerCore::new(Worker::new(parts), listener)
         }
     };

@@ -39,12 +39,21 @@ impl Batch {
         self.last_zxid.is_none() && self.replies.iter().all(Vec::is_empty)
     }
 
+    /// What it meant to watchers, if it is never said as it is.
+    pub fn into_effects(self) -> Vec<Effect> {
+        self.effects
+    }
+
     pub fn seal(self, version: VersionNumber) -> SealedBatch {
         SealedBatch { version, batch: self }
     }
 }
 
 impl SealedBatch {
+    pub fn into_effects(self) -> Vec<Effect> {
+        self.batch.effects
+    }
+
     pub fn last_zxid(&self) -> Option<Zxid> {
         self.batch.last_zxid
     }

@@ -17,7 +17,7 @@ use super::chores::{Every, Sweeper};
 use super::role::{Role, Unapplied};
 use super::seat::Seat;
 use super::snapshots::Snapshots;
-use crate::message::lane::StandingSign;
+use crate::message::lane::{ConnRef, StandingSign};
 use crate::message::{Effect, TxnBody, TxnDigest, TxnHeader, WriteOp};
 use crate::observe::{Counter, MetricsWriter, Namespaced, Summary};
 use crate::request::{self, Executed, RequestRules, Requester};
@@ -31,7 +31,7 @@ use crate::tree::TreeWriter;
 use crate::types::{Instant, Now, SessionId, Xid, Zxid};
 use crate::wire::txn;
 use crate::zab::{LeaderInput, LearnerInput};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 
@@ -89,6 +89,10 @@ pub struct Ensemble {
     pub(super) standing: StandingSign,
     /// False with an empty directory that may have been lost, until a leader has filled it.
     pub(super) may_vote: bool,
+    /// Connections that outlived the last leader, by session.
+    pub(super) kept: HashMap<SessionId, ConnRef>,
+    /// What watchers will be told of transactions that are applied and not committed yet.
+    pub(super) unsaid: Vec<Effect>,
     /// In the log, not applied: what a role that ended had left.
     pub(super) tail: VecDeque<Unapplied>,
     /// The head is not the log's state and has to be restored.
@@ -422,7 +426,7 @@ impl Ensemble {
     }
 
     /// The order that watches rely on: lanes first, then the version, then the wake-up.
-    fn release(&mut self) {
+    pub(super) fn release(&mut self) {
         let committed = self.committed_through();
         let mut posted = Vec::new();
         let mut version = None;

@@ -22,7 +22,7 @@ impl Leading {
         if self.zab.is_established() {
             return Progress { committed: self.zab.committed(), proposed: self.zab.last_proposed() };
         }
-        let last = history.last().unwrap_or(Zxid::ZERO);
+        let last = history.last();
         Progress { committed: last, proposed: last }
     }
 }
@@ -100,8 +100,9 @@ impl Ensemble {
         let Some(seat) = &self.seat else { return };
         let progress = leading.progress(&seat.history);
         let (Some(epoch), is_established) = (leading.zab.epoch(), leading.zab.is_established()) else { return };
-        let committed = if is_established { self.tree_committed() } else { self.tree.view().last_zxid() };
-        let zxids = seat.history.zxids_through(committed);
+        // What is committed, not what is published: a learner is never told to cut off what a quorum has.
+        let zxids = seat.history.zxids_through(progress.committed);
+        let committed = zxids.last().copied().unwrap_or(seat.history.base());
         let history = zab::History { zxids: &zxids, last: committed, disk_from: None };
         let plan = match seat.options.force_snapshot_sync {
             true => SyncPlan::Snap,

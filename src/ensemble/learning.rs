@@ -1,7 +1,7 @@
 //! What a learner's state machine asks for, and how its clients' requests travel to the leader and back.
 
 use super::driver::{Ensemble, stop};
-use super::role::{Attaching, Awaited, Forwarded, Role, Unapplied, WaitingSync};
+use super::role::{Attach, Attaching, Awaited, Forwarded, Role, Unapplied, WaitingSync};
 use super::snapshot_load::SnapshotLoad;
 use crate::message::lane::{ConnRef, Reply, Standing};
 use crate::message::{ConnectResponse, ForwardedRequest, Outcome, QuorumPacket, Txn, TxnBody, WriteOp};
@@ -37,6 +37,7 @@ impl Ensemble {
             LearnerOutput::Truncate { to } => self.truncate(to),
             LearnerOutput::TakeSnapshot { zxid } => {
                 tracing::info!("the leader sends a snapshot of zxid {zxid}");
+                self.drop_kept();
                 let bytes_max = self.seat().options.packet_data_bytes_max;
                 let load = SnapshotLoad::begin(zxid, &self.rules.request, bytes_max);
                 if let Role::Learning(learning) = &mut self.role {
@@ -107,8 +108,8 @@ impl Ensemble {
     fn apply_committed(&mut self, txn: Txn, now: Now) {
         let Txn { header, body, digest } = txn;
         let is_serving = matches!(&self.role, Role::Learning(learning) if learning.zab.is_serving());
-        let effects = is_serving.then_some(&mut self.batch.effects);
-        let result = request::apply(&mut self.tree, &header, &body, effects);
+        let effects = if is_serving { &mut self.batch.effects } else { &mut self.unsaid };
+        let result = request::apply(&mut self.tree, &header, &body, Some(effects));
         self.compare_digest(header.zxid, digest);
         self.keep_digest(header.zxid);
         if !is_serving {
@@ -254,15 +255,17 @@ impl Ensemble {
     fn revalidated(&mut self, session: SessionId, valid: bool, now: Now) {
         let Role::Learning(learning) = &mut self.role else { return };
         let Some(waiting) = learning.attaching.get_mut(&session) else { return };
-        let Some(Attaching { from, timeout_ms, read_only }) = waiting.pop_front() else { return };
+        let Some(Attaching { from, timeout_ms, how }) = waiting.pop_front() else { return };
         if waiting.is_empty() {
             learning.attaching.remove(&session);
         }
-        if valid {
-            self.attach(from, session, timeout_ms, read_only, now.mono);
-        } else {
-            let response = ConnectResponse::refused(read_only);
-            self.batch.reply(from.worker, Reply::Refused { conn: from.conn, response });
+        match how {
+            Attach::Resumed => self.resume(from, session, valid, now.mono),
+            Attach::Connected { read_only } if valid => self.attach(from, session, timeout_ms, read_only, now.mono),
+            Attach::Connected { read_only } => {
+                let response = ConnectResponse::refused(read_only);
+                self.batch.reply(from.worker, Reply::Refused { conn: from.conn, response });
+            }
         }
     }
 

@@ -52,6 +52,15 @@ pub(super) struct Learning {
     pub touched_since_ms: u64,
     /// A snapshot that is being loaded into the head.
     pub loading: Option<SnapshotLoad>,
+    /// When bytes of the leader came last.
+    pub heard_at: Instant,
+}
+
+impl Learning {
+    /// A snapshot of which nothing more comes is given up then: the state machine waits for its end alone.
+    pub fn stalls_at(&self, init_ms: u64) -> Option<Instant> {
+        self.loading.is_some().then(|| self.heard_at.plus_millis(init_ms))
+    }
 }
 
 impl Role {
@@ -109,5 +118,12 @@ pub(super) enum Awaited {
 pub(super) struct Attaching {
     pub from: ConnRef,
     pub timeout_ms: i32,
-    pub read_only: Option<bool>,
+    pub how: Attach,
+}
+
+pub(super) enum Attach {
+    /// On a new connection.
+    Connected { read_only: Option<bool> },
+    /// On one that outlived a leader.
+    Resumed,
 }

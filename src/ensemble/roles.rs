@@ -4,17 +4,18 @@
 //! and not committed, links. Then what it had staged goes to the disk, and is applied: so a server that looks for a leader
 //! has a head that is exactly its flushed log. What was published stays what was committed.
 
-use super::batch::Batch;
+use super::batch::{Batch, SealedBatch};
 use super::driver::{Disk, Ensemble, stop};
 use super::elections::Verdict;
 use super::learner_feed::Feed;
 use super::links::Link;
 use super::role::{Dial, Leading, Learning, Role};
 use super::seat::Seat;
-use crate::message::lane::{ConnRef, Standing};
-use crate::message::{QuorumPacket, Vote};
+use crate::message::lane::Standing;
+use crate::message::{QuorumPacket, Txn, Vote};
 use crate::request;
 use crate::runtime::link_io::{LinkAction, LinkEvent, PeerPort};
+use crate::session::SessionTable;
 use crate::types::{Instant, LinkId, Now, Role as MemberRole, ServerState, Zxid};
 use crate::wire::Decoded;
 use crate::wire::quorum::Side;
@@ -103,6 +104,9 @@ impl Ensemble {
     fn received(&mut self, link: LinkId, bytes: Vec<u8>, now: Now) {
         let Some(state) = self.seat().links.get_mut(link) else { return };
         state.input.extend_from_slice(&bytes);
+        if let Role::Learning(learning) = &mut self.role {
+            learning.heard_at = now.mono;
+        }
         self.take_packets(link, now);
         if self.seat().links.get_mut(link).is_none() {
             return;
@@ -216,6 +220,7 @@ impl Ensemble {
     // Time.
 
     fn tick_roles(&mut self, now: Now) {
+        let init_ms = self.seat().options.limits.init_ms();
         match &mut self.role {
             Role::Alone => {}
             Role::Ending => self.finish_role(now),
@@ -228,6 +233,9 @@ impl Ensemble {
             Role::Learning(learning) => {
                 if learning.leader.retry_at.is_some_and(|at| at <= now.mono) {
                     self.dial_leader();
+                } else if learning.stalls_at(init_ms).is_some_and(|at| at <= now.mono) {
+                    let why = format!("its snapshot has stalled for {init_ms} ms (initLimit)");
+                    self.learn(LearnerInput::Lost { why }, now);
                 } else if learning.zab.next_deadline().is_some_and(|due| due <= now.mono) {
                     self.learn(LearnerInput::Tick, now);
                 }
@@ -250,7 +258,8 @@ impl Ensemble {
             },
             Role::Leading(leading) => leading.zab.next_deadline(),
             Role::Learning(learning) => {
-                [learning.zab.next_deadline(), learning.leader.retry_at].into_iter().flatten().min()
+                let stalls_at = learning.stalls_at(seat.options.limits.init_ms());
+                [learning.zab.next_deadline(), learning.leader.retry_at, stalls_at].into_iter().flatten().min()
             }
         };
         [of_role, seat.elections.next_deadline()].into_iter().flatten().min()
@@ -268,6 +277,14 @@ impl Ensemble {
                 }
                 (Verdict::Unsupported, _) => {}
             }
+        }
+    }
+
+    /// The state becomes another than the one that clients have seen: none of them is kept.
+    pub(super) fn drop_kept(&mut self) {
+        self.unsaid.clear();
+        for (_, conn) in std::mem::take(&mut self.kept) {
+            self.batch.close(conn);
         }
     }
 
@@ -344,47 +361,64 @@ impl Ensemble {
             attaching: HashMap::new(),
             touched_since_ms: now.mono.millis(),
             loading: None,
+            heard_at: now.mono,
         }));
         self.dial_leader();
     }
 
-    /// The leader is active: clients may be served.
+    /// The leader is active: clients may be served. Those who were kept hear first what has been committed since.
     pub(super) fn begin_service(&mut self, epoch: i64, standing: Standing, now: Now) {
         let (config, of) = (self.seat().config_text.clone(), Zxid(self.seat().options.config.version));
         request::show_config(&mut self.tree, &config, of, now.wall);
-        let version = self.tree.seal();
-        self.tree.publish_through(version);
         self.sessions = self.fresh_sessions(now.mono);
+        for (session, conn) in std::mem::take(&mut self.kept) {
+            if !self.sessions.keep(session, conn) {
+                self.batch.close(conn);
+            }
+        }
+        let zxid = self.tree.view().last_zxid();
+        self.batch.effects = std::mem::take(&mut self.unsaid);
+        self.batch.last_zxid = Some(zxid);
+        let batch = std::mem::replace(&mut self.batch, Batch::new(self.lanes.workers()));
+        self.sealed.push_back(batch.seal(self.tree.seal()));
+        self.release();
         self.expiry_resumes = now.mono;
         self.may_vote = true;
+        if let Role::Learning(learning) = &mut self.role {
+            learning.touched_since_ms = now.mono.millis() + 1;
+        }
         let (elections, mut dials) = self.seat().elections();
         elections.activated(now.mono, epoch, &mut dials);
         self.standing.set(standing);
-        let zxid = self.tree.view().last_zxid();
+        self.lanes.wake_all();
         tracing::info!("epoch {epoch:x}: {standing:?}, serving clients from zxid {zxid}");
     }
 
     // The end of a role.
 
-    /// What it has not said dies with it. Clients are told by a closed connection.
+    /// What it has not said dies with it. Connections are kept for a while, see `server/leaderless.rs`.
     pub(super) fn end_role(&mut self, why: &str) {
         tracing::warn!("{}: {why}", self.role.name());
-        self.standing.set(Standing::Looking);
+        if self.standing.get() != Standing::Looking {
+            self.standing.end();
+        }
         self.seat().close_quorum_links();
-        self.batch = Batch::new(self.lanes.workers());
-        self.sealed.clear();
-        let mut waiting: Vec<ConnRef> = self.sessions.iter().filter_map(|(_, live)| live.owner).collect();
+        let batch = std::mem::replace(&mut self.batch, Batch::new(self.lanes.workers()));
+        // Watchers are owed what is applied, should it turn out to be committed.
+        self.unsaid.extend(self.sealed.drain(..).flat_map(SealedBatch::into_effects));
+        self.unsaid.extend(batch.into_effects());
+        let owners = self.sessions.iter().filter_map(|(id, live)| live.owner.map(|conn| (id, conn)));
+        self.kept.extend(owners);
+        self.sessions = SessionTable::new(self.rules.tick_ms);
         let role = std::mem::replace(&mut self.role, Role::Ending);
         if let Role::Learning(learning) = role {
-            waiting.extend(learning.forwarded.values().flatten().map(|forwarded| forwarded.from));
-            waiting.extend(learning.attaching.values().flatten().map(|attaching| attaching.from));
+            let waiting = learning.forwarded.values().flatten().map(|forwarded| forwarded.from);
+            let waiting = waiting.chain(learning.attaching.values().flatten().map(|attaching| attaching.from));
+            waiting.for_each(|conn| self.batch.close(conn));
             self.tree_is_partial = learning.loading.is_some();
             self.tail = learning.unapplied;
         }
-        for conn in waiting {
-            self.batch.close(conn);
-        }
-        self.sessions = crate::session::SessionTable::new(self.rules.tick_ms);
+        self.lanes.wake_all();
     }
 
     /// Once everything staged is on disk it is applied, and the next leader is looked for.
@@ -397,7 +431,8 @@ impl Ensemble {
             self.reload();
         }
         for unapplied in std::mem::take(&mut self.tail) {
-            request::replay(&mut self.tree, &unapplied.txn.header, &unapplied.txn.body);
+            let Txn { header, body, .. } = &unapplied.txn;
+            let _ = request::apply(&mut self.tree, header, body, Some(&mut self.unsaid));
             let zxid = unapplied.zxid();
             self.seat().history.push(zxid, unapplied.entry);
         }

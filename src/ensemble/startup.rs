@@ -20,7 +20,7 @@ use crate::storage::{
 };
 use crate::tree::TreeWriter;
 use crate::types::{Now, ServerId, Zxid};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 /// What a start needs beside the data directory.
@@ -170,6 +170,8 @@ pub fn start(
         standing: options.standing,
         // An empty directory that may have been lost says nothing about what was committed.
         may_vote: restored.origin != Origin::Unknown,
+        kept: HashMap::new(),
+        unsaid: Vec::new(),
         tail: VecDeque::new(),
         tree_is_partial: false,
         needs_snapshot: false,
@@ -240,6 +242,8 @@ impl Ensemble {
             outcome => outcome?,
         }
         self.reload();
+        // What is cut off will not be said.
+        self.unsaid.retain(|effect| effect.zxid <= to);
         Ok(true)
     }
 

@@ -2,13 +2,14 @@
 //! learner, and answered by a closed connection where there is no leader.
 
 use super::driver::Ensemble;
-use super::role::{Attaching, Role};
+use super::role::{Attach, Attaching, Role};
 use crate::message::lane::{ConnRef, EnsembleStatus, Reply, Submit};
 use crate::message::{ConnectResponse, Outcome, WriteOp};
 use crate::observe::Namespaced;
 use crate::request::{self, Requester};
 use crate::session::{SessionTable, password};
 use crate::types::{ErrorCode, Id, Instant, Now, SessionId, Xid, Zxid};
+use std::sync::atomic::Ordering;
 
 /// Submissions taken from one worker per turn, so that a flush is never kept waiting by a flood.
 const SUBMITS_PER_TURN_MAX: usize = 4096;
@@ -31,7 +32,12 @@ impl Ensemble {
 
     fn take(&mut self, submit: Submit, now: Now) {
         match submit {
-            Submit::Disconnected { from, session } => self.sessions.disconnected(session, from),
+            Submit::Disconnected { from, session } => {
+                self.sessions.disconnected(session, from);
+                if self.kept.get(&session) == Some(&from) {
+                    self.kept.remove(&session);
+                }
+            }
             Submit::Describe { tell } => (tell.0)(self.describe()),
             submit if self.is_in_charge() => self.carry_out(submit, now),
             submit if self.is_serving() => self.forward(submit),
@@ -40,6 +46,7 @@ impl Ensemble {
             | Submit::Sync { from, .. }
             | Submit::CreateSession { from, .. }
             | Submit::Reattach { from, .. }
+            | Submit::Resume { from, .. }
             | Submit::CloseSession { from, .. } => self.batch.close(from),
         }
     }
@@ -61,6 +68,10 @@ impl Ensemble {
                 self.own_locally(session);
                 self.attach(from, session, timeout_ms, read_only, now.mono);
             }
+            Submit::Resume { from, session, .. } => {
+                let has_moved = matches!(&self.role, Role::Leading(leading) if leading.owners.contains_key(&session));
+                self.resume(from, session, !has_moved, now.mono);
+            }
             Submit::CloseSession { from, session, xid } => self.close_by_client(from, session, xid, now),
             Submit::Disconnected { .. } | Submit::Describe { .. } => {}
         }
@@ -75,7 +86,10 @@ impl Ensemble {
                 self.forward_create_session(from, timeout_ms, read_only);
             }
             Submit::Reattach { from, session, timeout_ms, read_only } => {
-                self.ask_leader_for(session, Attaching { from, timeout_ms, read_only });
+                self.ask_leader_for(session, Attaching { from, timeout_ms, how: Attach::Connected { read_only } });
+            }
+            Submit::Resume { from, session, timeout_ms } => {
+                self.ask_leader_for(session, Attaching { from, timeout_ms, how: Attach::Resumed });
             }
             Submit::CloseSession { from, session, xid } => self.forward_close_session(from, session, xid),
             Submit::Disconnected { .. } | Submit::Describe { .. } => {}
@@ -151,6 +165,18 @@ impl Ensemble {
         let response =
             ConnectResponse { timeout_ms, session, password: password(session), read_only: read_only.map(|_| false) };
         self.batch.reply(from.worker, Reply::Connected { conn: from.conn, response, last_heard });
+    }
+
+    /// A kept connection goes on if its session lives and nobody else has it by now.
+    pub(super) fn resume(&mut self, from: ConnRef, session: SessionId, valid: bool, now: Instant) {
+        match self.sessions.get(session) {
+            Some(live) if valid && live.owner == Some(from) => {
+                live.last_heard.store(now.millis(), Ordering::Relaxed);
+                let last_heard = live.last_heard.clone();
+                self.batch.reply(from.worker, Reply::Resumed { conn: from.conn, last_heard });
+            }
+            _ => self.batch.close(from),
+        }
     }
 
     fn close_by_client(&mut self, from: ConnRef, session: SessionId, xid: Xid, now: Now) {

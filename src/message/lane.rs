@@ -3,7 +3,7 @@
 use super::{ConnectResponse, Effect, Outcome, WriteOp};
 use crate::types::{ConnId, Id, Instant, SessionId, WorkerIndex, Xid, Zxid};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// When a session was last heard from, milliseconds of the monotonic clock. Written by the worker that holds the
 /// connection, read by the ensemble thread before it lets a bucket expire.
@@ -28,24 +28,39 @@ pub enum Standing {
     Observing,
 }
 
-/// Written by the ensemble thread, read by everybody.
+/// Written by the ensemble thread, read by everybody. It also counts how often service ended, so that nobody who looks
+/// seldom misses that it did.
 #[derive(Clone, Debug)]
-pub struct StandingSign(Arc<AtomicU8>);
+pub struct StandingSign(Arc<AtomicU64>);
 
 const STANDINGS: [Standing; 5] =
     [Standing::Alone, Standing::Looking, Standing::Leading, Standing::Following, Standing::Observing];
+const STANDING_BITS: u32 = 8;
 
 impl StandingSign {
     pub fn new(standing: Standing) -> StandingSign {
-        StandingSign(Arc::new(AtomicU8::new(standing as u8)))
+        StandingSign(Arc::new(AtomicU64::new(standing as u64)))
     }
 
+    /// Service begins.
     pub fn set(&self, standing: Standing) {
-        self.0.store(standing as u8, Ordering::Release);
+        let ends = self.ends();
+        self.0.store(ends << STANDING_BITS | standing as u64, Ordering::Release);
+    }
+
+    /// Service ends: whatever was not answered will not be.
+    pub fn end(&self) {
+        let ends = self.ends() + 1;
+        self.0.store(ends << STANDING_BITS | Standing::Looking as u64, Ordering::Release);
     }
 
     pub fn get(&self) -> Standing {
-        STANDINGS[usize::from(self.0.load(Ordering::Acquire))]
+        STANDINGS[(self.0.load(Ordering::Acquire) & ((1 << STANDING_BITS) - 1)) as usize]
+    }
+
+    /// How often service has ended.
+    pub fn ends(&self) -> u64 {
+        self.0.load(Ordering::Acquire) >> STANDING_BITS
     }
 }
 
@@ -80,6 +95,8 @@ pub enum Submit {
     CreateSession { from: ConnRef, timeout_ms: i32, read_only: Option<bool> },
     /// A known session on a new connection; the password was checked.
     Reattach { from: ConnRef, session: SessionId, timeout_ms: i32, read_only: Option<bool> },
+    /// A connection that outlived a leader was heard from: does its session still live, and here?
+    Resume { from: ConnRef, session: SessionId, timeout_ms: i32 },
     /// The connection is gone; its session lives on until it expires.
     Disconnected { from: ConnRef, session: SessionId },
     /// An operator wants to know what only the ensemble thread knows.
@@ -116,6 +133,11 @@ pub enum Reply {
     Refused {
         conn: ConnId,
         response: ConnectResponse,
+    },
+    /// The session of a connection that outlived a leader is still its own.
+    Resumed {
+        conn: ConnId,
+        last_heard: LastHeard,
     },
     /// Close without a packet: expired, or taken over by another connection.
     Close {

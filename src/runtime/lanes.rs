@@ -215,6 +215,11 @@ impl EnsembleLanes {
         }
     }
 
+    /// Wakes every worker: something has changed that concerns all of them.
+    pub fn wake_all(&self) {
+        self.lanes.iter().for_each(|lane| lane.worker_alarm.ring());
+    }
+
     pub fn alarm(&self) -> Option<&Arc<Alarm>> {
         self.lanes.first().map(|lane| &lane.ensemble_alarm)
     }

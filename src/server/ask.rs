@@ -207,7 +207,7 @@ impl Worker {
     /// When silence closes the connection.
     fn closes_at(&self, conn: &Connection) -> Instant {
         let patience_ms = match conn.phase {
-            Phase::Established => conn.timeout_ms as u64,
+            Phase::Established | Phase::Kept | Phase::Resuming => conn.timeout_ms as u64,
             _ => self.rules.sessionless_timeout_ms,
         };
         conn.active_at.plus_millis(patience_ms)

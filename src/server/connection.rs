@@ -16,6 +16,11 @@ pub(super) enum Phase {
     /// The ConnectRequest is being answered; nothing is read meanwhile.
     Connecting,
     Established,
+    /// It outlived a leader (`leaderless.rs`): nothing is answered before its session is confirmed, which is asked for when
+    /// its client is heard from.
+    Kept,
+    /// The ensemble thread is being asked.
+    Resuming,
     /// An operator's question is being answered.
     Asking,
     /// What is in `out` goes out, then the connection is closed; whatever comes in is ignored.

@@ -78,6 +78,7 @@ impl Worker {
             }
             Reply::Connected { response, last_heard, .. } => self.connected(&mut conn, &response, last_heard),
             Reply::Refused { response, .. } => self.refuse(&mut conn, &response),
+            Reply::Resumed { last_heard, .. } => self.resumed(&mut conn, last_heard),
             Reply::Close { .. } => self.end(&mut conn),
         }
         if conn.phase == Phase::Established && !conn.waiting.is_empty() {
@@ -110,7 +111,7 @@ fn reply_zxid(reply: &Reply) -> Option<Zxid> {
     match reply {
         Reply::Write { outcome, .. } => Some(outcome.zxid),
         Reply::Synced { zxid, .. } | Reply::SessionClosed { zxid, .. } => Some(*zxid),
-        Reply::Connected { .. } | Reply::Refused { .. } | Reply::Close { .. } => None,
+        Reply::Connected { .. } | Reply::Refused { .. } | Reply::Resumed { .. } | Reply::Close { .. } => None,
     }
 }
 
@@ -121,6 +122,7 @@ fn conn_of(reply: &Reply) -> ConnId {
         | Reply::SessionClosed { conn, .. }
         | Reply::Connected { conn, .. }
         | Reply::Refused { conn, .. }
+        | Reply::Resumed { conn, .. }
         | Reply::Close { conn } => *conn,
     }
 }

@@ -24,7 +24,7 @@ impl Worker {
         let mut silent = Vec::new();
         for conn in self.connections() {
             let patience_ms = match conn.phase {
-                Phase::Established => conn.timeout_ms as u64 + LOOK_EVERY_MS,
+                Phase::Established | Phase::Kept | Phase::Resuming => conn.timeout_ms as u64 + LOOK_EVERY_MS,
                 _ => self.rules.sessionless_timeout_ms,
             };
             // One that is ending gets no answers any more, so it is not waited for.

@@ -12,6 +12,7 @@ mod connection;
 mod deliver;
 mod handshake;
 mod idle;
+mod leaderless;
 mod listen;
 mod output;
 mod pipeline;

@@ -10,8 +10,9 @@
 use super::admission::Admission;
 use super::ask::Desk;
 use super::connection::{Connection, Phase};
+use super::leaderless::Leaderless;
 use super::rules::ServerRules;
-use crate::message::lane::{ConnRef, Submit};
+use crate::message::lane::{ConnRef, StandingSign, Submit};
 use crate::observe::{Counter, MetricsWriter};
 use crate::request::ids_at_connect;
 use crate::runtime::alarm::Alarm;
@@ -37,6 +38,7 @@ pub struct WorkerParts {
     pub admission: Arc<Admission>,
     pub desk: Arc<Desk>,
     pub metrics: MetricsWriter,
+    pub standing: StandingSign,
     /// Secret of this process, for the watch tables.
     pub hash_seed: u64,
 }
@@ -66,6 +68,8 @@ pub struct Worker {
     pub(super) next_idle_look: Instant,
     /// State of the desk that this worker has looked at; see `ask.rs`.
     pub(super) desk_changes_seen: u64,
+    pub(super) standing: StandingSign,
+    pub(super) leaderless: Leaderless,
 }
 
 impl Worker {
@@ -89,6 +93,8 @@ impl Worker {
             resumable: Vec::new(),
             next_idle_look: Instant::default(),
             desk_changes_seen: 0,
+            leaderless: Leaderless::new(&parts.standing),
+            standing: parts.standing,
         }
     }
 }
@@ -103,6 +109,7 @@ impl WorkerTurn for Worker {
         while let Some(deliver) = self.lane.next_deliver(pinned.number()) {
             self.deliver(deliver);
         }
+        self.mind_leader();
         self.resume(view);
         for event in events.drain(..) {
             match event {
@@ -114,18 +121,23 @@ impl WorkerTurn for Worker {
         }
         self.resume(view);
         self.answer_operators(view);
+        self.ask_for_kept();
         self.look_for_idle(actions);
+        let leaderless_until = self.close_leaderless(actions);
         self.lane.flush();
         self.release_held(view, actions);
         self.send(actions);
         let counts = self.watches.counts();
         self.lane.set_watching(counts.watches_of_both_sides > 0);
         self.lane.announce();
-        (!self.conns.is_empty()).then_some(self.next_idle_look)
+        let idle_look = (!self.conns.is_empty()).then_some(self.next_idle_look);
+        idle_look.into_iter().chain(leaderless_until).min()
     }
 
     fn has_work(&self) -> bool {
-        self.lane.has_work(|| self.tree.pin().number()) || self.desk.changes() != self.desk_changes_seen
+        self.lane.has_work(|| self.tree.pin().number())
+            || self.desk.changes() != self.desk_changes_seen
+            || self.has_leaderless_work()
     }
 
     fn alarm(&self) -> &Alarm {
@@ -209,6 +221,9 @@ impl Worker {
         self.metrics.count_many(Counter::BytesReceivedCount, bytes.len() as u64);
         if conn.phase == Phase::Ending {
             // Read on, to notice when the other side is gone.
+        } else if conn.phase == Phase::Kept {
+            conn.input.extend_from_slice(&bytes);
+            self.heard_from_kept(&conn);
         } else if conn.input.is_empty() {
             let used = self.consume(&mut conn, &bytes, view);
             conn.input.extend_from_slice(&bytes[used..]);
@@ -221,7 +236,7 @@ impl Worker {
     }
 
     /// Works through what was kept, as far as it goes.
-    fn consume_input(&mut self, conn: &mut Connection, view: View<'_>) {
+    pub(super) fn consume_input(&mut self, conn: &mut Connection, view: View<'_>) {
         let input = std::mem::take(&mut conn.input);
         let used = self.consume(conn, &input, view);
         conn.input = input;
@@ -245,7 +260,7 @@ impl Worker {
     pub(super) fn takes_input(&self, conn: &Connection) -> bool {
         match conn.phase {
             Phase::Greeting => true,
-            Phase::Connecting | Phase::Asking | Phase::Ending => false,
+            Phase::Connecting | Phase::Kept | Phase::Resuming | Phase::Asking | Phase::Ending => false,
             Phase::Established => {
                 let too_many = self.outstanding > self.rules.outstanding_max && !conn.in_flight.is_empty();
                 !conn.out.is_much()

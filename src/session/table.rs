@@ -61,6 +61,17 @@ impl SessionTable {
         Some(live.owner.replace(owner))
     }
 
+    /// The session's connection outlived a leader. False if there is no such session.
+    pub fn keep(&mut self, id: SessionId, owner: ConnRef) -> bool {
+        match self.live.get_mut(&id) {
+            Some(live) => {
+                live.owner = Some(owner);
+                true
+            }
+            None => false,
+        }
+    }
+
     /// The connection is gone; the session stays until it expires, unless somebody else holds it by now.
     pub fn disconnected(&mut self, id: SessionId, from: ConnRef) {
         if let Some(live) = self.live.get_mut(&id)

@@ -8,8 +8,14 @@
 //! ```
 //! The leader counts itself in each quorum: by its epoch files and its flushed log, like any other voter.
 
+mod rounds;
+mod time;
+
+use rounds::WaitingSync;
+
 use super::acks::Acks;
-use super::leader_io::{LeaderInput, LeaderOutput, SyncToken};
+use super::faults::Fault;
+use super::leader_io::{LeaderInput, LeaderOutput, name_of};
 use super::learners::{Follower, Learners, Stage};
 use super::{Limits, first_of};
 use crate::message::{LearnerInfo, QuorumPacket};
@@ -47,16 +53,6 @@ enum Phase {
     Synchronization,
     Broadcast,
     Over,
-}
-
-/// A sync that waits for commits, and for proof that this server still led when it was asked.
-#[derive(Clone, Debug)]
-struct WaitingSync {
-    link: Option<LinkId>,
-    token: SyncToken,
-    after: Zxid,
-    /// The round of pings that proves it; `None` until one begins.
-    round: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -114,6 +110,12 @@ impl Leader {
         self.counter_max = counter_max;
     }
 
+    /// As if so much of the epoch had been used.
+    #[cfg(test)]
+    pub(super) fn skip_to(&mut self, counter: u32) {
+        self.last_proposed = Zxid(self.last_proposed.0 | i64::from(counter));
+    }
+
     /// The epoch of this leader, once a quorum has fixed it.
     pub fn epoch(&self) -> Option<i64> {
         (self.phase != Phase::Discovery).then_some(self.epoch)
@@ -166,7 +168,7 @@ impl Leader {
                 assert_eq!(Some(zxid), self.next_zxid(), "proposals have no holes");
                 assert_eq!(self.phase, Phase::Broadcast, "nothing is proposed before the epoch is established");
                 self.last_proposed = zxid;
-                if cfg!(put_back = "ack_before_flush") {
+                if Fault::AckBeforeFlush.is_put_back() {
                     self.own_ack(out);
                 }
             }
@@ -256,7 +258,8 @@ impl Leader {
         {
             // It can never follow this epoch, and would try for ever. The next one is above what it has accepted.
             out.push(LeaderOutput::PersistAcceptedEpoch { epoch: accepted_epoch });
-            let why = format!("server {} has accepted epoch {accepted_epoch:x}, this is {:x}", info.server.0, self.epoch);
+            let why =
+                format!("server {} has accepted epoch {accepted_epoch:x}, this is {:x}", info.server.0, self.epoch);
             return self.give_up(why, out);
         }
         if let Some(older) = self.learners.other_of(info.server, link) {
@@ -302,7 +305,7 @@ impl Leader {
         let mine = (self.start.current_epoch, self.start.last_zxid);
         let learner = self.learners.get_mut(link).expect("it just spoke");
         let theirs = current_epoch.map(|epoch| (i64::from(epoch), last_zxid));
-        let checks = self.phase == Phase::Promising && !cfg!(put_back = "no_promise_check");
+        let checks = self.phase == Phase::Promising && !Fault::NoPromiseCheck.is_put_back();
         if checks && theirs.is_some_and(|theirs| theirs > mine) {
             let why = format!(
                 "server {} has epoch {:x} and zxid {last_zxid}, more than this leader's {:x} and {}: it must not be led",
@@ -352,7 +355,7 @@ impl Leader {
     }
 
     fn own_ack(&mut self, out: &mut Vec<LeaderOutput>) {
-        let through = if cfg!(put_back = "ack_before_flush") { self.last_proposed } else { self.flushed };
+        let through = if Fault::AckBeforeFlush.is_put_back() { self.last_proposed } else { self.flushed };
         if self.phase == Phase::Broadcast
             && through > self.start.last_zxid
             && let Some(through) = self.acks.add(self.start.me, through)
@@ -384,16 +387,6 @@ impl Leader {
         // Its answer may have been counted; without it the round may wait for ever.
         if self.round.as_ref().is_some_and(|round| round.contains_key(&link)) {
             self.restart_round();
-        }
-    }
-
-    /// Who can answer has changed.
-    fn restart_round(&mut self) {
-        if self.round.take().is_some() {
-            let aborted = Some(self.round_number);
-            for sync in self.syncs.iter_mut().filter(|sync| sync.round == aborted) {
-                sync.round = None;
-            }
         }
     }
 
@@ -434,7 +427,7 @@ impl Leader {
         let voters =
             self.learners.iter().filter(|(_, learner)| !learner.observer && self.start.quorum.is_voter(learner.server));
         let highest = voters.map(|(_, learner)| learner.accepted_epoch).fold(self.start.accepted_epoch, i64::max);
-        self.epoch = if cfg!(put_back = "reuse_epoch") { self.start.current_epoch } else { highest } + 1;
+        self.epoch = if Fault::ReuseEpoch.is_put_back() { self.start.current_epoch } else { highest } + 1;
         self.phase = Phase::Promising;
         self.phase_ends = now.plus_millis(self.start.limits.init_ms());
         out.push(LeaderOutput::PersistAcceptedEpoch { epoch: self.epoch });
@@ -445,14 +438,18 @@ impl Leader {
 
     /// Who has promised this leader to follow nobody of a lower epoch, this server among them.
     fn promises(&self) -> BTreeSet<ServerId> {
-        self.with_me(Stage::Promised).into_iter().filter(|id| *id == self.start.me || self.promised.contains(id)).collect()
+        self.with_me(Stage::Promised)
+            .into_iter()
+            .filter(|id| *id == self.start.me || self.promised.contains(id))
+            .collect()
     }
 
     /// Those that are there are a quorum, but not without some whose promise of this epoch does not count for it: waiting
     /// for more helps only if more come.
     fn epoch_is_spent(&self) -> bool {
         let mut can_promise = self.promises();
-        can_promise.extend(self.learners.in_stage(Stage::Informed).iter().filter_map(|link| self.learners.server(*link)));
+        can_promise
+            .extend(self.learners.in_stage(Stage::Informed).iter().filter_map(|link| self.learners.server(*link)));
         let there = self.with_me(Stage::Promised);
         !self.start.quorum.is_reached_by(&can_promise) && self.start.quorum.is_reached_by(&there)
     }
@@ -469,159 +466,13 @@ impl Leader {
         }
     }
 
-    // Time.
-
-    fn tick(&mut self, now: Instant, out: &mut Vec<LeaderOutput>) {
-        if self.phase != Phase::Broadcast {
-            if now >= self.phase_ends {
-                let waited = self.start.limits.init_ms();
-                let why = format!("no quorum within {waited} ms (initLimit) in phase {:?}", self.phase);
-                return self.give_up(why, out);
-            }
-        }
-        if matches!(self.phase, Phase::Synchronization | Phase::Broadcast) && now >= self.next_ping {
-            self.next_ping = now.plus_millis((self.start.limits.tick_ms / 2).max(1));
-            if self.phase == Phase::Broadcast {
-                self.learners.sample(now, self.last_proposed);
-                self.ping(out);
-            } else {
-                self.encourage(out);
-            }
-        }
-        if now >= self.next_check {
-            self.next_check = now.plus_millis(self.start.limits.tick_ms);
-            self.close_the_silent(now, out);
-            let voters = self.with_me(Stage::Synced);
-            if self.phase == Phase::Broadcast && !self.start.quorum.is_reached_by(&voters) {
-                let why = format!("only {} of the voters are left, too few for a quorum", voters.len());
-                self.give_up(why, out);
-            }
-        }
-    }
-
-    fn ping(&mut self, out: &mut Vec<LeaderOutput>) {
-        for (link, learner) in self.learners.iter_mut().filter(|(_, learner)| learner.stage == Stage::Serving) {
-            learner.pings_sent += 1;
-            let packet = QuorumPacket::Ping { zxid: self.last_proposed, touched: Vec::new() };
-            out.push(LeaderOutput::Send { link, packet });
-        }
-    }
-
-    /// Who waits for UPTODATE hears that the leader is alive; no answer is expected (a Java learner gives up after syncLimit).
-    fn encourage(&self, out: &mut Vec<LeaderOutput>) {
-        for link in self.learners.in_stage(Stage::Synced) {
-            let packet = QuorumPacket::Ping { zxid: self.last_proposed, touched: Vec::new() };
-            out.push(LeaderOutput::Send { link, packet });
-        }
-    }
-
-    fn close_the_silent(&mut self, now: Instant, out: &mut Vec<LeaderOutput>) {
-        let limits = self.start.limits;
-        let before = Instant { micros: now.micros.saturating_sub(limits.sync_ms() * 1000) };
-        let overdue = self.learners.proposed_by(before);
-        let late: Vec<(LinkId, String)> = self
-            .learners
-            .iter()
-            .filter_map(|(link, learner)| {
-                let silent_ms = now.micros_since(learner.heard_at) / 1000;
-                let server = learner.server.0;
-                match learner.stage {
-                    Stage::Serving if silent_ms > limits.sync_ms() => {
-                        Some((link, format!("server {server} was not heard of for {silent_ms} ms (syncLimit)")))
-                    }
-                    Stage::Serving if !learner.observer && learner.serving_since <= before => {
-                        let owed = overdue.filter(|zxid| *zxid > learner.acked);
-                        owed.map(|zxid| {
-                            (link, format!("server {server} has not acknowledged {zxid} in time (syncLimit)"))
-                        })
-                    }
-                    Stage::Informed | Stage::Syncing if silent_ms > limits.init_ms() => {
-                        Some((link, format!("server {server} was not heard of for {silent_ms} ms (initLimit)")))
-                    }
-                    _ => None,
-                }
-            })
-            .collect();
-        for (link, why) in late {
-            let close = self.refuse(link, why);
-            out.push(close);
-        }
-    }
-
     /// Ends the role.
     pub fn give_up(&mut self, why: String, out: &mut Vec<LeaderOutput>) {
         self.phase = Phase::Over;
         out.push(LeaderOutput::GiveUp { why });
     }
-
-    // Syncs.
-
-    /// A sync is answered when everything proposed before it is committed and a quorum has answered a ping that was
-    /// sent after it came: so no other leader was at work by then, and what follows it reads its own writes everywhere.
-    fn answer_syncs(&mut self, out: &mut Vec<LeaderOutput>) {
-        if self.syncs.is_empty() || self.phase != Phase::Broadcast {
-            return;
-        }
-        if self.round.as_ref().is_some_and(|round| self.is_answered(round)) {
-            self.round = None;
-        }
-        if self.round.is_none() && self.syncs.iter().any(|sync| sync.round.is_none()) {
-            self.begin_round(out);
-        }
-        let proven = if self.round.is_none() { self.round_number } else { self.round_number - 1 };
-        while let Some(sync) = self.syncs.front()
-            && sync.round.is_some_and(|round| round <= proven)
-            && sync.after <= self.acks.committed()
-        {
-            let WaitingSync { link, token, after, .. } = self.syncs.pop_front().expect("just seen");
-            out.push(LeaderOutput::Synced { link, token, after });
-        }
-    }
-
-    fn begin_round(&mut self, out: &mut Vec<LeaderOutput>) {
-        self.round_number += 1;
-        for sync in self.syncs.iter_mut().filter(|sync| sync.round.is_none()) {
-            sync.round = Some(self.round_number);
-        }
-        self.ping(out);
-        let waits = self.learners.iter().filter(|(_, learner)| learner.stage == Stage::Serving && !learner.observer);
-        let round: BTreeMap<LinkId, u64> = waits.map(|(link, learner)| (link, learner.pings_sent)).collect();
-        self.round = (!self.is_answered(&round)).then_some(round);
-    }
-
-    fn is_answered(&self, round: &BTreeMap<LinkId, u64>) -> bool {
-        let answered = round.iter().filter_map(|(link, ping)| {
-            self.learners.get(*link).filter(|learner| learner.pings_answered >= *ping).map(|learner| learner.server)
-        });
-        self.start.quorum.is_reached_by(&answered.chain([self.start.me]).collect())
-    }
 }
 
 fn first_of_epoch(zxid: Zxid) -> bool {
     zxid.counter() == 0
-}
-
-/// The protocol's name of a packet.
-fn name_of(packet: &QuorumPacket) -> &'static str {
-    match packet {
-        QuorumPacket::Request(_) => "REQUEST",
-        QuorumPacket::Proposal { .. } => "PROPOSAL",
-        QuorumPacket::Ack { .. } => "ACK",
-        QuorumPacket::Commit { .. } => "COMMIT",
-        QuorumPacket::Ping { .. } => "PING",
-        QuorumPacket::Revalidate { .. } | QuorumPacket::Revalidated { .. } => "REVALIDATE",
-        QuorumPacket::Sync => "SYNC",
-        QuorumPacket::Inform { .. } => "INFORM",
-        QuorumPacket::CommitAndActivate { .. } => "COMMITANDACTIVATE",
-        QuorumPacket::InformAndActivate { .. } => "INFORMANDACTIVATE",
-        QuorumPacket::NewLeader { .. } => "NEWLEADER",
-        QuorumPacket::LearnerInfo { observer: false, .. } => "FOLLOWERINFO",
-        QuorumPacket::LearnerInfo { observer: true, .. } => "OBSERVERINFO",
-        QuorumPacket::UpToDate => "UPTODATE",
-        QuorumPacket::Diff { .. } => "DIFF",
-        QuorumPacket::Trunc { .. } => "TRUNC",
-        QuorumPacket::Snap { .. } => "SNAP",
-        QuorumPacket::LeaderInfo { .. } => "LEADERINFO",
-        QuorumPacket::AckEpoch { .. } => "ACKEPOCH",
-    }
 }

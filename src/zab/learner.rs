@@ -8,6 +8,7 @@
 //! first, then the epoch, then the word. Proposals are logged as they come and acknowledged when their flush is done, but
 //! not before UPTODATE.
 
+use super::faults::Fault;
 use super::learner_io::{LearnerInput, LearnerOutput};
 use super::{Limits, epoch_of, first_of};
 use crate::message::{LearnerInfo, QuorumPacket};
@@ -111,7 +112,7 @@ impl Learner {
                     Ok(()) => self.be_patient(now),
                     Err(why) => self.give_up(why, out),
                 }
-                if cfg!(put_back = "ack_before_flush") {
+                if Fault::AckBeforeFlush.is_put_back() {
                     self.acknowledge(out);
                 }
             }
@@ -248,7 +249,7 @@ impl Learner {
         if epoch < lowest {
             return Err(format!("the leader's epoch {epoch:x} is below the accepted one, {accepted:x}"));
         }
-        let again = cfg!(put_back = "reuse_epoch") && epoch == accepted;
+        let again = Fault::ReuseEpoch.is_put_back() && epoch == accepted;
         let current_epoch = if epoch > accepted || again {
             out.push(LearnerOutput::PersistAcceptedEpoch { epoch });
             let current = self.start.current_epoch;
@@ -274,7 +275,7 @@ impl Learner {
             true => zxid.0 == self.appended.0 + 1,
             false => zxid > self.appended && zxid.counter() == 1,
         };
-        let passes = follows || cfg!(put_back = "diff_with_hole");
+        let passes = follows || Fault::DiffWithHole.is_put_back();
         if !passes || epoch_of(zxid) > self.epoch {
             return Err(format!("the leader sent {zxid} behind {}: its history has a hole", self.appended));
         }
@@ -313,11 +314,11 @@ impl Learner {
         if self.phase != Phase::Settling {
             return;
         }
-        if cfg!(put_back = "epoch_before_history") {
+        if Fault::EpochBeforeHistory.is_put_back() {
             out.push(LearnerOutput::PersistCurrentEpoch { epoch: self.epoch });
         }
-        let saving = self.saving && !cfg!(put_back = "newleader_ack_before_snapshot_saved");
-        let flushed = self.flushed >= self.history_ends || cfg!(put_back = "ack_before_flush");
+        let saving = self.saving && !Fault::NewLeaderAckBeforeSnapshotSaved.is_put_back();
+        let flushed = self.flushed >= self.history_ends || Fault::AckBeforeFlush.is_put_back();
         if saving || !flushed {
             return;
         }
@@ -330,7 +331,7 @@ impl Learner {
     fn acknowledge(&mut self, out: &mut Vec<LearnerOutput>) {
         while self.phase == Phase::Broadcast
             && let Some(zxid) = self.unacknowledged.front().copied()
-            && (zxid <= self.flushed || cfg!(put_back = "ack_before_flush"))
+            && (zxid <= self.flushed || Fault::AckBeforeFlush.is_put_back())
         {
             self.unacknowledged.pop_front();
             out.push(LearnerOutput::Send(QuorumPacket::Ack { zxid }));

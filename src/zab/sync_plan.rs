@@ -4,6 +4,7 @@
 //! lacks is sent (DIFF), and where neither can be told from the zxids that are at hand it is given the whole state (SNAP).
 
 use super::epoch_of;
+use super::faults::Fault;
 use crate::types::Zxid;
 
 /// What the leader can send as single transactions.
@@ -51,7 +52,7 @@ pub fn plan(peer: Zxid, history: History<'_>) -> SyncPlan {
         if epoch_of(peer) == epoch_of(max) { SyncPlan::Trunc { to: max } } else { SyncPlan::Snap }
     } else if min <= peer && peer <= max {
         walk(peer, max, history.zxids)
-    } else if peer < min && (history.disk_from == Some(peer) || cfg!(put_back = "diff_with_hole")) {
+    } else if peer < min && (history.disk_from == Some(peer) || Fault::DiffWithHole.is_put_back()) {
         SyncPlan::DiffFromDisk { head: max, after: peer }
     } else {
         SyncPlan::Snap

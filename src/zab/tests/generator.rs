@@ -4,6 +4,7 @@ use super::leading::SYNC;
 use super::world::{Event, Options, World};
 use crate::types::ServerId;
 use crate::zab::Limits;
+use crate::zab::faults::{Fault, PUT_BACK};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::collections::BTreeMap;
@@ -225,5 +226,25 @@ fn faults_from_seeds() {
     println!("{many} seeds: {counts:?}");
     for what in ["DIFF", "DIFF from disk", "TRUNC", "SNAP", "epoch used up", "sync", "crash", "partition", "pause"] {
         assert!(many < 500 || counts.contains_key(what), "{what} never occurred: the seeds are too poor");
+    }
+}
+
+/// Each fault that is put back is found by the same seeds, soon.
+#[test]
+fn faults_put_back_are_found() {
+    let hook = std::panic::take_hook();
+    // Dozens of failures are wanted here; their messages would bury those of other tests.
+    std::panic::set_hook(Box::new(move |info| {
+        if PUT_BACK.get().is_none() {
+            hook(info);
+        }
+    }));
+    for fault in Fault::ALL {
+        PUT_BACK.set(Some(fault));
+        let found = (0..SEEDS).find_map(|seed| catch_unwind(|| drop(run(seed))).err().map(|why| (seed, why)));
+        PUT_BACK.set(None);
+        let (seed, why) = found.unwrap_or_else(|| panic!("{fault:?} is not found within {SEEDS} seeds"));
+        let why = why.downcast_ref::<String>().map_or("", String::as_str);
+        println!("{fault:?}: found by seed {seed}: {}", why.lines().next().unwrap_or_default());
     }
 }

@@ -2,6 +2,7 @@
 
 use super::world::{Role, World};
 use crate::types::{ServerId, Zxid};
+use crate::zab::faults::Fault;
 use rand::seq::{IndexedRandom, SliceRandom};
 use std::collections::BTreeSet;
 
@@ -10,7 +11,7 @@ impl World {
     pub fn before_role(&mut self, id: ServerId) {
         let server = self.server_mut(id);
         assert!(server.is_looking(), "server {} is not free for a role", id.0);
-        if cfg!(put_back = "vote_by_applied") {
+        if Fault::VoteByApplied.is_put_back() {
             // What was applied is taken for all there is.
             let applied = server.visible.min(server.disk.entries.len());
             server.disk.cut(applied);
