@@ -368,6 +368,8 @@ impl Ensemble {
 
     /// The leader is active: clients may be served. Those who were kept hear first what has been committed since.
     pub(super) fn begin_service(&mut self, epoch: i64, standing: Standing, now: Now) {
+        let (config, of) = (self.seat().config_text.clone(), Zxid(self.seat().options.config.version));
+        request::show_config(&mut self.tree, &config, of, now.wall);
         self.sessions = self.fresh_sessions(now.mono);
         for (session, conn) in std::mem::take(&mut self.kept) {
             if !self.sessions.keep(session, conn) {
