@@ -3,7 +3,7 @@
 
 use crate::message::QuorumPacket;
 use crate::runtime::link_io::LinkAction;
-use crate::types::LinkId;
+use crate::types::{Instant, LinkId};
 use crate::wire::quorum::{QuorumDecoder, Side, encode};
 use std::collections::BTreeMap;
 
@@ -13,6 +13,9 @@ const SPARE_BYTES_MAX: usize = 256 << 10;
 pub(super) struct Link {
     /// Who this server is on it.
     pub side: Side,
+    since: Instant,
+    /// A whole packet has come.
+    pub is_introduced: bool,
     pub decoder: QuorumDecoder,
     /// Bytes that came and were not taken.
     pub input: Vec<u8>,
@@ -22,13 +25,15 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub fn new(side: Side, data_bytes_max: usize) -> Link {
+    pub fn new(side: Side, data_bytes_max: usize, now: Instant) -> Link {
         let other = match side {
             Side::Leader => Side::Learner,
             Side::Learner => Side::Leader,
         };
         Link {
             side,
+            since: now,
+            is_introduced: false,
             decoder: QuorumDecoder::new(other, data_bytes_max),
             input: Vec::new(),
             out: Vec::new(),
@@ -70,6 +75,12 @@ impl Links {
 
     pub fn ids(&self) -> Vec<LinkId> {
         self.links.keys().copied().collect()
+    }
+
+    /// Those that were opened by `before` and never sent a packet.
+    pub fn silent_since(&self, before: Instant) -> Vec<LinkId> {
+        let silent = self.links.iter().filter(|(_, link)| !link.is_introduced && link.since <= before);
+        silent.map(|(id, _)| *id).collect()
     }
 
     /// Hands out what is to be sent.

@@ -64,7 +64,7 @@ impl Ensemble {
             LinkEvent::Accepted { link, port: PeerPort::Quorum, .. } => match &self.role {
                 Role::Leading(_) => {
                     let data_bytes_max = self.seat().options.packet_data_bytes_max;
-                    self.seat().links.add(link, Link::new(Side::Leader, data_bytes_max));
+                    self.seat().links.add(link, Link::new(Side::Leader, data_bytes_max, now.mono));
                 }
                 _ => self.seat().actions.push(LinkAction::Close { link }),
             },
@@ -144,6 +144,7 @@ impl Ensemble {
             let Some(state) = self.seat().links.get_mut(link) else { return };
             match state.decoder.next(&input[taken..]) {
                 Ok(Decoded::Whole { value, consumed }) => {
+                    state.is_introduced = true;
                     taken += consumed;
                     self.packet(link, value, now);
                 }
@@ -203,7 +204,7 @@ impl Ensemble {
         }
         learning.leader.is_open = true;
         let data_bytes_max = self.seat().options.packet_data_bytes_max;
-        self.seat().links.add(link, Link::new(Side::Learner, data_bytes_max));
+        self.seat().links.add(link, Link::new(Side::Learner, data_bytes_max, now.mono));
         self.learn(LearnerInput::Connected, now);
     }
 
@@ -228,6 +229,10 @@ impl Ensemble {
             Role::Leading(leading) => {
                 if leading.zab.next_deadline().is_some_and(|due| due <= now.mono) {
                     self.lead(LeaderInput::Tick, now);
+                    let before = Instant { micros: now.mono.micros.saturating_sub(init_ms * 1000) };
+                    for link in self.seat().links.silent_since(before) {
+                        self.link_broken(link, "it never said who it is", now);
+                    }
                 }
             }
             Role::Learning(learning) => {
