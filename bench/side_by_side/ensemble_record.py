@@ -1,4 +1,4 @@
-"""The record of ensembles: `record.Book` with their table, their gaps and their goals."""
+"""The record of ensembles: `record.Book` with their table, and one of gaps between writes with the goals for them."""
 
 import statistics
 
@@ -21,8 +21,12 @@ class EnsembleBook(record.Book):
         "latency of the mixed row is getData's"
     )
 
+
+class GapBook(record.Book):
+    kind = "-failover"
+
     def summary(self):
-        parts = [self.ceiling(), self.table(), self.failover(), self.join(), self.complaints(), self.noise(), self.calm()]
+        parts = [self.failover(), self.join(), self.complaints(), self.calm()]
         return "\n\n".join(part for part in parts if part) or "nothing was measured"
 
     def brief(self, line):
@@ -50,8 +54,8 @@ class EnsembleBook(record.Book):
             lines.append(["ratio", "", f"x {medians[1] / medians[0]:.3g}", "", "", "", ""])
         heading = ["server", "rounds", "median ms", "lowest", "worst", "longest gap in 2 s before", "connections closed"]
         title = (
-            "Longest gap without an acknowledged write after kill -9 of the leader of three: "
-            f"{self.load()} on the two survivors"
+            "Longest gap without an acknowledged write after kill -9 of the leader of three. "
+            f"On the two survivors: {self.load()}"
         )
         return title + "\n\n" + aligned([heading, *lines]) + goal_table(goals) if lines else ""
 
@@ -74,8 +78,8 @@ class EnsembleBook(record.Book):
             goals.append(["faster", f"at least x {JOIN_FASTER_MIN}", f"x {faster:.3g}", met])
         heading = ["server", "seconds until it serves", "longest gap ms meanwhile", "longest gap in 2 s before"]
         title = (
-            f"A follower with an empty disk joins two servers with {self.arguments.znodes:,} znodes: "
-            f"{self.load()} on the two"
+            f"A follower with an empty disk joins two servers with {self.arguments.znodes:,} znodes. "
+            f"On the two: {self.load()}"
         )
         return title + "\n\n" + aligned([heading, *lines]) + goal_table(goals) if lines else ""
 
