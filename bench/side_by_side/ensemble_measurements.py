@@ -69,6 +69,19 @@ def longest_gap_ms(moments, since, until):
     return max(later - earlier for earlier, later in zip(edges, edges[1:])) * 1000
 
 
+def gap_figures(told, since, until):
+    """What both tests of gaps record: the gap, and by how much the machine alone could have caused it."""
+    moments, late = told.pop("acknowledged_at"), told.pop("late")
+    return {
+        "gap_ms": longest_gap_ms(moments, since, until),
+        "gap_ms_before": longest_gap_ms(moments, since - CALM_SECONDS, since),
+        "client_late_ms": max((late_ms for moment, late_ms in late if since <= moment <= until), default=0),
+        "recovered": any(until - TAIL_SECONDS < moment < until for moment in moments),
+        "acknowledged": len(moments),
+        **told,
+    }
+
+
 class EnsembleBench(Bench):
     def table(self, server, round_number, rows):
         ensemble = Ensemble(server)
@@ -129,16 +142,7 @@ class EnsembleBench(Bench):
             told = writes.finish()
         finally:
             writes.abandon()
-        moments = told.pop("acknowledged_at")
-        figures = {
-            "gap_ms": longest_gap_ms(moments, killed_at, until),
-            "gap_ms_before": longest_gap_ms(moments, killed_at - CALM_SECONDS, killed_at),
-            "recovered": acknowledged_between(moments, until - TAIL_SECONDS, until) > 0,
-            "acknowledged": len(moments),
-            "leader": leader,
-            "next_leader": ensemble.leader(),
-            **told,
-        }
+        figures = {**gap_figures(told, killed_at, until), "leader": leader, "next_leader": ensemble.leader()}
         ensemble.stop()
         self.book.add("failover", server, round_number, figures)
 
@@ -151,7 +155,7 @@ class EnsembleBench(Bench):
             writes.wait_until_steady()
             time.sleep(max(self.arguments.warmup_seconds, CALM_SECONDS))
             started_at = time.monotonic()
-            seconds, children = ensemble.launch(JOINER).wait_for_reply(PARENT)
+            seconds, children = ensemble.launch(JOINER).wait_for_reply(PARENT, ensembles.RETRY_SECONDS)
             time.sleep(TAIL_SECONDS)
             until = time.monotonic()
             told = writes.finish()
@@ -161,24 +165,15 @@ class EnsembleBench(Bench):
             raise Stop(f"{server.name}: the joined member has {children} of {self.arguments.znodes} znodes")
         if ensembles.mode(ensemble.ports[JOINER]) != "follower":
             raise Stop(f"{server.name}: the joined member serves, but not as a follower")
-        moments = told.pop("acknowledged_at")
         figures = {
             "znodes": self.arguments.znodes,
             "seconds": seconds,
-            "gap_ms": longest_gap_ms(moments, started_at, until),
-            "gap_ms_before": longest_gap_ms(moments, started_at - CALM_SECONDS, started_at),
-            "recovered": acknowledged_between(moments, until - TAIL_SECONDS, until) > 0,
-            "acknowledged": len(moments),
+            **gap_figures(told, started_at, until),
             "leader": leader,
             "leader_after": ensemble.leader(),
             "resident_kib": ensemble.resident_kib(),
-            **told,
         }
         ensemble.stop()
         self.book.add("join", server, round_number, figures)
-
-
-def acknowledged_between(moments, since, until):
-    return sum(since < moment < until for moment in moments)
 
 

@@ -9,8 +9,10 @@ FAILOVER_GAP_MS_MEDIAN_MAX = 50
 FAILOVER_GAP_MS_WORST_MAX = 150
 JOIN_FASTER_MIN = 3
 JOIN_GAP_MS_MAX = 50
-# A gap of this length while nothing happens says that the machine was busy with something else.
+# A gap of this length while nothing happens, or a client kept from running for so long, says that the machine was busy
+# with something else.
 CALM_GAP_MS_MAX = 25
+CLIENT_LATE_MS_MAX = 15
 
 
 class EnsembleBook(record.Book):
@@ -110,11 +112,16 @@ class GapBook(record.Book):
         return "\n".join(found)
 
     def calm(self):
-        lines = [line for line in self.lines if line.get("gap_ms_before", 0) > CALM_GAP_MS_MAX]
-        if not lines:
-            return ""
-        named = ", ".join(f"{line['test']} {line['server']} round {line['round']}" for line in lines)
-        return f"Noise: writes had gaps of more than {CALM_GAP_MS_MAX} ms before anything happened in {named}."
+        found = []
+        for figure, most, what in [
+            ("gap_ms_before", CALM_GAP_MS_MAX, "writes had gaps of more than {} ms before anything happened"),
+            ("client_late_ms", CLIENT_LATE_MS_MAX, "the client itself was more than {} ms late"),
+        ]:
+            lines = [line for line in self.lines if line[figure] > most]
+            named = ", ".join(f"{line['test']} {line['server']} round {line['round']}" for line in lines)
+            if lines:
+                found.append(f"Noise: {what.format(most)} in {named}.")
+        return "\n".join(found)
 
 
 def at_most(what, measured, most):

@@ -18,6 +18,9 @@ from .servers import Stop
 MEMBERS = (1, 2, 3)
 LEADER_SECONDS_MAX = 30
 ASK_SECONDS_MAX = 5
+# Members wait for each other with an open client port. Java writes a stack trace for each client it turns away meanwhile,
+# which must not become what is measured.
+RETRY_SECONDS = 0.02
 SETTINGS = {"initLimit": 10, "syncLimit": 5}
 # Below the range that Linux takes the ports of outgoing connections from: a client that reconnects in a storm must not
 # be given the port that a member is about to listen on.
@@ -43,7 +46,7 @@ class Ensemble:
         for member in started:
             self.launch(member)
         for member in started:
-            self.members[member].wait_for_reply()
+            self.members[member].wait_for_reply(retry_seconds=RETRY_SECONDS)
 
     def launch(self, member):
         running = self.server.launch(self.folder / str(member), self.ports[member], **SETTINGS, **self.peers)

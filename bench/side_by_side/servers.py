@@ -103,7 +103,7 @@ class Running:
         self.pid = self.process.pid
         RUNNING.append(self)
 
-    def wait_for_reply(self, path="/"):
+    def wait_for_reply(self, path="/", retry_seconds=RETRY_SECONDS):
         """Seconds from the start of the process to the first reply to a getData, and that reply's numChildren.
 
         A server that starts may refuse connections, close them, or accept one and never answer on it (Java does when the
@@ -127,7 +127,7 @@ class Running:
                         attempts.remove(attempt)
                         attempt.close()
                 if not attempts:
-                    time.sleep(RETRY_SECONDS)
+                    time.sleep(retry_seconds)
                     renew_at = 0.0
         finally:
             for attempt in attempts:

@@ -5,7 +5,8 @@ A process of its own, so that whoever kills servers does not delay it:
     python3 steady_writes.py --servers 127.0.0.1:2181,127.0.0.1:2182 --connections 64 --rate 1000
 
 It prints `steady` when every connection has had an acknowledgement, writes until its standard input closes, and then prints
-one line of JSON: the moments (CLOCK_MONOTONIC) of all acknowledgements, and what happened to connections and sessions.
+one line of JSON: the moments (CLOCK_MONOTONIC) of all acknowledgements and of its own delays, and what happened to
+connections and sessions.
 
 Open loop: the k-th write is due at start + k/rate, on connection k mod n, in flight or not. A connection that a server closed
 is attached again with its session, at the next server, then every --retry-ms at the one after, and repeats what was not
@@ -34,6 +35,8 @@ HANDSHAKE_SECONDS_MAX = 0.25
 CALL_SECONDS_MAX = 30
 RECEIVE_BYTES = 65_536
 NUMBER_DIGITS = 12
+# A write this long after it was due tells that this process was kept from running.
+LATE_MS_MIN = 5
 
 
 def text(value):
@@ -62,7 +65,7 @@ def value_of(number, value_bytes):
 
 class Tally:
     def __init__(self):
-        self.acknowledged_at = []
+        self.acknowledged_at, self.late = [], []
         self.closed = self.attempts = self.attached = self.expired = self.stalled_handshakes = 0
         self.errors = collections.Counter()
 
@@ -203,12 +206,15 @@ class Poller:
         return [(descriptor, self.known.get(descriptor)) for descriptor, _ in self.epoll.poll(max(seconds, 0))]
 
 
-def write_until_told(options, connections, poller):
+def write_until_told(options, connections, poller, tally):
     """The loop. Returns the number of writes that were due."""
     poller.epoll.register(sys.stdin.fileno(), select.EPOLLIN | select.EPOLLHUP)
     start, planned, steady = time.monotonic(), 0, False
     while True:
         now = time.monotonic()
+        late_ms = (now - start - planned / options.rate) * 1000
+        if late_ms >= LATE_MS_MIN:
+            tally.late.append([round(now, 5), round(late_ms, 1)])
         while start + planned / options.rate <= now:
             connections[planned % len(connections)].due_now()
             planned += 1
@@ -313,7 +319,7 @@ def main():
     caller.close()
     poller, tally = Poller(), Tally()
     connections = [Connection(index, options, poller, tally) for index in range(options.connections)]
-    planned = write_until_told(options, connections, poller)
+    planned = write_until_told(options, connections, poller, tally)
     closed = tally.closed
     for connection in connections:
         connection.close()
@@ -328,6 +334,7 @@ def main():
         "errors": dict(tally.errors),
         "client_cpu_seconds": used.ru_utime + used.ru_stime,
         "lost": lost_writes(options, connections),
+        "late": tally.late,
         "acknowledged_at": [round(moment, 5) for moment in tally.acknowledged_at],
     }
     print(json.dumps(figures))
