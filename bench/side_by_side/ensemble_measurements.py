@@ -37,7 +37,7 @@ class SteadyWrites:
     def __init__(self, addresses, arguments):
         command = [sys.executable, "-B", str(Path(__file__).with_name("steady_writes.py")), "--servers", ",".join(addresses)]
         command += ["--connections", str(arguments.connections), "--rate", str(arguments.rate)]
-        command += ["--retry-ms", str(arguments.retry_ms)]
+        command += ["--retry-ms", str(arguments.retry_ms), "--handshake-ms", str(arguments.handshake_ms)]
         # Ctrl-C is for us; the closed standard input then ends the process.
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
