@@ -3,9 +3,10 @@
 
 use crate::message::QuorumPacket;
 use crate::runtime::link_io::LinkAction;
-use crate::types::LinkId;
+use crate::types::{Instant, LinkId};
 use crate::wire::quorum::{QuorumDecoder, Side, encode};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 /// A buffer larger than this is not kept for the next send, bytes.
 const SPARE_BYTES_MAX: usize = 256 << 10;
@@ -17,24 +18,40 @@ pub(super) struct Link {
     /// Bytes that came and were not taken.
     pub input: Vec<u8>,
     pub out: Vec<u8>,
+    /// Who connected to this server, and until when it has to have said its first packet; `None` once it has.
+    peer: Option<SocketAddr>,
+    speaks_by: Option<Instant>,
     sending: bool,
     spare: Vec<u8>,
 }
 
 impl Link {
-    pub fn new(side: Side, data_bytes_max: usize) -> Link {
-        let other = match side {
-            Side::Leader => Side::Learner,
-            Side::Learner => Side::Leader,
-        };
+    /// A learner's, who has to speak first.
+    pub fn accepted(peer: SocketAddr, speaks_by: Instant, data_bytes_max: usize) -> Link {
+        let decoder = QuorumDecoder::new(Side::Learner, data_bytes_max);
+        Link { peer: Some(peer), speaks_by: Some(speaks_by), ..Link::new(Side::Leader, decoder) }
+    }
+
+    /// To the leader.
+    pub fn dialed(data_bytes_max: usize) -> Link {
+        Link::new(Side::Learner, QuorumDecoder::new(Side::Leader, data_bytes_max))
+    }
+
+    fn new(side: Side, decoder: QuorumDecoder) -> Link {
         Link {
             side,
-            decoder: QuorumDecoder::new(other, data_bytes_max),
+            decoder,
             input: Vec::new(),
             out: Vec::new(),
+            peer: None,
+            speaks_by: None,
             sending: false,
             spare: Vec::new(),
         }
+    }
+
+    pub fn has_spoken(&mut self) {
+        self.speaks_by = None;
     }
 
     pub fn send(&mut self, packet: &QuorumPacket) {
@@ -66,6 +83,21 @@ impl Links {
 
     pub fn remove(&mut self, id: LinkId) -> Option<Link> {
         self.links.remove(&id)
+    }
+
+    /// The first that has not said a word in its time.
+    pub fn mute(&self, now: Instant) -> Option<LinkId> {
+        self.links.iter().find(|(_, link)| link.speaks_by.is_some_and(|by| by <= now)).map(|(id, _)| *id)
+    }
+
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.links.values().filter_map(|link| link.speaks_by).min()
+    }
+
+    /// For messages.
+    pub fn name_of(&self, id: LinkId) -> String {
+        let peer = self.links.get(&id).and_then(|link| link.peer);
+        peer.map_or_else(|| "another server".to_owned(), |peer| peer.to_string())
     }
 
     pub fn ids(&self) -> Vec<LinkId> {

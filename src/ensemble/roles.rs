@@ -18,7 +18,6 @@ use crate::runtime::link_io::{LinkAction, LinkEvent, PeerPort};
 use crate::session::SessionTable;
 use crate::types::{Instant, LinkId, Now, Role as MemberRole, ServerState, Zxid};
 use crate::wire::Decoded;
-use crate::wire::quorum::Side;
 use crate::zab::{Leader, LeaderInput, LeaderStart, Learner, LearnerInput, LearnerStart};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -61,10 +60,11 @@ impl Ensemble {
                 let (elections, mut dials) = self.seat().elections();
                 elections.accepted(now.mono, link, peer, &mut dials);
             }
-            LinkEvent::Accepted { link, port: PeerPort::Quorum, .. } => match &self.role {
+            LinkEvent::Accepted { link, port: PeerPort::Quorum, peer } => match &self.role {
                 Role::Leading(_) => {
                     let data_bytes_max = self.seat().options.packet_data_bytes_max;
-                    self.seat().links.add(link, Link::new(Side::Leader, data_bytes_max));
+                    let speaks_by = now.mono.plus_millis(self.seat().options.limits.init_ms());
+                    self.seat().links.add(link, Link::accepted(peer, speaks_by, data_bytes_max));
                 }
                 _ => self.seat().actions.push(LinkAction::Close { link }),
             },
@@ -145,6 +145,7 @@ impl Ensemble {
             match state.decoder.next(&input[taken..]) {
                 Ok(Decoded::Whole { value, consumed }) => {
                     taken += consumed;
+                    state.has_spoken();
                     self.packet(link, value, now);
                 }
                 Ok(Decoded::NeedMore { .. }) => break,
@@ -167,6 +168,8 @@ impl Ensemble {
 
     /// This server ends the link.
     pub(super) fn link_broken(&mut self, link: LinkId, why: &str, now: Now) {
+        let peer = self.seat().links.name_of(link);
+        tracing::warn!("closing the connection of {peer}: {why}");
         self.seat().close_link(link);
         self.link_closed(link, why, now);
     }
@@ -203,7 +206,7 @@ impl Ensemble {
         }
         learning.leader.is_open = true;
         let data_bytes_max = self.seat().options.packet_data_bytes_max;
-        self.seat().links.add(link, Link::new(Side::Learner, data_bytes_max));
+        self.seat().links.add(link, Link::dialed(data_bytes_max));
         self.learn(LearnerInput::Connected, now);
     }
 
@@ -241,6 +244,9 @@ impl Ensemble {
                 }
             }
         }
+        while let Some(mute) = self.seat().links.mute(now.mono) {
+            self.link_broken(mute, &format!("it has not said who it is for {init_ms} ms (initLimit)"), now);
+        }
         let (elections, mut dials) = self.seat().elections();
         if elections.next_deadline().is_some_and(|due| due <= now.mono) {
             elections.tick(now.mono, &mut dials);
@@ -262,7 +268,7 @@ impl Ensemble {
                 [learning.zab.next_deadline(), learning.leader.retry_at, stalls_at].into_iter().flatten().min()
             }
         };
-        [of_role, seat.elections.next_deadline()].into_iter().flatten().min()
+        [of_role, seat.links.next_deadline(), seat.elections.next_deadline()].into_iter().flatten().min()
     }
 
     // Elections.
@@ -454,7 +460,6 @@ impl Ensemble {
             }
         }
         for (id, why) in lost {
-            tracing::warn!("closing a learner: {why}");
             self.link_broken(id, &why, now);
         }
     }
