@@ -13,6 +13,7 @@ use crate::types::{ErrorCode, LinkId, Now, OpCode, ServerId, SessionId, Xid, Zxi
 use crate::wire::Reader;
 use crate::wire::client::{Request, decode};
 use crate::zab::{self, LeaderInput, LeaderOutput, SyncPlan, SyncToken};
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
 impl Leading {
@@ -57,15 +58,17 @@ impl Ensemble {
             LeaderOutput::Feed { link, server, last_zxid, observer } => {
                 self.begin_feed(link, server, last_zxid, observer)
             }
-            LeaderOutput::Established { epoch } => self.begin_service(epoch, Standing::Leading, now),
+            LeaderOutput::Established { epoch } => {
+                self.begin_service(epoch, Standing::Leading, now);
+                self.close_dead_sessions(now);
+            }
             // Looked at when batches are released.
             LeaderOutput::Commit { .. } => {}
             LeaderOutput::Forwarded { link, request } => self.forwarded(link, request, now),
-            LeaderOutput::Touched { link, sessions } => {
+            LeaderOutput::Touched { sessions, .. } => {
                 for (session, _) in sessions {
                     if let Some(live) = self.sessions.get(session) {
                         live.last_heard.store(now.mono.millis(), Ordering::Relaxed);
-                        leading.owners.entry(session).or_insert(link);
                     }
                 }
             }
@@ -128,6 +131,18 @@ impl Ensemble {
         }
     }
 
+    /// Ephemerals whose session is not in the list of sessions go the way of all ephemerals, by a transaction. (Java's leader
+    /// deletes them in its own tree alone, and differs from its followers from then on.)
+    fn close_dead_sessions(&mut self, now: Now) {
+        let view = self.tree.view();
+        let live: HashSet<SessionId> = view.sessions().map(|(id, _)| id).collect();
+        let dead: Vec<SessionId> = view.ephemeral_owners().map(|(id, _)| id).filter(|id| !live.contains(id)).collect();
+        for session in dead {
+            tracing::info!("closing session {session}, which has ephemerals and is not alive");
+            self.close_session(session, Xid(0), now);
+        }
+    }
+
     /// End of what is published: the last transaction that every client may know of.
     fn tree_committed(&self) -> Zxid {
         self.tree.reader().pin().view().last_zxid()
@@ -137,7 +152,12 @@ impl Ensemble {
 
     fn forwarded(&mut self, link: LinkId, request: ForwardedRequest, now: Now) {
         let (session, xid) = (request.session, Xid(request.cxid));
-        match OpCode::from_code(request.op) {
+        let op = OpCode::from_code(request.op);
+        let list_bytes = if op == Some(OpCode::CloseSession) { self.ephemerals_bytes(session) } else { 0 };
+        if !self.has_room(list_bytes, now.mono) {
+            return self.step_down_for_disk(now);
+        }
+        match op {
             Some(OpCode::Sync) => {
                 let token = self.next_token();
                 self.lead(LeaderInput::Sync { link: Some(link), token }, now);
@@ -174,10 +194,12 @@ impl Ensemble {
     /// Why a session may not write through this learner (`SessionTracker.checkSession`).
     fn refusal(&mut self, session: SessionId, link: LinkId) -> Option<ErrorCode> {
         let Some(live) = self.sessions.get(session) else { return Some(ErrorCode::SessionExpired) };
-        let held_here = live.owner.is_some();
+        if live.owner.is_some() {
+            return Some(ErrorCode::SessionMoved);
+        }
         let Role::Leading(leading) = &mut self.role else { return Some(ErrorCode::SessionExpired) };
         let owner = *leading.owners.entry(session).or_insert(link);
-        (held_here || owner != link).then_some(ErrorCode::SessionMoved)
+        (owner != link).then_some(ErrorCode::SessionMoved)
     }
 
     /// The session's client is connected to that learner now.
@@ -241,8 +263,10 @@ impl Ensemble {
 
     /// The zxid for the next transaction. `None`: the epoch is used up, and so is this role.
     pub(super) fn next_zxid(&mut self, now: Now) -> Option<Zxid> {
-        let Role::Leading(leading) = &mut self.role else {
-            return Some(self.tree.view().last_zxid().next());
+        let leading = match &mut self.role {
+            Role::Alone => return Some(self.tree.view().last_zxid().next()),
+            Role::Leading(leading) => leading,
+            Role::Ending | Role::Looking | Role::Learning(_) => return None,
         };
         let next = leading.zab.next_zxid();
         if next.is_none() {

@@ -38,6 +38,8 @@ impl Ensemble {
             LearnerOutput::TakeSnapshot { zxid } => {
                 tracing::info!("the leader sends a snapshot of zxid {zxid}");
                 self.drop_kept();
+                // A Java leader writes it while it goes on: it holds parts of transactions that come again.
+                self.compare_after = Zxid(i64::MAX);
                 let bytes_max = self.seat().options.packet_data_bytes_max;
                 let load = SnapshotLoad::begin(zxid, &self.rules.request, bytes_max);
                 if let Role::Learning(learning) = &mut self.role {
@@ -51,6 +53,8 @@ impl Ensemble {
                     MemberRole::Observer => Standing::Observing,
                     MemberRole::Participant => Standing::Following,
                 };
+                // Whatever was being written when the snapshot began is behind us now.
+                self.compare_after = self.compare_after.min(self.tree.view().last_zxid());
                 self.begin_service(epoch, standing, now);
             }
             LearnerOutput::Ping { zxid } => self.answer_ping(zxid, now),

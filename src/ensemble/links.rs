@@ -14,44 +14,36 @@ const SPARE_BYTES_MAX: usize = 256 << 10;
 pub(super) struct Link {
     /// Who this server is on it.
     pub side: Side,
+    /// Who connected to this server; `None`: it was this server that did.
+    pub peer: Option<SocketAddr>,
+    since: Instant,
+    /// A whole packet has come.
+    pub is_introduced: bool,
     pub decoder: QuorumDecoder,
     /// Bytes that came and were not taken.
     pub input: Vec<u8>,
     pub out: Vec<u8>,
-    /// Who connected to this server, and until when it has to have said its first packet; `None` once it has.
-    peer: Option<SocketAddr>,
-    speaks_by: Option<Instant>,
     sending: bool,
     spare: Vec<u8>,
 }
 
 impl Link {
-    /// A learner's, who has to speak first.
-    pub fn accepted(peer: SocketAddr, speaks_by: Instant, data_bytes_max: usize) -> Link {
-        let decoder = QuorumDecoder::new(Side::Learner, data_bytes_max);
-        Link { peer: Some(peer), speaks_by: Some(speaks_by), ..Link::new(Side::Leader, decoder) }
-    }
-
-    /// To the leader.
-    pub fn dialed(data_bytes_max: usize) -> Link {
-        Link::new(Side::Learner, QuorumDecoder::new(Side::Leader, data_bytes_max))
-    }
-
-    fn new(side: Side, decoder: QuorumDecoder) -> Link {
+    pub fn new(side: Side, data_bytes_max: usize, now: Instant) -> Link {
+        let other = match side {
+            Side::Leader => Side::Learner,
+            Side::Learner => Side::Leader,
+        };
         Link {
             side,
-            decoder,
+            peer: None,
+            since: now,
+            is_introduced: false,
+            decoder: QuorumDecoder::new(other, data_bytes_max),
             input: Vec::new(),
             out: Vec::new(),
-            peer: None,
-            speaks_by: None,
             sending: false,
             spare: Vec::new(),
         }
-    }
-
-    pub fn has_spoken(&mut self) {
-        self.speaks_by = None;
     }
 
     pub fn send(&mut self, packet: &QuorumPacket) {
@@ -85,15 +77,6 @@ impl Links {
         self.links.remove(&id)
     }
 
-    /// The first that has not said a word in its time.
-    pub fn mute(&self, now: Instant) -> Option<LinkId> {
-        self.links.iter().find(|(_, link)| link.speaks_by.is_some_and(|by| by <= now)).map(|(id, _)| *id)
-    }
-
-    pub fn next_deadline(&self) -> Option<Instant> {
-        self.links.values().filter_map(|link| link.speaks_by).min()
-    }
-
     /// For messages.
     pub fn name_of(&self, id: LinkId) -> String {
         let peer = self.links.get(&id).and_then(|link| link.peer);
@@ -102,6 +85,12 @@ impl Links {
 
     pub fn ids(&self) -> Vec<LinkId> {
         self.links.keys().copied().collect()
+    }
+
+    /// Those that were opened by `before` and never sent a packet.
+    pub fn silent_since(&self, before: Instant) -> Vec<LinkId> {
+        let silent = self.links.iter().filter(|(_, link)| !link.is_introduced && link.since <= before);
+        silent.map(|(id, _)| *id).collect()
     }
 
     /// Hands out what is to be sent.

@@ -18,6 +18,7 @@ use crate::runtime::link_io::{LinkAction, LinkEvent, PeerPort};
 use crate::session::SessionTable;
 use crate::types::{Instant, LinkId, Now, Role as MemberRole, ServerState, Zxid};
 use crate::wire::Decoded;
+use crate::wire::quorum::Side;
 use crate::zab::{Leader, LeaderInput, LeaderStart, Learner, LearnerInput, LearnerStart};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -63,8 +64,8 @@ impl Ensemble {
             LinkEvent::Accepted { link, port: PeerPort::Quorum, peer } => match &self.role {
                 Role::Leading(_) => {
                     let data_bytes_max = self.seat().options.packet_data_bytes_max;
-                    let speaks_by = now.mono.plus_millis(self.seat().options.limits.init_ms());
-                    self.seat().links.add(link, Link::accepted(peer, speaks_by, data_bytes_max));
+                    let state = Link { peer: Some(peer), ..Link::new(Side::Leader, data_bytes_max, now.mono) };
+                    self.seat().links.add(link, state);
                 }
                 _ => self.seat().actions.push(LinkAction::Close { link }),
             },
@@ -144,8 +145,8 @@ impl Ensemble {
             let Some(state) = self.seat().links.get_mut(link) else { return };
             match state.decoder.next(&input[taken..]) {
                 Ok(Decoded::Whole { value, consumed }) => {
+                    state.is_introduced = true;
                     taken += consumed;
-                    state.has_spoken();
                     self.packet(link, value, now);
                 }
                 Ok(Decoded::NeedMore { .. }) => break,
@@ -206,7 +207,7 @@ impl Ensemble {
         }
         learning.leader.is_open = true;
         let data_bytes_max = self.seat().options.packet_data_bytes_max;
-        self.seat().links.add(link, Link::dialed(data_bytes_max));
+        self.seat().links.add(link, Link::new(Side::Learner, data_bytes_max, now.mono));
         self.learn(LearnerInput::Connected, now);
     }
 
@@ -231,6 +232,10 @@ impl Ensemble {
             Role::Leading(leading) => {
                 if leading.zab.next_deadline().is_some_and(|due| due <= now.mono) {
                     self.lead(LeaderInput::Tick, now);
+                    let before = Instant { micros: now.mono.micros.saturating_sub(init_ms * 1000) };
+                    for link in self.seat().links.silent_since(before) {
+                        self.link_broken(link, "it never said who it is", now);
+                    }
                 }
             }
             Role::Learning(learning) => {
@@ -243,9 +248,6 @@ impl Ensemble {
                     self.learn(LearnerInput::Tick, now);
                 }
             }
-        }
-        while let Some(mute) = self.seat().links.mute(now.mono) {
-            self.link_broken(mute, &format!("it has not said who it is for {init_ms} ms (initLimit)"), now);
         }
         let (elections, mut dials) = self.seat().elections();
         if elections.next_deadline().is_some_and(|due| due <= now.mono) {
@@ -268,7 +270,7 @@ impl Ensemble {
                 [learning.zab.next_deadline(), learning.leader.retry_at, stalls_at].into_iter().flatten().min()
             }
         };
-        [of_role, seat.links.next_deadline(), seat.elections.next_deadline()].into_iter().flatten().min()
+        [of_role, seat.elections.next_deadline()].into_iter().flatten().min()
     }
 
     // Elections.

@@ -221,7 +221,8 @@ impl Ensemble {
         let mut text = String::new();
         for id in self.ids() {
             let mode = self.server(id).mode();
-            writeln!(text, "server {id} of {} is {mode:?}\n{}", self.ids().end(), self.server(id).log_tail()).expect("text");
+            writeln!(text, "server {id} of {} is {mode:?}\n{}", self.ids().end(), self.server(id).log_tail())
+                .expect("text");
         }
         text
     }

@@ -61,7 +61,8 @@ impl Kind {
                 }
                 // Who leads, and how learners are synchronized.
                 for class in ["Learner", "LearnerHandler", "QuorumPeer", "Leader", "Follower", "Observer"] {
-                    command.arg(format!("-Dorg.slf4j.simpleLogger.log.org.apache.zookeeper.server.quorum.{class}=info"));
+                    command
+                        .arg(format!("-Dorg.slf4j.simpleLogger.log.org.apache.zookeeper.server.quorum.{class}=info"));
                 }
                 command.arg("-cp").arg(java_class_path(version));
                 command
