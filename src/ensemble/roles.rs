@@ -64,7 +64,8 @@ impl Ensemble {
             LinkEvent::Accepted { link, port: PeerPort::Quorum, peer } => match &self.role {
                 Role::Leading(_) => {
                     let data_bytes_max = self.seat().options.packet_data_bytes_max;
-                    let state = Link { peer: Some(peer), ..Link::new(Side::Leader, data_bytes_max, now.mono) };
+                    let mut state = Link::new(Side::Leader, data_bytes_max, now.mono);
+                    state.peer = Some(peer);
                     self.seat().links.add(link, state);
                 }
                 _ => self.seat().actions.push(LinkAction::Close { link }),

@@ -4,8 +4,10 @@
 use std::fs;
 
 use super::Scene;
-use crate::ensemble::{Ensemble, OURS};
+use crate::differential::walk;
+use crate::ensemble::{Ensemble, OURS, SESSION_MS};
 use crate::process::{Server, copy_dir};
+use crate::stories::*;
 
 fn my_id(server: &Server, text: &str) {
     fs::write(server.data_dir().join("myid"), text).expect("cannot write myid");
@@ -89,26 +91,59 @@ fn epochs_and_data_that_do_not_fit() {
         assert!(log.contains("Epoch"), "{log}");
     }
 
-    // A promise to a later epoch is kept: it follows nobody before the others get there.
+    // A promise to a later epoch is kept: it follows from an epoch above that on. The leader begins one for its sake.
     epoch("acceptedEpoch", "50");
     epoch("currentEpoch", "1");
     scene.ensemble.server_mut(1).spawn();
-    says(&mut scene, 1, "is below the accepted one");
+    scene.ensemble.wait_until_serving(&[1]);
+    assert!(scene.ensemble.server(3).log().contains("server 1 has accepted epoch 32, this is 1"));
+    scene.check_on_writer("a server that had promised more");
+    scene.ensemble.assert_all_equal();
     scene.ensemble.server_mut(1).kill();
 
-    // The directory of another ensemble, which is further.
+    // The directory of another ensemble, which is behind: it is replaced by what this one has.
     let mut other = Ensemble::of(&[OURS, OURS, OURS]);
-    for _ in 0..2 {
-        other.start_led_by(3);
-        other.ids().for_each(|id| other.server_mut(id).kill());
-    }
+    other.start_led_by(3);
+    session(other.address(1), SESSION_MS).0.ask(1, &create("/foreign", b"", PERSISTENT));
+    other.ids().for_each(|id| other.server_mut(id).kill());
     fs::remove_dir_all(&version_2).expect("cannot remove");
     copy_dir(&other.version_2(1), &version_2);
     scene.ensemble.server_mut(1).spawn();
-    says(&mut scene, 1, "is below the accepted one");
-    scene.ensemble.server_mut(1).kill();
+    scene.ensemble.wait_until_serving(&[1]);
+    scene.check_on_writer("a server with another ensemble's data");
+    assert!(!walk::tree(scene.ensemble.address(1)).contains_key("/foreign"));
 
     // Emptied it is one of them again.
+    scene.ensemble.server_mut(1).kill();
+    fs::remove_dir_all(&version_2).expect("cannot remove");
+    scene.ensemble.server_mut(1).spawn();
+    scene.ensemble.wait_until_all_serve();
+    scene.end();
+}
+
+/// A directory that is further than everybody else's takes part in no election as long as the leader is well: it would win.
+#[test]
+fn data_of_another_ensemble_that_is_further() {
+    let mut scene = Scene::set();
+    scene.move_writer_to(3);
+    let mut other = Ensemble::of(&[OURS, OURS, OURS]);
+    for round in 0..3 {
+        other.start_led_by(3);
+        session(other.address(1), SESSION_MS).0.ask(1, &create(&format!("/foreign-{round}"), b"", PERSISTENT));
+        other.ids().for_each(|id| other.server_mut(id).kill());
+    }
+    scene.ensemble.server_mut(1).kill();
+    let version_2 = scene.ensemble.version_2(1);
+    fs::remove_dir_all(&version_2).expect("cannot remove");
+    copy_dir(&other.version_2(1), &version_2);
+    scene.ensemble.server_mut(1).spawn();
+    for _ in 0..60 {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        scene.check_on_writer("a server with another ensemble's data, further than this one's");
+    }
+    let tree = walk::tree(scene.ensemble.address(3));
+    assert!(tree.contains_key("/writer") && !tree.contains_key("/foreign-0"), "{}", scene.ensemble.logs());
+    scene.ensemble.server_mut(1).kill();
     fs::remove_dir_all(&version_2).expect("cannot remove");
     scene.ensemble.server_mut(1).spawn();
     scene.ensemble.wait_until_all_serve();
