@@ -47,9 +47,10 @@ impl Ensemble {
                 }
             }
             LeaderOutput::Close { link, why } => {
-                tracing::warn!("closing a learner: {why}");
                 leading.feeds.remove(&link);
                 leading.owners.retain(|_, owner| *owner != link);
+                let peer = self.seat().links.name_of(link);
+                tracing::warn!("closing the connection of {peer}: {why}");
                 self.seat().close_link(link);
             }
             LeaderOutput::PersistAcceptedEpoch { epoch } => self.persist_epoch(EpochFile::Accepted, epoch),

@@ -61,10 +61,12 @@ impl Ensemble {
                 let (elections, mut dials) = self.seat().elections();
                 elections.accepted(now.mono, link, peer, &mut dials);
             }
-            LinkEvent::Accepted { link, port: PeerPort::Quorum, .. } => match &self.role {
+            LinkEvent::Accepted { link, port: PeerPort::Quorum, peer } => match &self.role {
                 Role::Leading(_) => {
                     let data_bytes_max = self.seat().options.packet_data_bytes_max;
-                    self.seat().links.add(link, Link::new(Side::Leader, data_bytes_max, now.mono));
+                    let mut state = Link::new(Side::Leader, data_bytes_max, now.mono);
+                    state.peer = Some(peer);
+                    self.seat().links.add(link, state);
                 }
                 _ => self.seat().actions.push(LinkAction::Close { link }),
             },
@@ -168,6 +170,8 @@ impl Ensemble {
 
     /// This server ends the link.
     pub(super) fn link_broken(&mut self, link: LinkId, why: &str, now: Now) {
+        let peer = self.seat().links.name_of(link);
+        tracing::warn!("closing the connection of {peer}: {why}");
         self.seat().close_link(link);
         self.link_closed(link, why, now);
     }
@@ -459,7 +463,6 @@ impl Ensemble {
             }
         }
         for (id, why) in lost {
-            tracing::warn!("closing a learner: {why}");
             self.link_broken(id, &why, now);
         }
     }
