@@ -1,8 +1,9 @@
 //! What a learner's state machine asks for, and how its clients' requests travel to the leader and back.
 
-use super::driver::{Ensemble, stop};
+use super::driver::Ensemble;
 use super::role::{Attach, Attaching, Awaited, Forwarded, Role, Unapplied, WaitingSync};
 use super::snapshot_load::SnapshotLoad;
+use crate::io::process::stop;
 use crate::message::lane::{ConnRef, Reply, Standing};
 use crate::message::{ConnectResponse, ForwardedRequest, Outcome, QuorumPacket, Txn, TxnBody, WriteOp};
 use crate::request;
