@@ -382,7 +382,7 @@ impl Ensemble {
         let batch = std::mem::replace(&mut self.batch, Batch::new(self.lanes.workers()));
         // The head of a server that serves nobody holds what is not committed. All it can say is that it ends connections.
         let version = if self.is_serving() { self.tree.seal() } else { self.tree.published_version() };
-        self.sealed.push_back(batch.seal(version));
+        self.sealed.push_back(batch.seal(version, self.tree.view().last_zxid()));
     }
 
     fn flush_ended(&mut self, result: io::Result<()>, now: Now) {

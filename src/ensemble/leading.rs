@@ -81,8 +81,7 @@ impl Ensemble {
             }
             LeaderOutput::Synced { link: None, token, .. } => {
                 if let Some(WaitingSync { from, xid, path }) = leading.syncs.remove(&token) {
-                    let zxid = self.tree_committed();
-                    self.batch.reply(from.worker, Reply::Synced { conn: from.conn, xid, zxid, path });
+                    self.batch.reply(from.worker, Reply::Synced { conn: from.conn, xid, path });
                 }
             }
             LeaderOutput::GiveUp { why } => self.end_role(&why),

@@ -62,8 +62,7 @@ impl Ensemble {
             LearnerOutput::Synced => {
                 let Role::Learning(learning) = &mut self.role else { return };
                 if let Some(WaitingSync { from, xid, path }) = learning.syncs.pop_front() {
-                    let zxid = self.tree.view().last_zxid();
-                    self.batch.reply(from.worker, Reply::Synced { conn: from.conn, xid, zxid, path });
+                    self.batch.reply(from.worker, Reply::Synced { conn: from.conn, xid, path });
                 }
             }
             LearnerOutput::Revalidated { session, valid } => self.revalidated(session, valid, now),

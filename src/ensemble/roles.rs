@@ -390,7 +390,7 @@ impl Ensemble {
         self.batch.effects = std::mem::take(&mut self.unsaid);
         self.batch.last_zxid = Some(zxid);
         let batch = std::mem::replace(&mut self.batch, Batch::new(self.lanes.workers()));
-        self.sealed.push_back(batch.seal(self.tree.seal()));
+        self.sealed.push_back(batch.seal(self.tree.seal(), zxid));
         self.release();
         self.expiry_resumes = now.mono;
         self.may_vote = true;

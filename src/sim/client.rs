@@ -58,6 +58,7 @@ struct Pending {
     asked_at: Zxid,
 }
 
+#[derive(Debug)]
 enum Asked {
     SetWatches,
     Of(Request),
@@ -286,7 +287,7 @@ impl Client {
         let Some(Pending { xid, what, asked_at }) = pending else {
             return Err(Violation(format!("{head:?} answers nothing")));
         };
-        demand(xid == head.xid, || format!("{head:?} answers, and request {xid} comes first"))?;
+        demand(xid == head.xid, || format!("{head:?} answers, and request {xid} comes first ({what:?})"))?;
         world.counts.replies += 1;
         self.answered_since_heal += 1;
         match what {

@@ -57,7 +57,11 @@ impl Watches {
             WatchEventKind::NodeChildrenChanged => (Change::Children, &[Kind::Child]),
         };
         let is_of_ours = |watch: &Watch| watch.path == path && heard.contains(&watch.kind);
-        demand(self.watches.iter().any(is_of_ours), || format!("{kind:?} of {path} at {zxid}, which nobody watches"))?;
+        // Told once for its data and once for its children, as by Java's.
+        let is_told_twice = kind == WatchEventKind::NodeDeleted && self.is_away;
+        demand(is_told_twice || self.watches.iter().any(is_of_ours), || {
+            format!("{kind:?} of {path} at {zxid}, which nobody watches")
+        })?;
         match zxid {
             // Caught up with when it was registered anew.
             Zxid(-1) => demand(self.is_away, || format!("{kind:?} of {path} without a zxid"))?,
