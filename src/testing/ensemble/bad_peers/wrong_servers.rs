@@ -103,7 +103,8 @@ fn epochs_and_data_that_do_not_fit() {
     scene.ensemble.assert_all_equal();
     scene.ensemble.server_mut(1).kill();
 
-    // The directory of another ensemble, which is behind: it is replaced by what this one has.
+    // The directory of another ensemble, which ends at a zxid that is known here too: nothing tells it from one of ours but
+    // the digests, with the next write.
     let mut other = Ensemble::of(&[OURS, OURS, OURS]);
     other.start_led_by(3);
     session(other.address(1), SESSION_MS).0.ask(1, &create("/foreign", b"", PERSISTENT));
@@ -112,8 +113,7 @@ fn epochs_and_data_that_do_not_fit() {
     copy_dir(&other.version_2(1), &version_2);
     scene.ensemble.server_mut(1).spawn();
     scene.ensemble.wait_until_serving(&[1]);
-    scene.check_on_writer("a server with another ensemble's data");
-    assert!(!walk::tree(scene.ensemble.address(1)).contains_key("/foreign"));
+    says(&mut scene, 1, "the two servers differ");
 
     // Emptied it is one of them again.
     scene.ensemble.server_mut(1).kill();
