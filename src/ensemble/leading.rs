@@ -1,10 +1,11 @@
 //! What a leader's state machine asks for, and what its learners' clients ask of it.
 
-use super::driver::{Ensemble, stop};
+use super::driver::Ensemble;
 use super::history::History;
 use super::learner_feed::{Feed, Progress};
 use super::role::{Leading, Role, WaitingSync};
 use super::snapshot_feed::SnapshotFeed;
+use crate::io::process::stop;
 use crate::message::lane::{ConnRef, Reply, Standing};
 use crate::message::{ForwardedRequest, QuorumPacket, WriteOp};
 use crate::request::{self, Requester};

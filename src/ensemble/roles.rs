@@ -5,12 +5,13 @@
 //! has a head that is exactly its flushed log. What was published stays what was committed.
 
 use super::batch::{Batch, SealedBatch};
-use super::driver::{Disk, Ensemble, stop};
+use super::driver::{Disk, Ensemble};
 use super::elections::Verdict;
 use super::learner_feed::Feed;
 use super::links::Link;
 use super::role::{Dial, Leading, Learning, Role};
 use super::seat::Seat;
+use crate::io::process::stop;
 use crate::message::lane::Standing;
 use crate::message::{QuorumPacket, Txn, Vote};
 use crate::request;
@@ -20,7 +21,7 @@ use crate::types::{Instant, LinkId, Now, Role as MemberRole, ServerState, Zxid};
 use crate::wire::Decoded;
 use crate::wire::quorum::Side;
 use crate::zab::{Leader, LeaderInput, LeaderStart, Learner, LearnerInput, LearnerStart};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 /// First and longest distance between tries to reach the leader's quorum port, ms.
 const DIAL_RETRY_MS_MIN: u64 = 1;
@@ -333,8 +334,8 @@ impl Ensemble {
             self.role = Role::Leading(Box::new(Leading {
                 zab,
                 feeds: BTreeMap::new(),
-                owners: HashMap::new(),
-                syncs: HashMap::new(),
+                owners: BTreeMap::new(),
+                syncs: BTreeMap::new(),
                 next_token: 0,
             }));
             // With one voter there is nobody to wait for.
@@ -368,9 +369,9 @@ impl Ensemble {
             zab: Learner::new(start, now.mono),
             leader,
             unapplied: VecDeque::new(),
-            forwarded: HashMap::new(),
+            forwarded: BTreeMap::new(),
             syncs: VecDeque::new(),
-            attaching: HashMap::new(),
+            attaching: BTreeMap::new(),
             touched_since_ms: now.mono.millis(),
             loading: None,
             heard_at: now.mono,
