@@ -88,6 +88,21 @@ impl Ensemble {
         }
     }
 
+    /// A leader steps down for a voter that has promised a later epoch, so that it can follow again; but not for one whose
+    /// data are of a later epoch. It would be elected, and all others would throw away what they have. No epoch behind a
+    /// live leader's can have become current: such data are another ensemble's, or this leader is none any more and will
+    /// find out by itself.
+    pub(super) fn knows_too_much(&self, leading: &Leading, packet: &QuorumPacket) -> Option<String> {
+        let QuorumPacket::LearnerInfo { info: Some(info), .. } = packet else { return None };
+        let (epoch, seat) = (leading.zab.epoch()?, self.seat.as_ref()?);
+        let theirs = seat.elections.own_epoch_of(info.server).filter(|theirs| *theirs > epoch)?;
+        Some(format!(
+            "server {} has data of epoch {theirs:x}, this is epoch {epoch:x}: it has the data directory of another ensemble. \
+             Stop it and empty that directory, or everybody will have its data after the next election",
+            info.server.0
+        ))
+    }
+
     pub(super) fn persist_epoch(&mut self, file: EpochFile, epoch: i64) {
         if let Err(error) = write_epoch(&*self.dirs.disk, &self.dirs.snapshots, file, epoch) {
             stop(&format!("epoch {epoch:x} cannot be made durable: {error}. Nothing was promised to anybody in it"));

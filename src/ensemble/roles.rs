@@ -163,7 +163,10 @@ impl Ensemble {
 
     fn packet(&mut self, link: LinkId, packet: QuorumPacket, now: Now) {
         match &self.role {
-            Role::Leading(_) => self.lead(LeaderInput::Packet { link, packet }, now),
+            Role::Leading(leading) => match self.knows_too_much(leading, &packet) {
+                Some(why) => self.link_broken(link, &why, now),
+                None => self.lead(LeaderInput::Packet { link, packet }, now),
+            },
             Role::Learning(_) => self.learn(LearnerInput::Packet(packet), now),
             _ => {}
         }
