@@ -264,6 +264,8 @@ impl Ensemble {
         self.batch.last_zxid = Some(zxid);
         self.keep_digest(zxid);
         if let Some(seat) = &mut self.seat {
+            self.metrics.count(Counter::ProposalCount);
+            self.metrics.proposal(entry.len() as u64, now.mono.micros);
             seat.history.push(zxid, entry.as_slice().into());
             self.lead(LeaderInput::Proposed { zxid }, now);
         }

@@ -8,6 +8,7 @@ use super::snapshot_feed::SnapshotFeed;
 use crate::io::process::stop;
 use crate::message::lane::{ConnRef, Reply, Standing};
 use crate::message::{ForwardedRequest, QuorumPacket, WriteOp};
+use crate::observe::Counter;
 use crate::request::{self, Requester};
 use crate::storage::{EpochFile, write_epoch};
 use crate::types::{ErrorCode, LinkId, Now, OpCode, ServerId, SessionId, Xid, Zxid};
@@ -60,11 +61,17 @@ impl Ensemble {
                 self.begin_feed(link, server, last_zxid, observer)
             }
             LeaderOutput::Established { epoch } => {
+                leading.counted = leading.zab.committed();
+                self.metrics.forget_proposals();
                 self.begin_service(epoch, Standing::Leading, now);
                 self.close_dead_sessions(now);
             }
             // Looked at when batches are released.
-            LeaderOutput::Commit { .. } => {}
+            LeaderOutput::Commit { through } => {
+                let before = std::mem::replace(&mut leading.counted, through);
+                // One epoch's zxids have no holes.
+                self.metrics.count_many(Counter::CommitCount, (through.0 - before.0).unsigned_abs());
+            }
             LeaderOutput::Forwarded { link, request } => self.forwarded(link, request, now),
             LeaderOutput::Touched { sessions, .. } => {
                 for (session, _) in sessions {
@@ -128,6 +135,7 @@ impl Ensemble {
             false => zab::plan(last_zxid, history),
         };
         tracing::info!("server {}: its log ends at {last_zxid}, ours at {committed}: {plan:x?}", server.0);
+        self.metrics.count(if plan == SyncPlan::Snap { Counter::SnapCount } else { Counter::DiffCount });
         let snapshot = (plan == SyncPlan::Snap).then(|| {
             if !is_established {
                 // All of the head is history now; nobody is served from it before the epoch is established.

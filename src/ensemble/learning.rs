@@ -6,10 +6,11 @@ use super::snapshot_load::SnapshotLoad;
 use crate::io::process::stop;
 use crate::message::lane::{ConnRef, Reply, Standing};
 use crate::message::{ConnectResponse, ForwardedRequest, Outcome, QuorumPacket, Txn, TxnBody, WriteOp};
+use crate::observe::{Counter, Summary};
 use crate::request;
 use crate::session::password;
 use crate::storage::EpochFile;
-use crate::types::{ErrorCode, Id, LinkId, Now, OpCode, Role as MemberRole, SessionId, Xid, Zxid};
+use crate::types::{ErrorCode, Id, LinkId, Now, OpCode, Role as MemberRole, SessionId, WallMillis, Xid, Zxid};
 use crate::wire::Writer;
 use crate::wire::client::encode_write;
 use crate::wire::txn;
@@ -32,7 +33,12 @@ impl Ensemble {
             return;
         }
         match output {
-            LearnerOutput::Send(packet) => self.tell_leader(&packet),
+            LearnerOutput::Send(packet) => {
+                if matches!(packet, QuorumPacket::AckEpoch { .. }) {
+                    self.seat().clock.synchronizes(now.mono);
+                }
+                self.tell_leader(&packet);
+            }
             LearnerOutput::PersistAcceptedEpoch { epoch } => self.persist_epoch(EpochFile::Accepted, epoch),
             LearnerOutput::PersistCurrentEpoch { epoch } => self.persist_epoch(EpochFile::Current, epoch),
             LearnerOutput::Truncate { to } => self.truncate(to),
@@ -94,6 +100,10 @@ impl Ensemble {
             return self.end_role("there is no room for the transaction log");
         }
         self.log_entry(zxid, &entry);
+        if self.is_serving() && self.seat().role == MemberRole::Participant {
+            self.metrics.count(Counter::LearnerProposalReceivedCount);
+            self.metrics.record(Summary::ProposalLatency, ms_since(txn.header.time, now));
+        }
         if let Role::Learning(learning) = &mut self.role {
             learning.unapplied.push_back(Unapplied { txn, entry });
         }
@@ -119,6 +129,8 @@ impl Ensemble {
         if !is_serving {
             return;
         }
+        self.metrics.count(Counter::LearnerCommitReceivedCount);
+        self.metrics.record(Summary::PropagationLatency, ms_since(header.time, now));
         self.batch.last_zxid = Some(header.zxid);
         let (session, xid) = (header.session, Xid(header.cxid));
         let result = match &body {
@@ -318,4 +330,9 @@ impl Ensemble {
             }
         }
     }
+}
+
+/// By the leader's wall clock and ours: no less than nothing.
+fn ms_since(time: WallMillis, now: Now) -> u64 {
+    u64::try_from(now.wall.0 - time.0).unwrap_or(0)
 }

@@ -222,7 +222,8 @@ impl Ensemble {
         let Role::Learning(learning) = &mut self.role else { return };
         learning.leader.link = link;
         learning.leader.retry_at = None;
-        let (host, port) = (learning.leader.host.clone(), learning.leader.port);
+        learning.leader.addresses.rotate_left(1);
+        let Some((host, port)) = learning.leader.addresses.back().cloned() else { return };
         self.seat().actions.push(LinkAction::Dial { link, host, port, timeout_ms });
     }
 
@@ -305,7 +306,8 @@ impl Ensemble {
     pub(super) fn look(&mut self, now: Instant) {
         self.role = Role::Looking;
         let zxid = if self.may_vote { self.tree.view().last_zxid() } else { Zxid(-1) };
-        let seat = self.seat();
+        let seat = self.seat.as_mut().expect("a member of an ensemble");
+        seat.clock.looks(now, &self.metrics);
         let (role, epoch) = (seat.role, seat.epochs.current);
         tracing::info!("looking for a leader: last zxid {zxid}, epoch {epoch:x}");
         let (elections, mut dials) = seat.elections();
@@ -315,7 +317,8 @@ impl Ensemble {
     fn begin_role(&mut self, vote: Vote, state: ServerState, now: Now) {
         let last_zxid = self.tree.view().last_zxid();
         let may_tell = self.may_vote && !std::mem::take(&mut self.needs_snapshot);
-        let seat = self.seat();
+        let seat = self.seat.as_mut().expect("a member of an ensemble");
+        seat.clock.elected(now.mono, seat.role, &self.metrics);
         let (limits, epochs) = (seat.options.limits, seat.epochs);
         let config_version = seat.options.config.version;
         if state == ServerState::Leading {
@@ -337,11 +340,13 @@ impl Ensemble {
                 owners: BTreeMap::new(),
                 syncs: BTreeMap::new(),
                 next_token: 0,
+                counted: Zxid::ZERO,
             }));
             // With one voter there is nobody to wait for.
             return self.lead(LeaderInput::Tick, now);
         }
-        let Some((host, port)) = seat.quorum_address(vote.leader) else {
+        let addresses = VecDeque::from(seat.quorum_addresses(vote.leader));
+        let Some((host, port)) = addresses.front() else {
             tracing::error!("server {} was elected and is not in the configuration", vote.leader.0);
             return self.look(now.mono);
         };
@@ -357,8 +362,8 @@ impl Ensemble {
             config_version,
         };
         let leader = Dial {
-            host,
-            port,
+            server: vote.leader,
+            addresses,
             link: LinkId(0),
             retry_at: None,
             retry_ms: DIAL_RETRY_MS_MIN,
@@ -400,7 +405,9 @@ impl Ensemble {
         if let Role::Learning(learning) = &mut self.role {
             learning.touched_since_ms = now.mono.millis() + 1;
         }
-        let (elections, mut dials) = self.seat().elections();
+        let seat = self.seat.as_mut().expect("a member of an ensemble");
+        seat.clock.serves(now.mono, seat.role, &self.metrics);
+        let (elections, mut dials) = seat.elections();
         elections.activated(now.mono, epoch, &mut dials);
         self.standing.set(standing);
         self.lanes.wake_all();

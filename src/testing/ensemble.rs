@@ -9,6 +9,7 @@
 //! - `synchronization`: DIFF, TRUNC and SNAP between the two
 //! - `bad_peers`: garbage on the ports between servers, and servers that are not what they say
 //! - `migration`: `tools/migrate`
+//! - `words`: what operators are told by leaders, followers and observers
 //! - `ledger`: clients that write all the while and know what was acknowledged to them
 
 mod bad_peers;
@@ -17,6 +18,7 @@ mod ledger;
 mod migration;
 mod mixed;
 mod synchronization;
+mod words;
 
 use std::fmt::Write as _;
 use std::fs;

@@ -18,7 +18,7 @@ use super::faults::Fault;
 use super::leader_io::{LeaderInput, LeaderOutput, name_of};
 use super::learners::{Follower, Learners, Stage};
 use super::{Limits, first_of};
-use crate::message::{LearnerInfo, QuorumPacket};
+use crate::message::{LearnerCounts, LearnerInfo, QuorumPacket};
 use crate::types::{Instant, LinkId, Quorum, ServerId, Zxid};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -142,6 +142,12 @@ impl Leader {
     /// Voters, this server among them, that serve or could serve now.
     pub fn synced_voters(&self) -> usize {
         self.with_me(Stage::Synced).iter().filter(|id| self.start.quorum.is_voter(**id)).count()
+    }
+
+    /// For operators.
+    pub fn count_learners(&self) -> LearnerCounts {
+        let pending_syncs = self.syncs.len() as u64;
+        LearnerCounts { pending_syncs, ..self.learners.count(&self.start.quorum) }
     }
 
     pub fn next_deadline(&self) -> Option<Instant> {
