@@ -1,6 +1,6 @@
 //! In which order the requests of one connection are carried out: as they came. A write is handed to the ensemble
-//! thread at once; a read behind it waits until the write is answered, and everything behind a waiting request waits too.
-//! (Were a later write handed over first, the read would see it.)
+//! thread at once; a read behind it waits until the write is answered, as does all behind a sync, and everything behind a
+//! waiting request waits too. (Were a later write handed over first, the read would see it.)
 
 use super::connection::{Connection, Phase, Submitted, Waiting};
 use super::throttle::is_never_overdue;
@@ -59,7 +59,7 @@ impl Worker {
         }
         let Ok(header) = decode_header(payload) else { return self.end(conn) };
         let at_once = matches!(OpCode::from_code(header.op), Some(OpCode::Auth | OpCode::Sasl));
-        let waits = !conn.waiting.is_empty() || (!conn.in_flight.is_empty() && !self.goes_to_ensemble(header.op));
+        let waits = !conn.waiting.is_empty() || self.waits_for_answers(conn, header.op);
         if (waits && !at_once) || !self.carry_out(conn, header, view) {
             conn.waiting_bytes += payload.len();
             conn.waiting.push_back(Waiting { payload: payload.into(), ids: conn.ids.clone() });
@@ -73,7 +73,7 @@ impl Worker {
             && let Some(waiting) = conn.waiting.front()
         {
             let op = decode_header(&waiting.payload).map_or(0, |header| header.op);
-            if !conn.in_flight.is_empty() && !self.goes_to_ensemble(op) {
+            if self.waits_for_answers(conn, op) {
                 return;
             }
             let Waiting { payload, ids } = conn.waiting.pop_front().expect("just seen");
@@ -148,6 +148,13 @@ impl Worker {
         let from = self.conn_ref(conn.id);
         self.lane.submit(Submit::Write { from, session: conn.session, xid, op: write, ids: conn.ids.clone() });
         self.submitted(conn, op);
+    }
+
+    /// Whether a request has to wait for what is in flight. A write behind a sync too: it may be committed before the leader's
+    /// answer to the sync is back, and replies go in the order of the requests.
+    fn waits_for_answers(&self, conn: &Connection, op: i32) -> bool {
+        let Some(last) = conn.in_flight.back() else { return false };
+        last.op == OpCode::Sync || !self.goes_to_ensemble(op)
     }
 
     /// Requests that are handed over without waiting for the writes before them.
