@@ -1,10 +1,11 @@
 //! What a leader's state machine asks for, and what its learners' clients ask of it.
 
-use super::driver::{Ensemble, stop};
+use super::driver::Ensemble;
 use super::history::History;
 use super::learner_feed::{Feed, Progress};
 use super::role::{Leading, Role, WaitingSync};
 use super::snapshot_feed::SnapshotFeed;
+use crate::io::process::stop;
 use crate::message::lane::{ConnRef, Reply, Standing};
 use crate::message::{ForwardedRequest, QuorumPacket, WriteOp};
 use crate::request::{self, Requester};
@@ -47,9 +48,10 @@ impl Ensemble {
                 }
             }
             LeaderOutput::Close { link, why } => {
-                tracing::warn!("closing a learner: {why}");
                 leading.feeds.remove(&link);
                 leading.owners.retain(|_, owner| *owner != link);
+                let peer = self.seat().links.name_of(link);
+                tracing::warn!("closing the connection of {peer}: {why}");
                 self.seat().close_link(link);
             }
             LeaderOutput::PersistAcceptedEpoch { epoch } => self.persist_epoch(EpochFile::Accepted, epoch),
@@ -64,11 +66,10 @@ impl Ensemble {
             // Looked at when batches are released.
             LeaderOutput::Commit { .. } => {}
             LeaderOutput::Forwarded { link, request } => self.forwarded(link, request, now),
-            LeaderOutput::Touched { link, sessions } => {
+            LeaderOutput::Touched { sessions, .. } => {
                 for (session, _) in sessions {
                     if let Some(live) = self.sessions.get(session) {
                         live.last_heard.store(now.mono.millis(), Ordering::Relaxed);
-                        leading.owners.entry(session).or_insert(link);
                     }
                 }
             }
@@ -152,7 +153,12 @@ impl Ensemble {
 
     fn forwarded(&mut self, link: LinkId, request: ForwardedRequest, now: Now) {
         let (session, xid) = (request.session, Xid(request.cxid));
-        match OpCode::from_code(request.op) {
+        let op = OpCode::from_code(request.op);
+        let list_bytes = if op == Some(OpCode::CloseSession) { self.ephemerals_bytes(session) } else { 0 };
+        if !self.has_room(list_bytes, now.mono) {
+            return self.step_down_for_disk(now);
+        }
+        match op {
             Some(OpCode::Sync) => {
                 let token = self.next_token();
                 self.lead(LeaderInput::Sync { link: Some(link), token }, now);
@@ -189,10 +195,12 @@ impl Ensemble {
     /// Why a session may not write through this learner (`SessionTracker.checkSession`).
     fn refusal(&mut self, session: SessionId, link: LinkId) -> Option<ErrorCode> {
         let Some(live) = self.sessions.get(session) else { return Some(ErrorCode::SessionExpired) };
-        let held_here = live.owner.is_some();
+        if live.owner.is_some() {
+            return Some(ErrorCode::SessionMoved);
+        }
         let Role::Leading(leading) = &mut self.role else { return Some(ErrorCode::SessionExpired) };
         let owner = *leading.owners.entry(session).or_insert(link);
-        (held_here || owner != link).then_some(ErrorCode::SessionMoved)
+        (owner != link).then_some(ErrorCode::SessionMoved)
     }
 
     /// The session's client is connected to that learner now.
@@ -256,8 +264,10 @@ impl Ensemble {
 
     /// The zxid for the next transaction. `None`: the epoch is used up, and so is this role.
     pub(super) fn next_zxid(&mut self, now: Now) -> Option<Zxid> {
-        let Role::Leading(leading) = &mut self.role else {
-            return Some(self.tree.view().last_zxid().next());
+        let leading = match &mut self.role {
+            Role::Alone => return Some(self.tree.view().last_zxid().next()),
+            Role::Leading(leading) => leading,
+            Role::Ending | Role::Looking | Role::Learning(_) => return None,
         };
         let next = leading.zab.next_zxid();
         if next.is_none() {

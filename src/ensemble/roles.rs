@@ -5,12 +5,13 @@
 //! has a head that is exactly its flushed log. What was published stays what was committed.
 
 use super::batch::{Batch, SealedBatch};
-use super::driver::{Disk, Ensemble, stop};
+use super::driver::{Disk, Ensemble};
 use super::elections::Verdict;
 use super::learner_feed::Feed;
 use super::links::Link;
 use super::role::{Dial, Leading, Learning, Role};
 use super::seat::Seat;
+use crate::io::process::stop;
 use crate::message::lane::Standing;
 use crate::message::{QuorumPacket, Txn, Vote};
 use crate::request;
@@ -20,7 +21,7 @@ use crate::types::{Instant, LinkId, Now, Role as MemberRole, ServerState, Zxid};
 use crate::wire::Decoded;
 use crate::wire::quorum::Side;
 use crate::zab::{Leader, LeaderInput, LeaderStart, Learner, LearnerInput, LearnerStart};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 /// First and longest distance between tries to reach the leader's quorum port, ms.
 const DIAL_RETRY_MS_MIN: u64 = 1;
@@ -61,10 +62,12 @@ impl Ensemble {
                 let (elections, mut dials) = self.seat().elections();
                 elections.accepted(now.mono, link, peer, &mut dials);
             }
-            LinkEvent::Accepted { link, port: PeerPort::Quorum, .. } => match &self.role {
+            LinkEvent::Accepted { link, port: PeerPort::Quorum, peer } => match &self.role {
                 Role::Leading(_) => {
                     let data_bytes_max = self.seat().options.packet_data_bytes_max;
-                    self.seat().links.add(link, Link::new(Side::Leader, data_bytes_max));
+                    let mut state = Link::new(Side::Leader, data_bytes_max, now.mono);
+                    state.peer = Some(peer);
+                    self.seat().links.add(link, state);
                 }
                 _ => self.seat().actions.push(LinkAction::Close { link }),
             },
@@ -144,6 +147,7 @@ impl Ensemble {
             let Some(state) = self.seat().links.get_mut(link) else { return };
             match state.decoder.next(&input[taken..]) {
                 Ok(Decoded::Whole { value, consumed }) => {
+                    state.is_introduced = true;
                     taken += consumed;
                     self.packet(link, value, now);
                 }
@@ -167,6 +171,8 @@ impl Ensemble {
 
     /// This server ends the link.
     pub(super) fn link_broken(&mut self, link: LinkId, why: &str, now: Now) {
+        let peer = self.seat().links.name_of(link);
+        tracing::warn!("closing the connection of {peer}: {why}");
         self.seat().close_link(link);
         self.link_closed(link, why, now);
     }
@@ -203,7 +209,7 @@ impl Ensemble {
         }
         learning.leader.is_open = true;
         let data_bytes_max = self.seat().options.packet_data_bytes_max;
-        self.seat().links.add(link, Link::new(Side::Learner, data_bytes_max));
+        self.seat().links.add(link, Link::new(Side::Learner, data_bytes_max, now.mono));
         self.learn(LearnerInput::Connected, now);
     }
 
@@ -228,6 +234,10 @@ impl Ensemble {
             Role::Leading(leading) => {
                 if leading.zab.next_deadline().is_some_and(|due| due <= now.mono) {
                     self.lead(LeaderInput::Tick, now);
+                    let before = Instant { micros: now.mono.micros.saturating_sub(init_ms * 1000) };
+                    for link in self.seat().links.silent_since(before) {
+                        self.link_broken(link, "it never said who it is", now);
+                    }
                 }
             }
             Role::Learning(learning) => {
@@ -321,8 +331,8 @@ impl Ensemble {
             self.role = Role::Leading(Box::new(Leading {
                 zab,
                 feeds: BTreeMap::new(),
-                owners: HashMap::new(),
-                syncs: HashMap::new(),
+                owners: BTreeMap::new(),
+                syncs: BTreeMap::new(),
                 next_token: 0,
             }));
             // With one voter there is nobody to wait for.
@@ -356,9 +366,9 @@ impl Ensemble {
             zab: Learner::new(start, now.mono),
             leader,
             unapplied: VecDeque::new(),
-            forwarded: HashMap::new(),
+            forwarded: BTreeMap::new(),
             syncs: VecDeque::new(),
-            attaching: HashMap::new(),
+            attaching: BTreeMap::new(),
             touched_since_ms: now.mono.millis(),
             loading: None,
             heard_at: now.mono,
@@ -454,7 +464,6 @@ impl Ensemble {
             }
         }
         for (id, why) in lost {
-            tracing::warn!("closing a learner: {why}");
             self.link_broken(id, &why, now);
         }
     }

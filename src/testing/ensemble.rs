@@ -108,6 +108,13 @@ impl Ensemble {
         self.server(id).data_dir().join("version-2")
     }
 
+    /// Another server is configured as this one is.
+    pub fn copy_settings(&self, id: usize, to: &mut Server) {
+        for (key, value) in self.server(id).settings() {
+            to.set(key, value);
+        }
+    }
+
     /// Starts all of them, so that `leader` leads: without history the highest id of the first quorum does.
     pub fn start_led_by(&mut self, leader: usize) {
         let quorum = self.servers.len() / 2 + 1;
@@ -214,7 +221,8 @@ impl Ensemble {
         let mut text = String::new();
         for id in self.ids() {
             let mode = self.server(id).mode();
-            writeln!(text, "server {id} of {} is {mode:?}\n{}", self.ids().end(), self.server(id).log_tail()).expect("text");
+            writeln!(text, "server {id} of {} is {mode:?}\n{}", self.ids().end(), self.server(id).log_tail())
+                .expect("text");
         }
         text
     }

@@ -61,7 +61,8 @@ impl Kind {
                 }
                 // Who leads, and how learners are synchronized.
                 for class in ["Learner", "LearnerHandler", "QuorumPeer", "Leader", "Follower", "Observer"] {
-                    command.arg(format!("-Dorg.slf4j.simpleLogger.log.org.apache.zookeeper.server.quorum.{class}=info"));
+                    command
+                        .arg(format!("-Dorg.slf4j.simpleLogger.log.org.apache.zookeeper.server.quorum.{class}=info"));
                 }
                 command.arg("-cp").arg(java_class_path(version));
                 command
@@ -128,6 +129,10 @@ impl Server {
 
     pub fn setting(&self, key: &str) -> Option<&str> {
         self.settings.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str())
+    }
+
+    pub fn settings(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.settings.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
     /// What Java takes as `-Dname=value`, for keys that `zoo.cfg` cannot carry.

@@ -99,7 +99,12 @@ impl Ledger {
                 assert!(tree.contains_key(&client.path(n)), "{} was acknowledged and is not there", client.path(n));
             }
             let children = tree.keys().filter(|path| path.starts_with(&format!("{}/", client.name))).count() as u64;
-            assert!(children <= client.done + 1, "{} has {children} znodes, {} were asked for", client.name, client.done);
+            assert!(
+                children <= client.done + 1,
+                "{} has {children} znodes, {} were asked for",
+                client.name,
+                client.done
+            );
         }
     }
 }

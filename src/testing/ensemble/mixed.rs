@@ -126,8 +126,7 @@ fn sessions_live_and_expire(ensemble: &Ensemble) {
     };
     let mut pinging: Vec<Connection> = ensemble.ids().map(|id| open(id, "pinging")).collect();
     let silent: Vec<Connection> = ensemble.ids().map(|id| open(id, "silent")).collect();
-    let mut visitors: Vec<Connection> =
-        ensemble.ids().map(|id| session(ensemble.address(id), SESSION_MS).0).collect();
+    let mut visitors: Vec<Connection> = ensemble.ids().map(|id| session(ensemble.address(id), SESSION_MS).0).collect();
     let is_there = |visitor: &mut Connection, kind: &str, id: usize| {
         visitor.ask(1, &sync());
         code_of(visitor.call(2, &exists(&format!("/{kind}-{id}")))) == 0
@@ -181,7 +180,8 @@ fn syncs_and_watches(ensemble: &Ensemble) {
 /// A container whose last child goes and a znode that outlives its time vanish by the leader's hand.
 fn the_leader_sweeps(ensemble: &Ensemble) {
     let (mut client, _) = session(ensemble.address(1), SESSION_MS);
-    for op in [create_container("/box"), create("/box/child", b"", PERSISTENT), delete("/box/child"), create_ttl("/brief", 1)]
+    for op in
+        [create_container("/box"), create("/box/child", b"", PERSISTENT), delete("/box/child"), create_ttl("/brief", 1)]
     {
         client.ask(1, &op);
     }

@@ -17,11 +17,8 @@ struct Way {
 
 /// We say nothing of it: it is what happens where nothing has to be thrown away.
 const DIFF: Way = Way { to_java: "Getting a diff from the leader", from_us: ": Diff", to_us: "" };
-const TRUNC: Way = Way {
-    to_java: "Truncating log to get in sync",
-    from_us: ": Trunc",
-    to_us: "the leader has the log cut behind",
-};
+const TRUNC: Way =
+    Way { to_java: "Truncating log to get in sync", from_us: ": Trunc", to_us: "the leader has the log cut behind" };
 const SNAP: Way =
     Way { to_java: "Getting a snapshot from leader", from_us: ": Snap", to_us: "the leader sends a snapshot" };
 
