@@ -211,7 +211,13 @@ impl Server {
 }
 
 impl Running {
-    fn start(index: usize, disk: &SimDisk, options: &Options, now: Now, random: &mut Random) -> Result<Running, String> {
+    fn start(
+        index: usize,
+        disk: &SimDisk,
+        options: &Options,
+        now: Now,
+        random: &mut Random,
+    ) -> Result<Running, String> {
         let registry = Arc::new(MetricsRegistry::new());
         let standing = StandingSign::new(Standing::Looking);
         let start_options = start_options(index, options, &registry, standing.clone(), random.draw());
@@ -447,6 +453,7 @@ fn start_options(
         metrics: registry.register(),
         snapshot_metrics: registry.register(),
         seat: Some(SeatOptions {
+            hello_timeout_ms: options.limits.sync_ms(),
             me: Options::id_of(index),
             config: options.config(),
             role: if index < options.voters { Role::Participant } else { Role::Observer },
