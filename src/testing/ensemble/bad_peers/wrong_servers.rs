@@ -113,6 +113,7 @@ fn epochs_and_data_that_do_not_fit() {
     copy_dir(&other.version_2(1), &version_2);
     scene.ensemble.server_mut(1).spawn();
     scene.ensemble.wait_until_serving(&[1]);
+    scene.check_on_writer("a server with another ensemble's data");
     says(&mut scene, 1, "the two servers differ");
 
     // Emptied it is one of them again.
@@ -120,7 +121,7 @@ fn epochs_and_data_that_do_not_fit() {
     fs::remove_dir_all(&version_2).expect("cannot remove");
     scene.ensemble.server_mut(1).spawn();
     scene.ensemble.wait_until_all_serve();
-    scene.end();
+    scene.end_after_an_election();
 }
 
 /// A directory that is further than everybody else's takes part in no election as long as the leader is well: it would win.
