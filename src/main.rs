@@ -35,6 +35,7 @@ fn main() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr).init();
+    stop_on_broken_invariants();
     let line = match parse_args(std::env::args().skip(1)) {
         Ok(Command::Help) => return print!("{}", config::USAGE),
         Ok(Command::Version) => return println!("ringkeeper {}", ringkeeper::admin::VERSION),
@@ -47,6 +48,15 @@ fn main() {
         tracing::warn!("{warning}");
     }
     serve(Arc::new(loaded.settings));
+}
+
+/// A panic of any thread ends the process, before anything is unwound: what an invariant was about is not to be trusted.
+fn stop_on_broken_invariants() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
 }
 
 /// Builds everything, then waits for a signal.

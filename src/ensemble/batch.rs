@@ -19,6 +19,8 @@ pub(super) struct Batch {
 /// A batch whose version is sealed and whose transactions wait for the disk.
 pub(super) struct SealedBatch {
     pub version: VersionNumber,
+    /// End of that version.
+    version_ends: Zxid,
     batch: Batch,
 }
 
@@ -44,8 +46,8 @@ impl Batch {
         self.effects
     }
 
-    pub fn seal(self, version: VersionNumber) -> SealedBatch {
-        SealedBatch { version, batch: self }
+    pub fn seal(self, version: VersionNumber, version_ends: Zxid) -> SealedBatch {
+        SealedBatch { version, version_ends, batch: self }
     }
 }
 
@@ -66,7 +68,8 @@ impl SealedBatch {
         for (index, replies) in self.batch.replies.into_iter().enumerate() {
             replied.push(!replies.is_empty());
             if !replies.is_empty() || !effects.is_empty() {
-                let deliver = Deliver { version: self.version, effects: effects.clone(), replies };
+                let (version, last_zxid) = (self.version, self.version_ends);
+                let deliver = Deliver { version, last_zxid, effects: effects.clone(), replies };
                 lanes.deliver(WorkerIndex(index as u16), deliver);
             }
         }

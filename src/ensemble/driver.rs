@@ -17,6 +17,7 @@ use super::chores::{Every, Sweeper};
 use super::role::{Role, Unapplied};
 use super::seat::Seat;
 use super::snapshots::Snapshots;
+use crate::io::process::stop;
 use crate::message::lane::{ConnRef, StandingSign};
 use crate::message::{Effect, TxnBody, TxnDigest, TxnHeader, WriteOp};
 use crate::observe::{Counter, MetricsWriter, Namespaced, Summary};
@@ -31,7 +32,7 @@ use crate::tree::TreeWriter;
 use crate::types::{Instant, Now, SessionId, Xid, Zxid};
 use crate::wire::txn;
 use crate::zab::{LeaderInput, LearnerInput};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 
@@ -90,7 +91,7 @@ pub struct Ensemble {
     /// False with an empty directory that may have been lost, until a leader has filled it.
     pub(super) may_vote: bool,
     /// Connections that outlived the last leader, by session.
-    pub(super) kept: HashMap<SessionId, ConnRef>,
+    pub(super) kept: BTreeMap<SessionId, ConnRef>,
     /// What watchers will be told of transactions that are applied and not committed yet.
     pub(super) unsaid: Vec<Effect>,
     /// In the log, not applied: what a role that ended had left.
@@ -383,7 +384,7 @@ impl Ensemble {
         let batch = std::mem::replace(&mut self.batch, Batch::new(self.lanes.workers()));
         // The head of a server that serves nobody holds what is not committed. All it can say is that it ends connections.
         let version = if self.is_serving() { self.tree.seal() } else { self.tree.published_version() };
-        self.sealed.push_back(batch.seal(version));
+        self.sealed.push_back(batch.seal(version, self.tree.view().last_zxid()));
     }
 
     fn flush_ended(&mut self, result: io::Result<()>, now: Now) {
@@ -464,12 +465,6 @@ fn count_writes(metrics: &MetricsWriter, body: &TxnBody) {
         }
         _ => {}
     }
-}
-
-/// A server that cannot keep its promises says so and ends; whoever supervises it starts it again.
-pub(super) fn stop(message: &str) -> ! {
-    tracing::error!("{message}. The server stops.");
-    std::process::exit(1)
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! What a leader's state machine asks for, and what its learners' clients ask of it.
 
-use super::driver::{Ensemble, stop};
+use super::driver::Ensemble;
 use super::history::History;
 use super::learner_feed::{Feed, Progress};
 use super::role::{Leading, Role, WaitingSync};
 use super::snapshot_feed::SnapshotFeed;
+use crate::io::process::stop;
 use crate::message::lane::{ConnRef, Reply, Standing};
 use crate::message::{ForwardedRequest, QuorumPacket, WriteOp};
 use crate::observe::Counter;
@@ -48,9 +49,10 @@ impl Ensemble {
                 }
             }
             LeaderOutput::Close { link, why } => {
-                tracing::warn!("closing a learner: {why}");
                 leading.feeds.remove(&link);
                 leading.owners.retain(|_, owner| *owner != link);
+                let peer = self.seat().links.name_of(link);
+                tracing::warn!("closing the connection of {peer}: {why}");
                 self.seat().close_link(link);
             }
             LeaderOutput::PersistAcceptedEpoch { epoch } => self.persist_epoch(EpochFile::Accepted, epoch),
@@ -86,12 +88,26 @@ impl Ensemble {
             }
             LeaderOutput::Synced { link: None, token, .. } => {
                 if let Some(WaitingSync { from, xid, path }) = leading.syncs.remove(&token) {
-                    let zxid = self.tree_committed();
-                    self.batch.reply(from.worker, Reply::Synced { conn: from.conn, xid, zxid, path });
+                    self.batch.reply(from.worker, Reply::Synced { conn: from.conn, xid, path });
                 }
             }
             LeaderOutput::GiveUp { why } => self.end_role(&why),
         }
+    }
+
+    /// A leader steps down for a voter that has promised a later epoch, so that it can follow again; but not for one whose
+    /// data are of a later epoch. It would be elected, and all others would throw away what they have. No epoch behind a
+    /// live leader's can have become current: such data are another ensemble's, or this leader is none any more and will
+    /// find out by itself.
+    pub(super) fn knows_too_much(&self, leading: &Leading, packet: &QuorumPacket) -> Option<String> {
+        let QuorumPacket::LearnerInfo { info: Some(info), .. } = packet else { return None };
+        let (epoch, seat) = (leading.zab.epoch()?, self.seat.as_ref()?);
+        let theirs = seat.elections.own_epoch_of(info.server).filter(|theirs| *theirs > epoch)?;
+        Some(format!(
+            "server {} has data of epoch {theirs:x}, this is epoch {epoch:x}: it has the data directory of another ensemble. \
+             Stop it and empty that directory, or everybody will have its data after the next election",
+            info.server.0
+        ))
     }
 
     pub(super) fn persist_epoch(&mut self, file: EpochFile, epoch: i64) {

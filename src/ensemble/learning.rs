@@ -1,8 +1,9 @@
 //! What a learner's state machine asks for, and how its clients' requests travel to the leader and back.
 
-use super::driver::{Ensemble, stop};
+use super::driver::Ensemble;
 use super::role::{Attach, Attaching, Awaited, Forwarded, Role, Unapplied, WaitingSync};
 use super::snapshot_load::SnapshotLoad;
+use crate::io::process::stop;
 use crate::message::lane::{ConnRef, Reply, Standing};
 use crate::message::{ConnectResponse, ForwardedRequest, Outcome, QuorumPacket, Txn, TxnBody, WriteOp};
 use crate::observe::{Counter, Summary};
@@ -67,8 +68,7 @@ impl Ensemble {
             LearnerOutput::Synced => {
                 let Role::Learning(learning) = &mut self.role else { return };
                 if let Some(WaitingSync { from, xid, path }) = learning.syncs.pop_front() {
-                    let zxid = self.tree.view().last_zxid();
-                    self.batch.reply(from.worker, Reply::Synced { conn: from.conn, xid, zxid, path });
+                    self.batch.reply(from.worker, Reply::Synced { conn: from.conn, xid, path });
                 }
             }
             LearnerOutput::Revalidated { session, valid } => self.revalidated(session, valid, now),
@@ -223,17 +223,17 @@ impl Ensemble {
             // A Java leader would lose its way over it.
             let zxid = self.tree.view().last_zxid();
             let outcome = Outcome { zxid, result: Err(ErrorCode::MarshallingError) };
-            self.await_answer(session, Forwarded { from, xid, what: Awaited::Decided(outcome) });
+            self.expect_answer(session, Forwarded { from, xid, what: Awaited::Decided(outcome) });
             return self.tell_decided(session);
         };
-        self.await_answer(session, Forwarded { from, xid, what: Awaited::Write });
+        self.expect_answer(session, Forwarded { from, xid, what: Awaited::Write });
         let request = ForwardedRequest { session, cxid: xid.0, op: op.code(), body, ids: ids.to_vec() };
         self.tell_leader(&QuorumPacket::Request(request));
     }
 
     pub(super) fn forward_create_session(&mut self, from: ConnRef, timeout_ms: i32, read_only: Option<bool>) {
         let session = self.session_ids.allocate();
-        self.await_answer(session, Forwarded { from, xid: Xid(0), what: Awaited::CreateSession { read_only } });
+        self.expect_answer(session, Forwarded { from, xid: Xid(0), what: Awaited::CreateSession { read_only } });
         let mut body = Vec::new();
         Writer::new(&mut body).int(timeout_ms);
         let op = OpCode::CreateSession.code();
@@ -244,7 +244,7 @@ impl Ensemble {
         if self.sessions.get(session).is_none_or(|live| live.owner != Some(from)) {
             return self.batch.close(from);
         }
-        self.await_answer(session, Forwarded { from, xid, what: Awaited::CloseSession });
+        self.expect_answer(session, Forwarded { from, xid, what: Awaited::CloseSession });
         let (op, body, ids) = (OpCode::CloseSession.code(), Vec::new(), Vec::new());
         self.tell_leader(&QuorumPacket::Request(ForwardedRequest { session, cxid: xid.0, op, body, ids }));
     }
@@ -296,7 +296,7 @@ impl Ensemble {
         self.tell_leader(&QuorumPacket::Ping { zxid, touched });
     }
 
-    fn await_answer(&mut self, session: SessionId, forwarded: Forwarded) {
+    fn expect_answer(&mut self, session: SessionId, forwarded: Forwarded) {
         if let Role::Learning(learning) = &mut self.role {
             learning.forwarded.entry(session).or_default().push_back(forwarded);
         }

@@ -6,6 +6,7 @@ use crate::runtime::link_io::LinkAction;
 use crate::types::{Instant, LinkId};
 use crate::wire::quorum::{QuorumDecoder, Side, encode};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 /// A buffer larger than this is not kept for the next send, bytes.
 const SPARE_BYTES_MAX: usize = 256 << 10;
@@ -13,6 +14,8 @@ const SPARE_BYTES_MAX: usize = 256 << 10;
 pub(super) struct Link {
     /// Who this server is on it.
     pub side: Side,
+    /// Who connected to this server; `None`: it was this server that did.
+    pub peer: Option<SocketAddr>,
     since: Instant,
     /// A whole packet has come.
     pub is_introduced: bool,
@@ -32,6 +35,7 @@ impl Link {
         };
         Link {
             side,
+            peer: None,
             since: now,
             is_introduced: false,
             decoder: QuorumDecoder::new(other, data_bytes_max),
@@ -71,6 +75,12 @@ impl Links {
 
     pub fn remove(&mut self, id: LinkId) -> Option<Link> {
         self.links.remove(&id)
+    }
+
+    /// For messages.
+    pub fn name_of(&self, id: LinkId) -> String {
+        let peer = self.links.get(&id).and_then(|link| link.peer);
+        peer.map_or_else(|| "another server".to_owned(), |peer| peer.to_string())
     }
 
     pub fn ids(&self) -> Vec<LinkId> {

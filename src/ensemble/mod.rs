@@ -3,7 +3,8 @@
 //! `driver.rs` takes the turns; `submits.rs` is what workers ask, `batch.rs` what a turn means to them; `chores.rs` and
 //! `snapshots.rs` are what is due now and then. In an ensemble `roles.rs` leads from role to role (`role.rs`): `elections.rs`
 //! speaks with the others until there is a leader, `leading.rs` and `learning.rs` do what `zab` asks for, `learner_feed.rs`
-//! is the stream to one learner, over `links.rs`. `startup.rs` makes all of it from the data directory.
+//! is the stream to one learner, over `links.rs`. `startup.rs` makes all of it from the data directory; `witness.rs` shows it
+//! to the simulator.
 
 mod batch;
 mod chores;
@@ -24,6 +25,7 @@ mod snapshots;
 mod startup;
 mod submits;
 mod tree_sink;
+mod witness;
 
 pub use driver::{Ensemble, EnsembleRules};
 pub use seat::SeatOptions;

@@ -7,7 +7,7 @@ use crate::message::Txn;
 use crate::message::lane::ConnRef;
 use crate::types::{Instant, LinkId, ServerId, SessionId, Xid, Zxid};
 use crate::zab::{Leader, Learner, SyncToken};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 pub(super) enum Role {
@@ -25,9 +25,9 @@ pub(super) struct Leading {
     pub feeds: BTreeMap<LinkId, Feed>,
     /// Sessions whose clients are connected to learners. A session is here, or has an owner in the table, or nobody has
     /// written or attached since this server leads.
-    pub owners: HashMap<SessionId, LinkId>,
+    pub owners: BTreeMap<SessionId, LinkId>,
     /// Syncs of clients of this server.
-    pub syncs: HashMap<SyncToken, WaitingSync>,
+    pub syncs: BTreeMap<SyncToken, WaitingSync>,
     pub next_token: u64,
     /// Counted as committed through here.
     pub counted: Zxid,
@@ -45,11 +45,11 @@ pub(super) struct Learning {
     /// In the log, not applied, in order.
     pub unapplied: VecDeque<Unapplied>,
     /// Writes that went to the leader, by session, in order.
-    pub forwarded: HashMap<SessionId, VecDeque<Forwarded>>,
+    pub forwarded: BTreeMap<SessionId, VecDeque<Forwarded>>,
     /// Syncs that went to the leader; it answers them in order.
     pub syncs: VecDeque<WaitingSync>,
     /// Clients that came with a session, until the leader has said whether it lives.
-    pub attaching: HashMap<SessionId, VecDeque<Attaching>>,
+    pub attaching: BTreeMap<SessionId, VecDeque<Attaching>>,
     /// Sessions heard of since then are told with the next answer to a PING, monotonic ms.
     pub touched_since_ms: u64,
     /// A snapshot that is being loaded into the head.

@@ -5,12 +5,13 @@
 //! has a head that is exactly its flushed log. What was published stays what was committed.
 
 use super::batch::{Batch, SealedBatch};
-use super::driver::{Disk, Ensemble, stop};
+use super::driver::{Disk, Ensemble};
 use super::elections::Verdict;
 use super::learner_feed::Feed;
 use super::links::Link;
 use super::role::{Dial, Leading, Learning, Role};
 use super::seat::Seat;
+use crate::io::process::stop;
 use crate::message::lane::Standing;
 use crate::message::{QuorumPacket, Txn, Vote};
 use crate::request;
@@ -20,7 +21,7 @@ use crate::types::{Instant, LinkId, Now, Role as MemberRole, ServerState, Zxid};
 use crate::wire::Decoded;
 use crate::wire::quorum::Side;
 use crate::zab::{Leader, LeaderInput, LeaderStart, Learner, LearnerInput, LearnerStart};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 /// First and longest distance between tries to reach the leader's quorum port, ms.
 const DIAL_RETRY_MS_MIN: u64 = 1;
@@ -61,10 +62,12 @@ impl Ensemble {
                 let (elections, mut dials) = self.seat().elections();
                 elections.accepted(now.mono, link, peer, &mut dials);
             }
-            LinkEvent::Accepted { link, port: PeerPort::Quorum, .. } => match &self.role {
+            LinkEvent::Accepted { link, port: PeerPort::Quorum, peer } => match &self.role {
                 Role::Leading(_) => {
                     let data_bytes_max = self.seat().options.packet_data_bytes_max;
-                    self.seat().links.add(link, Link::new(Side::Leader, data_bytes_max, now.mono));
+                    let mut state = Link::new(Side::Leader, data_bytes_max, now.mono);
+                    state.peer = Some(peer);
+                    self.seat().links.add(link, state);
                 }
                 _ => self.seat().actions.push(LinkAction::Close { link }),
             },
@@ -160,7 +163,10 @@ impl Ensemble {
 
     fn packet(&mut self, link: LinkId, packet: QuorumPacket, now: Now) {
         match &self.role {
-            Role::Leading(_) => self.lead(LeaderInput::Packet { link, packet }, now),
+            Role::Leading(leading) => match self.knows_too_much(leading, &packet) {
+                Some(why) => self.link_broken(link, &why, now),
+                None => self.lead(LeaderInput::Packet { link, packet }, now),
+            },
             Role::Learning(_) => self.learn(LearnerInput::Packet(packet), now),
             _ => {}
         }
@@ -168,6 +174,8 @@ impl Ensemble {
 
     /// This server ends the link.
     pub(super) fn link_broken(&mut self, link: LinkId, why: &str, now: Now) {
+        let peer = self.seat().links.name_of(link);
+        tracing::warn!("closing the connection of {peer}: {why}");
         self.seat().close_link(link);
         self.link_closed(link, why, now);
     }
@@ -329,8 +337,8 @@ impl Ensemble {
             self.role = Role::Leading(Box::new(Leading {
                 zab,
                 feeds: BTreeMap::new(),
-                owners: HashMap::new(),
-                syncs: HashMap::new(),
+                owners: BTreeMap::new(),
+                syncs: BTreeMap::new(),
                 next_token: 0,
                 counted: Zxid::ZERO,
             }));
@@ -366,9 +374,9 @@ impl Ensemble {
             zab: Learner::new(start, now.mono),
             leader,
             unapplied: VecDeque::new(),
-            forwarded: HashMap::new(),
+            forwarded: BTreeMap::new(),
             syncs: VecDeque::new(),
-            attaching: HashMap::new(),
+            attaching: BTreeMap::new(),
             touched_since_ms: now.mono.millis(),
             loading: None,
             heard_at: now.mono,
@@ -390,7 +398,7 @@ impl Ensemble {
         self.batch.effects = std::mem::take(&mut self.unsaid);
         self.batch.last_zxid = Some(zxid);
         let batch = std::mem::replace(&mut self.batch, Batch::new(self.lanes.workers()));
-        self.sealed.push_back(batch.seal(self.tree.seal()));
+        self.sealed.push_back(batch.seal(self.tree.seal(), zxid));
         self.release();
         self.expiry_resumes = now.mono;
         self.may_vote = true;
@@ -466,7 +474,6 @@ impl Ensemble {
             }
         }
         for (id, why) in lost {
-            tracing::warn!("closing a learner: {why}");
             self.link_broken(id, &why, now);
         }
     }

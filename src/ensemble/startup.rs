@@ -9,6 +9,7 @@ use super::seat::{Seat, SeatOptions};
 use super::snapshot_feed::FeedWriter;
 use super::snapshots::{SnapshotOptions, Snapshots, write_snapshot};
 use super::tree_sink::{TreeLoad, kill_dead_sessions};
+use crate::io::process::stop;
 use crate::message::lane::{Standing, StandingSign};
 use crate::observe::MetricsWriter;
 use crate::request::ReapRules;
@@ -20,7 +21,7 @@ use crate::storage::{
 };
 use crate::tree::TreeWriter;
 use crate::types::{Now, ServerId, Zxid};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// What a start needs beside the data directory.
@@ -170,7 +171,7 @@ pub fn start(
         standing: options.standing,
         // An empty directory that may have been lost says nothing about what was committed.
         may_vote: restored.origin != Origin::Unknown,
-        kept: HashMap::new(),
+        kept: BTreeMap::new(),
         unsaid: Vec::new(),
         tail: VecDeque::new(),
         tree_is_partial: false,
@@ -191,7 +192,7 @@ impl Ensemble {
         self.close_log();
         let kept = self.seat.as_ref().map_or(0, |seat| seat.options.commit_log_count);
         let restored = restore_into(&mut self.tree, &self.dirs, &self.restore_options, &self.rules.request, kept);
-        let (restored, base, entries) = restored.unwrap_or_else(|error| super::driver::stop(&error.to_string()));
+        let (restored, base, entries) = restored.unwrap_or_else(|error| stop(&error.to_string()));
         tracing::info!(
             "restored again: snapshot of zxid {}, {} transaction(s) replayed, last zxid {}",
             restored.snapshot_zxid,
@@ -209,7 +210,7 @@ impl Ensemble {
         if let Some(log) = self.log.take()
             && let Err(error) = log.close()
         {
-            super::driver::stop(&format!("the transaction log cannot be closed: {error}"));
+            stop(&format!("the transaction log cannot be closed: {error}"));
         }
     }
 
@@ -219,7 +220,7 @@ impl Ensemble {
         let options = self.log_options.clone();
         match TxnLog::open(&self.dirs.disk, &self.dirs.logs, Some(last), options, self.log_files.clone()) {
             Ok(log) => self.log = Some(log),
-            Err(error) => super::driver::stop(&format!("the transaction log cannot be opened: {error}")),
+            Err(error) => stop(&format!("the transaction log cannot be opened: {error}")),
         }
         self.flushed_through = last;
     }
@@ -254,7 +255,7 @@ impl Ensemble {
     pub(super) fn keep_loaded_snapshot(&mut self, zxid: Zxid) {
         self.close_log();
         if let Err(error) = self.replace_data(zxid) {
-            super::driver::stop(&format!("the leader's snapshot of zxid {zxid} cannot be kept: {error}"));
+            stop(&format!("the leader's snapshot of zxid {zxid} cannot be kept: {error}"));
         }
         self.seat().history.begin_at(zxid);
         self.open_log();

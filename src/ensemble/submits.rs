@@ -56,10 +56,7 @@ impl Ensemble {
             Submit::Write { from, session, xid, op, ids } => self.write(from, session, xid, op, &ids, now),
             Submit::Sync { from, xid, path, .. } => match &self.role {
                 Role::Leading(_) => self.sync_as_leader(from, xid, path, now),
-                _ => {
-                    let zxid = self.tree.view().last_zxid();
-                    self.batch.reply(from.worker, Reply::Synced { conn: from.conn, xid, zxid, path });
-                }
+                _ => self.batch.reply(from.worker, Reply::Synced { conn: from.conn, xid, path }),
             },
             Submit::CreateSession { from, timeout_ms, read_only } => {
                 self.create_session(from, timeout_ms, read_only, now);

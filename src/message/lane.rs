@@ -121,11 +121,10 @@ pub enum Reply {
         xid: Xid,
         outcome: Outcome,
     },
-    /// What was committed before the sync came, `zxid` the last of it, is in the version that this is tagged with.
+    /// What was committed before the sync came is in the version that this is tagged with.
     Synced {
         conn: ConnId,
         xid: Xid,
-        zxid: Zxid,
         path: Option<String>,
     },
     /// Reply to closeSession; the connection is closed behind it.
@@ -161,6 +160,8 @@ pub enum Reply {
 pub struct Deliver {
     /// The version that a worker must have pinned, or a later one, before it delivers this.
     pub version: u64,
+    /// End of that version.
+    pub last_zxid: Zxid,
     /// In the order of their transactions; the same for every worker.
     pub effects: Arc<Vec<Effect>>,
     /// This worker's own, in the order of their transactions.

@@ -50,7 +50,7 @@ pub fn lanes(workers: u16) -> (EnsembleLanes, Vec<WorkerLane>) {
 }
 
 /// `lanes` with another bound of the submissions on a ring.
-pub(super) fn lanes_with(workers: u16, submits_max: usize) -> (EnsembleLanes, Vec<WorkerLane>) {
+pub fn lanes_with(workers: u16, submits_max: usize) -> (EnsembleLanes, Vec<WorkerLane>) {
     let ensemble_alarm = Arc::new(Alarm::default());
     let lanes: Vec<Arc<Lane>> = (0..workers)
         .map(|_| {

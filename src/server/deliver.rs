@@ -17,14 +17,14 @@ use crate::wire::client::response;
 impl Worker {
     /// A batch whose version is pinned: transaction by transaction, events before the reply.
     pub(super) fn deliver(&mut self, deliver: Deliver) {
-        let mut effects = deliver.effects.iter().peekable();
+        let (mut effects, last_zxid) = (deliver.effects.iter().peekable(), deliver.last_zxid);
         for reply in deliver.replies {
             while let Some(effect) =
-                effects.next_if(|effect| reply_zxid(&reply).is_some_and(|zxid| effect.zxid <= zxid))
+                effects.next_if(|effect| reply_zxid(&reply, last_zxid).is_some_and(|zxid| effect.zxid <= zxid))
             {
                 self.tell_watchers(effect);
             }
-            self.reply(reply);
+            self.reply(reply, last_zxid);
         }
         for effect in effects {
             self.tell_watchers(effect);
@@ -59,14 +59,14 @@ impl Worker {
         self.events = events;
     }
 
-    fn reply(&mut self, reply: Reply) {
+    fn reply(&mut self, reply: Reply, last_zxid: Zxid) {
         let Some(mut conn) = self.take(conn_of(&reply)) else { return };
         match reply {
             Reply::Write { xid, outcome, .. } => self.write_ended(&mut conn, xid, &outcome),
-            Reply::Synced { xid, zxid, path, .. } => {
+            Reply::Synced { xid, path, .. } => {
                 if conn.phase == Phase::Established {
-                    self.answered(&mut conn, xid, zxid, true);
-                    response::path(conn.out.tail(), xid, zxid, path.as_deref());
+                    self.answered(&mut conn, xid, last_zxid, true);
+                    response::path(conn.out.tail(), xid, last_zxid, path.as_deref());
                 }
             }
             Reply::SessionClosed { xid, zxid, .. } => {
@@ -107,10 +107,12 @@ impl Worker {
     }
 }
 
-fn reply_zxid(reply: &Reply) -> Option<Zxid> {
+/// What a reply reflects; `last_zxid` is the end of the version that its batch is tagged with.
+fn reply_zxid(reply: &Reply, last_zxid: Zxid) -> Option<Zxid> {
     match reply {
         Reply::Write { outcome, .. } => Some(outcome.zxid),
-        Reply::Synced { zxid, .. } | Reply::SessionClosed { zxid, .. } => Some(*zxid),
+        Reply::Synced { .. } => Some(last_zxid),
+        Reply::SessionClosed { zxid, .. } => Some(*zxid),
         Reply::Connected { .. } | Reply::Refused { .. } | Reply::Resumed { .. } | Reply::Close { .. } => None,
     }
 }

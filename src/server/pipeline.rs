@@ -1,5 +1,6 @@
 //! In which order the requests of one connection are carried out: as they came. A write is handed to the ensemble
-//! thread at once; a read behind it waits until the write is answered, and everything behind a waiting request waits too.
+//! thread at once; a read or a sync behind it waits until the write is answered, and everything behind a waiting request, or
+//! behind a sync, waits too.
 //! (Were a later write handed over first, the read would see it.)
 
 use super::connection::{Connection, Phase, Submitted, Waiting};
@@ -59,7 +60,7 @@ impl Worker {
         }
         let Ok(header) = decode_header(payload) else { return self.end(conn) };
         let at_once = matches!(OpCode::from_code(header.op), Some(OpCode::Auth | OpCode::Sasl));
-        let waits = !conn.waiting.is_empty() || (!conn.in_flight.is_empty() && !self.goes_to_ensemble(header.op));
+        let waits = !conn.waiting.is_empty() || self.must_wait(conn, header.op);
         if (waits && !at_once) || !self.carry_out(conn, header, view) {
             conn.waiting_bytes += payload.len();
             conn.waiting.push_back(Waiting { payload: payload.into(), ids: conn.ids.clone() });
@@ -73,7 +74,7 @@ impl Worker {
             && let Some(waiting) = conn.waiting.front()
         {
             let op = decode_header(&waiting.payload).map_or(0, |header| header.op);
-            if !conn.in_flight.is_empty() && !self.goes_to_ensemble(op) {
+            if self.must_wait(conn, op) {
                 return;
             }
             let Waiting { payload, ids } = conn.waiting.pop_front().expect("just seen");
@@ -150,9 +151,11 @@ impl Worker {
         self.submitted(conn, op);
     }
 
-    /// Requests that are handed over without waiting for the writes before them.
-    fn goes_to_ensemble(&self, op: i32) -> bool {
-        is_write(op) || self.rules.replicated && OpCode::from_code(op) == Some(OpCode::Sync)
+    /// A request waits for the answers to those before it, unless it is a write behind writes: they are answered in the order of
+    /// their transactions. When a sync is answered depends on other servers, so nothing overtakes it, and it overtakes nothing.
+    fn must_wait(&self, conn: &Connection, op: i32) -> bool {
+        let is_behind_sync = || conn.in_flight.iter().any(|submitted| submitted.op == OpCode::Sync);
+        !conn.in_flight.is_empty() && (!is_write(op) || is_behind_sync())
     }
 
     fn submitted(&mut self, conn: &mut Connection, op: OpCode) {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::admin::{Gate, TimeZone};
 use crate::io::process;
-use crate::message::lane::{Deliver, Reply, Submit};
+use crate::message::lane::{Deliver, Reply, Standing, Submit};
 use crate::message::{ConnectResponse, CreateOp, Outcome, WriteOp, WriteResult};
 use crate::observe::{MetricsRegistry, Namespaced};
 use crate::request::{AccessRules, AuthRules};
@@ -149,7 +149,7 @@ impl Stage {
 
     fn answer(&mut self, reply: Reply) {
         let version = self.tree.published_version();
-        self.ensemble.deliver(WorkerIndex(0), Deliver { version, effects: Arc::default(), replies: vec![reply] });
+        self.ensemble.deliver(WorkerIndex(0), Deliver { version, last_zxid: Zxid(5), effects: Arc::default(), replies: vec![reply] });
         self.turn(vec![]);
     }
 

@@ -6,13 +6,14 @@
 //! is and is moved on when that bucket comes up. Whoever is asked by `due` decides what to do with the sessions: the
 //! queue has forgotten them, and a session heard from meanwhile is simply set again.
 
+use super::table::BySession;
 use crate::types::{Instant, SessionId};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 #[derive(Debug)]
 pub struct ExpiryQueue {
     tick_ms: u64,
-    entries: HashMap<SessionId, Entry>,
+    entries: BySession<Entry>,
     /// Bucket (its end, in milliseconds) to the sessions queued there. A session that is not at home here, because its
     /// entry is gone or names another bucket, is left over from a change and is skipped.
     buckets: BTreeMap<u64, Vec<SessionId>>,
@@ -29,7 +30,7 @@ struct Entry {
 impl ExpiryQueue {
     pub fn new(tick_ms: u64) -> ExpiryQueue {
         assert!(tick_ms > 0, "a tick must last");
-        ExpiryQueue { tick_ms, entries: HashMap::new(), buckets: BTreeMap::new() }
+        ExpiryQueue { tick_ms, entries: BySession::default(), buckets: BTreeMap::new() }
     }
 
     /// The session expires with the bucket that ends next after `expires_at`; any earlier setting is replaced.

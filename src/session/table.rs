@@ -4,12 +4,16 @@
 use super::ExpiryQueue;
 use crate::message::lane::{ConnRef, LastHeard};
 use crate::types::{Instant, SessionId};
+use foldhash::fast::FixedState;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// Servers choose the ids, so nobody can make them collide; and the order of a walk repeats, which the simulator needs.
+pub(super) type BySession<V> = HashMap<SessionId, V, FixedState>;
+
 pub struct SessionTable {
-    live: HashMap<SessionId, Live>,
+    live: BySession<Live>,
     expiry: ExpiryQueue,
 }
 
@@ -30,7 +34,7 @@ impl Live {
 
 impl SessionTable {
     pub fn new(tick_ms: u64) -> SessionTable {
-        SessionTable { live: HashMap::new(), expiry: ExpiryQueue::new(tick_ms) }
+        SessionTable { live: BySession::default(), expiry: ExpiryQueue::new(tick_ms) }
     }
 
     /// A session that was just created, or that was restored and whose client has not come back yet.

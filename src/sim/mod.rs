@@ -3,18 +3,40 @@
 //! - `random`: where every draw comes from
 //! - `disk`: a disk that loses power, and what its owner can do to it; `file_image` and `directory_image` say what is in its
 //!   cache, what is durable and what a crash may leave; `disk_handles` is the side that storage sees
+//! - `simulator`: whole ensembles: the loop; `agenda` is what happens next, `options` what a seed stands for, `faults` what goes
+//!   wrong, `report` what came of it
+//! - `server`: one server, real from the sockets down to the disk; `clock` is its clocks, `net` its sockets, `dials` how they
+//!   come about, `wiretap` listens to them
+//! - `client` and `workload`: clients with histories; `checkers` hold them, and the servers, against what was promised
 
+mod agenda;
+mod checkers;
+mod client;
+mod clock;
 mod counts;
+mod dials;
 mod directory_image;
 pub mod disk;
 mod disk_handles;
 #[cfg(test)]
 mod disk_tests;
+#[cfg(test)]
+mod ensemble_tests;
+mod faults;
 mod file_image;
+mod net;
+mod options;
 pub mod random;
+mod report;
+mod server;
+mod simulator;
 #[cfg(test)]
 mod storage_tests;
 mod survival;
+mod wiretap;
+mod workload;
 
 pub use disk::{DiskCounts, Fault, SimDisk, SyncId};
 pub use random::Random;
+pub use report::{Counts, Report};
+pub use simulator::run;

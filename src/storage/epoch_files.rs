@@ -91,7 +91,11 @@ fn finish_current(
     last_zxid: Zxid,
 ) -> Result<i64, StorageError> {
     let of_data = last_zxid.0 >> 32;
-    let prepared = read_number(disk, &EpochFile::Current.tmp_path(directory))?;
+    let prepared = match read_number(disk, &EpochFile::Current.tmp_path(directory)) {
+        // The power went while it was written: it was never complete, and says nothing.
+        Err(StorageError::BadEpoch { .. }) => None,
+        read => read?,
+    };
     match prepared.filter(|epoch| *epoch >= of_data).or((accepted >= of_data).then_some(of_data)) {
         Some(epoch) => write_epoch(disk, directory, EpochFile::Current, epoch).map(|()| epoch),
         None => Err(StorageError::EpochBehindData { file: EpochFile::Current.path(directory), current, last_zxid }),
@@ -208,8 +212,17 @@ mod tests {
             let error = loaded(&[("currentEpoch", "5"), ("acceptedEpoch", "5"), (name, text)]).unwrap_err();
             assert!(matches!(&error, StorageError::BadEpoch { file, .. } if file.ends_with(name)), "{error}");
         }
-        let error = loaded(&[("currentEpoch", "4"), ("currentEpoch.tmp", "")]).unwrap_err();
-        assert!(matches!(&error, StorageError::BadEpoch { file, .. } if file.ends_with("currentEpoch.tmp")), "{error}");
+    }
+
+    /// A power cut between making the temporary file and syncing it kept a server from ever starting again.
+    #[test]
+    fn a_temporary_file_that_was_never_complete_is_as_good_as_none() {
+        for text in ["", "fi"] {
+            let files = [("currentEpoch", "4"), ("acceptedEpoch", "5"), ("currentEpoch.tmp", text)];
+            assert_eq!(loaded(&files).unwrap(), (5, 5));
+            let error = loaded(&[("currentEpoch", "4"), ("acceptedEpoch", "4"), ("currentEpoch.tmp", text)]).unwrap_err();
+            assert!(matches!(error, StorageError::EpochBehindData { current: 4, last_zxid: LAST, .. }), "{error}");
+        }
     }
 
     #[test]

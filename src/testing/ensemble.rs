@@ -110,6 +110,13 @@ impl Ensemble {
         self.server(id).data_dir().join("version-2")
     }
 
+    /// Another server is configured as this one is.
+    pub fn copy_settings(&self, id: usize, to: &mut Server) {
+        for (key, value) in self.server(id).settings() {
+            to.set(key, value);
+        }
+    }
+
     /// Starts all of them, so that `leader` leads: without history the highest id of the first quorum does.
     pub fn start_led_by(&mut self, leader: usize) {
         let quorum = self.servers.len() / 2 + 1;

@@ -23,7 +23,10 @@ const ALLOWED: [(&str, &[&str]); 18] = [
     ("runtime", &["io", "message", "types", "observe"]),
     (
         "ensemble",
-        &["zab", "request", "session", "tree", "storage", "wire", "runtime", "io", "message", "types", "observe"],
+        &[
+            "election", "zab", "request", "session", "tree", "storage", "wire", "runtime", "io", "message", "types",
+            "observe",
+        ],
     ),
     ("admin", &["runtime", "io", "message", "observe", "config", "types"]),
     (

@@ -131,6 +131,10 @@ impl Server {
         self.settings.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str())
     }
 
+    pub fn settings(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.settings.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
     /// What Java takes as `-Dname=value`, for keys that `zoo.cfg` cannot carry.
     pub fn property(&mut self, name: &str, value: &str) -> &mut Server {
         self.properties.push((name.to_string(), value.to_string()));

@@ -1,0 +1,142 @@
+//! The one history, as an onlooker pieces it together from what servers show to clients.
+
+use super::znodes::Znodes;
+use super::{Checked, Violation, demand};
+use crate::ensemble::Ensemble;
+use crate::message::{Txn, TxnBody};
+use crate::types::{SessionId, Zxid};
+use crate::wire::txn;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A transaction that was shown to somebody.
+pub struct Committed {
+    pub txn: Txn,
+    entry: Arc<[u8]>,
+}
+
+/// What a server shows at the moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown {
+    pub server: usize,
+    pub zxid: Zxid,
+    pub digest: u64,
+}
+
+#[derive(Default)]
+pub struct History {
+    committed: BTreeMap<Zxid, Committed>,
+    digests: BTreeMap<Zxid, u64>,
+    pub znodes: Znodes,
+    /// Who leads each epoch.
+    leaders: BTreeMap<u32, usize>,
+    /// The last transaction that was acknowledged to anybody.
+    pub acknowledged: Zxid,
+}
+
+impl History {
+    pub fn last(&self) -> Zxid {
+        self.committed.last_key_value().map_or(Zxid::ZERO, |(zxid, _)| *zxid)
+    }
+
+    pub fn len(&self) -> usize {
+        self.committed.len()
+    }
+
+    pub fn bodies(&self) -> impl Iterator<Item = &TxnBody> {
+        self.committed.values().map(|committed| &committed.txn.body)
+    }
+
+    /// A server that serves clients shows another version than before, when it showed `before`.
+    pub fn shown(&mut self, ensemble: &Ensemble, before: Zxid, shown: Shown) -> Checked {
+        let Shown { server, zxid, digest } = shown;
+        demand(zxid >= before, || format!("server {server} shows {zxid}, and once showed {before}"))?;
+        let known_through = self.last();
+        let from = before.min(known_through);
+        match ensemble.history_after(from) {
+            Some(entries) => {
+                let entries: Vec<(Zxid, Arc<[u8]>)> = entries.take_while(|(entry, _)| *entry <= zxid).collect();
+                self.compare(server, from, &entries)?;
+                for (entry_zxid, entry) in entries {
+                    if entry_zxid > known_through {
+                        self.commit(server, entry_zxid, entry)?;
+                    }
+                }
+            }
+            // Behind a snapshot the digest alone tells.
+            None => demand(zxid <= known_through, || {
+                format!("server {server} shows {zxid}, which nobody has shown, and has no history of it")
+            })?,
+        }
+        demand(zxid == Zxid::ZERO || self.committed.contains_key(&zxid), || {
+            format!("server {server} shows {zxid}, which was never committed; the last that was is {}", self.last())
+        })?;
+        let known = *self.digests.entry(zxid).or_insert(digest);
+        demand(known == digest, || {
+            format!("server {server} has digest {digest:#x} at {zxid}, where another has {known:#x}")
+        })
+    }
+
+    /// What a server has in its history behind `from` is what was committed: nothing else, nothing missing.
+    fn compare(&self, server: usize, from: Zxid, entries: &[(Zxid, Arc<[u8]>)]) -> Checked {
+        let Some((last, _)) = entries.last() else { return Ok(()) };
+        let mut known = self.committed.range((std::ops::Bound::Excluded(from), std::ops::Bound::Included(*last)));
+        for (zxid, entry) in entries {
+            match known.next() {
+                None => return Ok(()),
+                Some((expected, committed)) if expected == zxid && committed.entry == *entry => {}
+                Some((expected, committed)) => {
+                    let txn = txn::decode(entry);
+                    return Err(Violation(format!(
+                        "server {server} shows {zxid} ({txn:?}) where {expected} ({:?}) was committed",
+                        committed.txn
+                    )));
+                }
+            }
+        }
+        match known.next() {
+            None => Ok(()),
+            Some((zxid, _)) => Err(Violation(format!("server {server} shows {last} and lacks {zxid}"))),
+        }
+    }
+
+    fn commit(&mut self, server: usize, zxid: Zxid, entry: Arc<[u8]>) -> Checked {
+        let last = self.last();
+        let follows = if last.epoch() == zxid.epoch() { zxid == last.next() } else { zxid > last && zxid.counter() == 1 };
+        demand(follows, || format!("server {server} commits {zxid} behind {last}"))?;
+        let txn = txn::decode(&entry)
+            .map_err(|error| Violation(format!("server {server} commits {zxid}, which is unreadable: {error}")))?;
+        demand(txn.header.zxid == zxid, || format!("{zxid} says it is {}", txn.header.zxid))?;
+        self.znodes.apply(&txn)?;
+        if let Some(digest) = txn.digest {
+            self.digests.insert(zxid, digest.tree);
+        }
+        self.committed.insert(zxid, Committed { txn, entry });
+        Ok(())
+    }
+
+    /// Acknowledged writes stay: whoever leads has them all. One leader an epoch.
+    pub fn leads(&mut self, server: usize, epoch: u32, shows: Zxid) -> Checked {
+        let other = *self.leaders.entry(epoch).or_insert(server);
+        demand(other == server, || format!("servers {other} and {server} both lead epoch {epoch:x}"))?;
+        let newest = self.leaders.last_key_value().map_or(0, |(epoch, _)| *epoch);
+        demand(shows >= self.last() || epoch < newest, || {
+            format!("server {server} leads epoch {epoch:x} from {shows}, and {} was committed", self.last())
+        })
+    }
+
+    /// Something was acknowledged to a client: whose it was, and when it asked how far acknowledgements had come.
+    pub fn acknowledged(&mut self, session: SessionId, cxid: i32, zxid: Zxid, asked_at: Zxid) -> Result<&Txn, Violation> {
+        let Some(Committed { txn, .. }) = self.committed.get(&zxid) else {
+            return Err(Violation(format!("{zxid} is acknowledged to session {session} and was never committed")));
+        };
+        demand(txn.header.session == session && txn.header.cxid == cxid, || {
+            format!("{zxid} is acknowledged to session {session} for request {cxid}, and it is {txn:?}")
+        })?;
+        demand(zxid > asked_at, || {
+            format!("a write that was asked for after {asked_at} was acknowledged is {zxid}: not linearizable")
+        })?;
+        self.acknowledged = self.acknowledged.max(zxid);
+        Ok(txn)
+    }
+}

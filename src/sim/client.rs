@@ -1,0 +1,414 @@
+//! A client: keeps a session over connections to any server, as ZooKeeper's do, in bytes of the real protocol; and holds
+//! every answer against the one history.
+
+use super::agenda::Agenda;
+use super::checkers::client_history::{Head, Seen, check_children, check_znode};
+use super::checkers::watch_order::{Kind, Watches};
+use super::checkers::{Checked, History, Violation, demand};
+use super::net::{DialId, Net, Socket};
+use super::options::Options;
+use super::random::Random;
+use super::report::Counts;
+use super::workload::{self, Request};
+use crate::message::WatchEventKind;
+use crate::session::password;
+use crate::types::{OpCode, SessionId, Stat, Zxid};
+use crate::wire::Reader;
+use crate::wire::Writer;
+use crate::wire::client::encode_write;
+use std::collections::VecDeque;
+
+const SET_WATCHES_XID: i32 = -8;
+const PING_XID: i32 = -2;
+const NOTIFICATION_XID: i32 = -1;
+
+pub struct Client {
+    pub node: usize,
+    random: Random,
+    session: Option<Session>,
+    conn: Option<Conn>,
+    pub dial: Option<DialId>,
+    next_xid: i32,
+    watches: Watches,
+    seen: Seen,
+    /// A connection that was left open when the client went elsewhere.
+    pub answered_since_heal: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Session {
+    id: SessionId,
+    timeout_ms: i32,
+}
+
+struct Conn {
+    socket: Socket,
+    /// The session is confirmed.
+    is_greeted: bool,
+    input: Vec<u8>,
+    pending: VecDeque<Pending>,
+    heard_at: u64,
+    sent_at: u64,
+}
+
+struct Pending {
+    xid: i32,
+    what: Asked,
+    /// What anybody had seen when it was asked.
+    asked_at: Zxid,
+}
+
+#[derive(Debug)]
+enum Asked {
+    SetWatches,
+    Of(Request),
+}
+
+/// What a client needs of the world.
+pub struct Surroundings<'a> {
+    pub agenda: &'a mut Agenda,
+    pub net: &'a mut Net,
+    pub history: &'a mut History,
+    pub options: &'a Options,
+    pub counts: &'a mut Counts,
+    /// Nothing is asked any more; sessions are kept.
+    pub is_silent: bool,
+}
+
+impl Client {
+    pub fn new(node: usize, random: Random) -> Client {
+        Client {
+            node,
+            random,
+            session: None,
+            conn: None,
+            dial: None,
+            next_xid: 1,
+            watches: Watches::default(),
+            seen: Seen::default(),
+            answered_since_heal: 0,
+        }
+    }
+
+    /// Something to do now and then; returns the server to connect to, if any, and when to come again.
+    pub fn turn(&mut self, world: &mut Surroundings<'_>) -> (Option<usize>, u64) {
+        let again = 1 + self.random.below(2 * world.options.think_us);
+        let Some(conn) = &self.conn else {
+            if self.dial.is_some() {
+                return (None, again);
+            }
+            let to = self.random.below(world.options.servers() as u64) as usize;
+            return (Some(to), again);
+        };
+        let (now, timeout_us) = (world.agenda.now(), self.timeout_us(world.options));
+        if now > conn.heard_at + timeout_us * 2 / 3 || self.random.chance(1, 400) {
+            self.leave(world);
+            return (None, again);
+        }
+        if conn.is_greeted {
+            let room = world.options.pipeline_max.saturating_sub(conn.pending.len()) as u64;
+            if !world.is_silent && room > 0 {
+                for _ in 0..1 + self.random.below(room) {
+                    let request = workload::request(&mut self.random, world.options.writes_percent);
+                    self.ask(Asked::Of(request), world);
+                }
+            } else if now > conn.sent_at + timeout_us / 3 {
+                self.send_frame(world, |w| {
+                    w.int(PING_XID);
+                    w.int(OpCode::Ping.code());
+                });
+            }
+        }
+        (None, again.min(timeout_us / 6))
+    }
+
+    fn timeout_us(&self, options: &Options) -> u64 {
+        let (least_ms, _) = options.session_timeouts_ms();
+        self.session.map_or(least_ms * 2, |session| session.timeout_ms).max(1) as u64 * 1000
+    }
+
+    pub fn connected(&mut self, socket: Socket, world: &mut Surroundings<'_>) {
+        let now = world.agenda.now();
+        let (pending, input) = (VecDeque::new(), Vec::new());
+        self.conn = Some(Conn { socket, is_greeted: false, input, pending, heard_at: now, sent_at: now });
+        let (least_ms, most_ms) = world.options.session_timeouts_ms();
+        let timeout_ms = least_ms + self.random.below((most_ms - least_ms) as u64 / 2) as i32;
+        let (session, seen) = (self.session.map(|session| session.id), self.seen.zxid);
+        self.send_frame(world, |w| {
+            w.int(0);
+            w.long(seen.0);
+            w.int(timeout_ms);
+            w.long(session.map_or(0, |session| session.0));
+            w.buffer(Some(&session.map_or([0; 16], password)));
+            w.bool(false);
+        });
+    }
+
+    /// Gives up the connection.
+    fn leave(&mut self, world: &mut Surroundings<'_>) {
+        if let Some(conn) = &self.conn {
+            world.net.close(world.agenda, conn.socket);
+        }
+        self.lost();
+    }
+
+    pub fn lost(&mut self) {
+        self.conn = None;
+        self.watches.away();
+    }
+
+    pub fn holds(&self, socket: Socket) -> bool {
+        self.conn.as_ref().is_some_and(|conn| conn.socket == socket)
+    }
+
+    fn send_frame(&mut self, world: &mut Surroundings<'_>, fill: impl FnOnce(&mut Writer<'_>)) {
+        let Some(conn) = &mut self.conn else { return };
+        let mut bytes = Vec::new();
+        Writer::frame(&mut bytes, fill);
+        conn.sent_at = world.agenda.now();
+        world.net.send(world.agenda, conn.socket, bytes);
+    }
+
+    fn ask(&mut self, what: Asked, world: &mut Surroundings<'_>) {
+        let xid = match what {
+            Asked::SetWatches => SET_WATCHES_XID,
+            Asked::Of(_) => self.next_xid,
+        };
+        self.next_xid += 1;
+        let mut bytes = Vec::new();
+        Writer::frame(&mut bytes, |w| {
+            w.int(xid);
+            match &what {
+                Asked::SetWatches => self.put_watches(w),
+                Asked::Of(request) => put_request(w, request),
+            }
+        });
+        let asked_at = world.history.acknowledged;
+        world.counts.requests += 1;
+        let Some(conn) = &mut self.conn else { return };
+        conn.pending.push_back(Pending { xid, what, asked_at });
+        conn.sent_at = world.agenda.now();
+        world.net.send(world.agenda, conn.socket, bytes);
+    }
+
+    fn put_watches(&self, w: &mut Writer<'_>) {
+        w.int(OpCode::SetWatches.code());
+        w.long(self.seen.zxid.0);
+        for kind in [Kind::Data, Kind::Exist, Kind::Child] {
+            let paths = self.watches.paths(kind);
+            w.count(paths.len());
+            paths.iter().for_each(|path| w.string(path));
+        }
+    }
+
+    // What comes.
+
+    pub fn received(&mut self, bytes: &[u8], world: &mut Surroundings<'_>) -> Checked {
+        let Some(conn) = &mut self.conn else { return Ok(()) };
+        conn.heard_at = world.agenda.now();
+        conn.input.extend_from_slice(bytes);
+        while let Some(conn) = &mut self.conn {
+            let Some(length) = conn.input.first_chunk().map(|length| u32::from_be_bytes(*length) as usize) else { break };
+            if conn.input.len() < 4 + length {
+                break;
+            }
+            let rest = conn.input.split_off(4 + length);
+            let frame = std::mem::replace(&mut conn.input, rest);
+            match conn.is_greeted {
+                true => self.frame(&frame[4..], world)?,
+                false => self.greeted(&frame[4..], world)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn greeted(&mut self, frame: &[u8], world: &mut Surroundings<'_>) -> Checked {
+        let mut r = Reader::new(frame);
+        let read = |r: &mut Reader<'_>| {
+            r.int("version")?;
+            Ok::<_, crate::wire::BadBytes>((r.int("timeout")?, SessionId(r.long("session")?)))
+        };
+        let (timeout_ms, id) = read(&mut r).map_err(|error| Violation(format!("a greeting: {error}")))?;
+        if id == SessionId::NONE {
+            world.counts.sessions_expired += 1;
+            self.end_session();
+            self.leave(world);
+            return Ok(());
+        }
+        demand(world.history.znodes.is_known(id), || format!("session {id} is granted and was never created"))?;
+        if let Some(session) = self.session {
+            demand(session.id == id, || format!("session {id} is granted for {}", session.id))?;
+            world.counts.sessions_resumed += 1;
+        }
+        self.session = Some(Session { id, timeout_ms });
+        if let Some(conn) = &mut self.conn {
+            conn.is_greeted = true;
+        }
+        match self.watches.is_empty() {
+            true => self.watches = Watches::default(),
+            false => self.ask(Asked::SetWatches, world),
+        }
+        Ok(())
+    }
+
+    fn end_session(&mut self) {
+        self.session = None;
+        self.seen = Seen::default();
+        self.watches = Watches::default();
+    }
+
+    fn frame(&mut self, frame: &[u8], world: &mut Surroundings<'_>) -> Checked {
+        let session = self.session.expect("greeted").id;
+        self.take_frame(frame, world)
+            .map_err(|Violation(why)| Violation(format!("client {} of session {session}: {why}", self.node)))
+    }
+
+    fn take_frame(&mut self, frame: &[u8], world: &mut Surroundings<'_>) -> Checked {
+        let bad = |error: crate::wire::BadBytes| Violation(format!("a reply: {error}"));
+        let mut r = Reader::new(frame);
+        let head = Head {
+            xid: r.int("xid").map_err(bad)?,
+            zxid: Zxid(r.long("zxid").map_err(bad)?),
+            err: r.int("err").map_err(bad)?,
+        };
+        match head.xid {
+            NOTIFICATION_XID => {
+                world.counts.watch_events += 1;
+                let kind = r.int("event").map_err(bad)?;
+                r.int("state").map_err(bad)?;
+                let path = r.string_present("path").map_err(bad)?;
+                let kind = event_kind(kind).ok_or_else(|| Violation(format!("an event of kind {kind}")))?;
+                return self.watches.event(world.history, kind, path, head.zxid);
+            }
+            PING_XID => return Ok(()),
+            _ => {}
+        }
+        let pending = self.conn.as_mut().and_then(|conn| conn.pending.pop_front());
+        let Some(Pending { xid, what, asked_at }) = pending else {
+            return Err(Violation(format!("{head:?} answers nothing")));
+        };
+        demand(xid == head.xid, || format!("{head:?} answers, and request {xid} comes first ({what:?})"))?;
+        world.counts.replies += 1;
+        self.answered_since_heal += 1;
+        match what {
+            Asked::SetWatches => {
+                self.seen.reply(world.history, head.zxid)?;
+                self.watches.back(world.history, head.zxid)
+            }
+            Asked::Of(request) => {
+                self.answered(&request, head, asked_at, &mut r, world)
+                    .map_err(|Violation(why)| Violation(format!("{why} ({request:?}, {head:?})")))
+            }
+        }
+    }
+
+    fn answered(
+        &mut self,
+        request: &Request,
+        head: Head,
+        asked_at: Zxid,
+        r: &mut Reader<'_>,
+        world: &mut Surroundings<'_>,
+    ) -> Checked {
+        let bad = |error: crate::wire::BadBytes| Violation(format!("a reply: {error}"));
+        let session = self.session.expect("greeted").id;
+        match request {
+            Request::Write(_) | Request::CloseSession => {
+                if self.seen.write(world.history, session, head, asked_at)?.is_some() {
+                    world.counts.writes_acknowledged += 1;
+                }
+            }
+            Request::Sync { .. } => {
+                world.counts.syncs += 1;
+                self.seen.synced(asked_at);
+            }
+            Request::Get { .. } | Request::Exists { .. } | Request::Children { .. } => {}
+        }
+        self.seen.reply(world.history, head.zxid)?;
+        self.watches.reply(world.history, head.zxid)?;
+        let history = &*world.history;
+        match request {
+            Request::Get { path, watch } => {
+                let shown = match head.err {
+                    0 => Some((r.buffer("data").map_err(bad)?.unwrap_or_default(), read_stat(r).map_err(bad)?)),
+                    _ => None,
+                };
+                let shown = shown.as_ref().map(|(data, stat)| (stat, Some(*data)));
+                check_znode(history.znodes.at(path, head.zxid), path, head, shown)?;
+                if *watch && head.err == 0 {
+                    self.watches.register(Kind::Data, path, head.zxid);
+                }
+            }
+            Request::Exists { path, watch } => {
+                let stat = (head.err == 0).then(|| read_stat(r)).transpose().map_err(bad)?;
+                let shown = stat.as_ref().map(|stat| (stat, None));
+                check_znode(history.znodes.at(path, head.zxid), path, head, shown)?;
+                if *watch {
+                    let kind = if head.err == 0 { Kind::Data } else { Kind::Exist };
+                    self.watches.register(kind, path, head.zxid);
+                }
+            }
+            Request::Children { path, watch } => {
+                if head.err != 0 {
+                    return check_znode(history.znodes.at(path, head.zxid), path, head, None);
+                }
+                let names = r.vector("names", 4, |r| r.string_present("name")).map_err(bad)?.unwrap_or_default();
+                check_children(history, path, head, &names)?;
+                if *watch {
+                    self.watches.register(Kind::Child, path, head.zxid);
+                }
+            }
+            Request::CloseSession => {
+                self.end_session();
+                self.leave(world);
+            }
+            Request::Write(_) | Request::Sync { .. } => {}
+        }
+        Ok(())
+    }
+}
+
+fn put_request(w: &mut Writer<'_>, request: &Request) {
+    match request {
+        Request::Write(op) => {
+            let (code, body) = encode_write(op).expect("a client can send it");
+            w.int(code.code());
+            w.raw(&body);
+        }
+        Request::Get { path, watch } => put_read(w, OpCode::GetData, path, *watch),
+        Request::Exists { path, watch } => put_read(w, OpCode::Exists, path, *watch),
+        Request::Children { path, watch } => put_read(w, OpCode::GetChildren, path, *watch),
+        Request::Sync { path } => {
+            w.int(OpCode::Sync.code());
+            w.string(path);
+        }
+        Request::CloseSession => w.int(OpCode::CloseSession.code()),
+    }
+}
+
+fn put_read(w: &mut Writer<'_>, op: OpCode, path: &str, watch: bool) {
+    w.int(op.code());
+    w.string(path);
+    w.bool(watch);
+}
+
+fn read_stat(r: &mut Reader<'_>) -> Result<Stat, crate::wire::BadBytes> {
+    Ok(Stat {
+        czxid: Zxid(r.long("czxid")?),
+        mzxid: Zxid(r.long("mzxid")?),
+        ctime: r.long("ctime")?,
+        mtime: r.long("mtime")?,
+        version: r.int("version")?,
+        cversion: r.int("cversion")?,
+        aversion: r.int("aversion")?,
+        ephemeral_owner: r.long("ephemeralOwner")?,
+        data_length: r.int("dataLength")?,
+        num_children: r.int("numChildren")?,
+        pzxid: Zxid(r.long("pzxid")?),
+    })
+}
+
+fn event_kind(code: i32) -> Option<WatchEventKind> {
+    use WatchEventKind::{NodeChildrenChanged, NodeCreated, NodeDataChanged, NodeDeleted};
+    [NodeCreated, NodeDeleted, NodeDataChanged, NodeChildrenChanged].into_iter().find(|kind| *kind as i32 == code)
+}

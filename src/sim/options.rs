@@ -1,0 +1,166 @@
+//! What kind of ensemble a seed stands for, and what is going to happen to it: everything is drawn here, once.
+
+use super::net::Delays;
+use super::random::Random;
+use crate::election::ElectionRules;
+use crate::types::{QuorumConfig, ServerId};
+use crate::zab::Limits;
+use std::fmt::Write;
+
+pub const ELECTION_PORT: u16 = 3888;
+pub const QUORUM_PORT: u16 = 2888;
+
+/// How likely each kind of fault is, in parts of their sum.
+#[derive(Clone, Copy, Debug)]
+pub struct FaultWeights {
+    pub crash: u64,
+    pub crash_leader: u64,
+    pub crash_all: u64,
+    pub kill: u64,
+    pub pause: u64,
+    pub partition: u64,
+    pub cut: u64,
+    pub slow_disk: u64,
+    pub full_disk: u64,
+    pub disk_error: u64,
+    pub wall_jump: u64,
+}
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub voters: usize,
+    pub observers: usize,
+    pub workers: u16,
+    /// Submissions on a worker's ring.
+    pub submits_max: usize,
+    pub limits: Limits,
+    pub election: ElectionRules,
+    pub commit_log_count: usize,
+    pub force_snapshot_sync: bool,
+    pub snapshot_txns: u32,
+    pub segment_bytes: u64,
+    pub flush_bytes_max: usize,
+    pub file_bytes_limit: Option<u64>,
+    pub close_session_list: bool,
+    pub purges: bool,
+    pub delays: Delays,
+    /// Least and spread of a flush, microseconds.
+    pub flush_us: (u64, u64),
+    /// Between two turns of a thread that has work, microseconds.
+    pub turn_us: u64,
+    pub clients: usize,
+    /// Between two requests of a client, on average, microseconds.
+    pub think_us: u64,
+    pub pipeline_max: usize,
+    pub writes_percent: u64,
+    pub faults: FaultWeights,
+    /// Between two faults, on average.
+    pub fault_every_us: u64,
+    /// When faults begin, end, and clients fall silent.
+    pub faults_from_us: u64,
+    pub faults_until_us: u64,
+    pub silence_us: u64,
+    /// By then all servers must agree.
+    pub ends_us: u64,
+}
+
+impl Options {
+    pub fn draw(random: &mut Random) -> Options {
+        let voters = [1, 2, 3, 3, 3, 3, 4, 5, 5, 7][random.below(10) as usize];
+        let observers = [0, 0, 0, 1, 2][random.below(5) as usize];
+        let tick_ms = [40, 100, 200, 400][random.below(4) as usize];
+        let limits = Limits { tick_ms, init_ticks: 5 + random.below(10), sync_ticks: 3 + random.below(5) };
+        let election = ElectionRules {
+            finalize_wait_ms: [5, 20, 200][random.below(3) as usize],
+            min_interval_ms: [10, 50, 200][random.below(3) as usize],
+            max_interval_ms: 2000,
+        };
+        let weight = |random: &mut Random, usual: u64| if random.chance(1, 3) { 0 } else { random.below(usual) + 1 };
+        let faults = FaultWeights {
+            crash: weight(random, 10),
+            crash_leader: 1 + weight(random, 10),
+            crash_all: weight(random, 2),
+            kill: weight(random, 6),
+            pause: weight(random, 6),
+            partition: weight(random, 10),
+            cut: weight(random, 10),
+            slow_disk: weight(random, 3),
+            full_disk: weight(random, 2),
+            disk_error: weight(random, 3),
+            wall_jump: weight(random, 2),
+        };
+        let fault_every_us = (tick_ms * 1000) * (2 + random.below(10));
+        let faults_from_us = tick_ms * 1000 * (5 + random.below(10));
+        let faults_until_us = faults_from_us + fault_every_us * (10 + random.below(25));
+        let silence_us = faults_until_us + tick_ms * 1000 * (10 + random.below(20));
+        // Whoever is up needs an election or two, and a snapshot perhaps.
+        let ends_us = silence_us + limits.init_ms() * 1000 * 6 + 20_000_000;
+        Options {
+            voters,
+            observers,
+            workers: 1 + random.below(2) as u16,
+            submits_max: 1 + random.below(4) as usize,
+            limits,
+            election,
+            commit_log_count: [1, 5, 20, 100, 500][random.below(5) as usize],
+            force_snapshot_sync: random.chance(1, 12),
+            snapshot_txns: [10, 40, 200, 2000][random.below(4) as usize],
+            segment_bytes: 64 << 10,
+            flush_bytes_max: [2 << 10, 16 << 10, 64 << 10][random.below(3) as usize],
+            file_bytes_limit: random.chance(1, 3).then(|| 1000 + random.below(20_000)),
+            close_session_list: !random.chance(1, 5),
+            purges: random.chance(1, 3),
+            delays: Delays {
+                least_us: 10 + random.below(200),
+                spread_us: 1 + random.below(1000),
+                slow_one_in: [20, 200, 100_000][random.below(3) as usize],
+            },
+            flush_us: (20 + random.below(200), 1 + random.below(3000)),
+            turn_us: 1 + random.below(100),
+            clients: 1 + random.below(6) as usize,
+            think_us: tick_ms * 1000 / (1 + random.below(8)),
+            pipeline_max: [1, 2, 8][random.below(3) as usize],
+            writes_percent: [20, 50, 80][random.below(3) as usize],
+            faults,
+            fault_every_us,
+            faults_from_us,
+            faults_until_us,
+            silence_us,
+            ends_us,
+        }
+    }
+
+    pub fn servers(&self) -> usize {
+        self.voters + self.observers
+    }
+
+    /// Server ids count from 1, and names tell which is which.
+    pub fn id_of(index: usize) -> ServerId {
+        ServerId(index as i64 + 1)
+    }
+
+    pub fn host_of(index: usize) -> String {
+        format!("server{}", index + 1)
+    }
+
+    pub fn index_of(host: &str) -> Option<usize> {
+        let number: usize = host.strip_prefix("server")?.parse().ok()?;
+        number.checked_sub(1)
+    }
+
+    pub fn config(&self) -> QuorumConfig {
+        let mut text = String::new();
+        for index in 0..self.servers() {
+            let (id, host) = (Options::id_of(index).0, Options::host_of(index));
+            let role = if index < self.voters { "participant" } else { "observer" };
+            let _ = writeln!(text, "server.{id}={host}:{QUORUM_PORT}:{ELECTION_PORT}:{role}");
+        }
+        QuorumConfig::parse(&text).expect("a configuration that was written here")
+    }
+
+    /// `minSessionTimeout` and `maxSessionTimeout`, as they follow from the tick.
+    pub fn session_timeouts_ms(&self) -> (i32, i32) {
+        let tick_ms = self.limits.tick_ms as i32;
+        (2 * tick_ms, 20 * tick_ms)
+    }
+}

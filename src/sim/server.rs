@@ -1,0 +1,464 @@
+//! One server of a simulated ensemble: the real ensemble thread and the real workers, over a simulated disk. What its sockets
+//! tell is put into its inboxes; whoever takes a turn finds it there.
+//!
+//! A server that stops itself, and one whose disk loses power under it, ends the turn it is in by unwinding (`Ended`).
+
+use super::agenda::Actor;
+use super::clock::Clock;
+use super::disk::{SimDisk, SyncId};
+use super::net::Socket;
+use super::options::Options;
+use super::random::Random;
+use crate::admin::{Gate, ServerMode, TimeZone};
+use crate::ensemble::{
+    self, Backgrounds, Ensemble, EnsembleRules, FeedWriter, SeatOptions, SnapshotOptions, StartOptions,
+};
+use crate::io::process;
+use crate::message::lane::{Standing, StandingSign};
+use crate::observe::MetricsRegistry;
+use crate::request::{AccessRules, AuthRules, ReapRules, RequestRules};
+use crate::runtime::core::{EnsembleTurn, FlushRequest, SocketAction, WorkerTurn};
+use crate::runtime::lanes::lanes_with;
+use crate::runtime::link_io::{LinkAction, LinkEvent};
+use crate::runtime::sockets::SocketEvent;
+use crate::server::{Admission, Desk, ServerRules, StatusSource, Worker, WorkerParts};
+use crate::storage::{Background, Compression, DataDirs, LogOptions, RestoreOptions};
+use crate::tree::TreeReader;
+use crate::types::{ConnId, Instant, LinkId, Now, OwnerRules, Role, WorkerIndex, Zxid};
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Wake, Waker};
+
+pub type Job = Box<dyn FnOnce() + Send>;
+
+/// How a turn, or a start, came to nothing.
+#[derive(Debug)]
+pub enum Ended {
+    /// The server stopped itself, with this message.
+    Stopped(String),
+    /// An invariant is broken.
+    Panicked(String),
+}
+
+/// What unwinds from a server that stops itself.
+struct Stop(String);
+
+fn stop(message: &str) -> ! {
+    std::panic::resume_unwind(Box::new(Stop(message.to_owned())))
+}
+
+/// Servers that stop themselves from now on end their turn, and not the process.
+pub fn stops_end_turns() {
+    process::on_stop(stop);
+}
+
+fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, Ended> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| match payload.downcast::<Stop>() {
+        Ok(stop) => Ended::Stopped(stop.0),
+        Err(payload) => {
+            let text = payload.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            Ended::Panicked(text.unwrap_or_else(|| "a panic without a message".to_owned()))
+        }
+    })
+}
+
+#[derive(Default)]
+struct Bell(AtomicBool);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A thread's place: when it takes its next turn, and who wakes it.
+pub struct Seat {
+    bell: Arc<Bell>,
+    waker: Waker,
+    pub next_turn: Option<u64>,
+}
+
+impl Seat {
+    fn new() -> Seat {
+        let bell = Arc::<Bell>::default();
+        Seat { waker: Waker::from(bell.clone()), bell, next_turn: None }
+    }
+}
+
+pub struct WorkerSeat {
+    worker: Worker,
+    pub seat: Seat,
+    pub events: Vec<SocketEvent>,
+    pub conns: BTreeMap<ConnId, Socket>,
+    free: Vec<u64>,
+    slots: u64,
+    generation: u64,
+}
+
+impl WorkerSeat {
+    /// As `runtime/sockets.rs` numbers them: a slot, and how many came before.
+    pub fn new_conn(&mut self) -> ConnId {
+        self.generation += 1;
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots += 1;
+            self.slots - 1
+        });
+        ConnId(self.generation << 32 | slot)
+    }
+
+    pub fn forget(&mut self, conn: ConnId) -> Option<Socket> {
+        let socket = self.conns.remove(&conn)?;
+        self.free.push(conn.0 & u64::from(u32::MAX));
+        Some(socket)
+    }
+}
+
+/// A process that runs.
+pub struct Running {
+    ensemble: Ensemble,
+    pub seat: Seat,
+    pub workers: Vec<WorkerSeat>,
+    reader: TreeReader,
+    standing: StandingSign,
+    pub events: Vec<LinkEvent>,
+    pub flushed: Option<io::Result<()>>,
+    pub flush: Option<SyncId>,
+    pub links: BTreeMap<LinkId, Socket>,
+    pub dialing: BTreeSet<LinkId>,
+    /// Election and quorum port.
+    pub listening: [bool; 2],
+    next_accepted: u64,
+    jobs: Arc<Mutex<Vec<Job>>>,
+    /// What the checkers know of it.
+    pub led: bool,
+}
+
+pub struct Server {
+    pub index: usize,
+    pub disk: SimDisk,
+    pub clock: Clock,
+    /// Counts the processes.
+    pub life: u64,
+    pub running: Option<Box<Running>>,
+    pub paused_until: u64,
+    pub is_disk_slow: bool,
+    /// Faults that its disk had had when this process began.
+    faults_before: u64,
+    /// The last it has shown to clients.
+    pub shown: Zxid,
+}
+
+/// What a turn wants done.
+pub struct EnsembleWants {
+    pub flush: Option<FlushRequest>,
+    pub links: Vec<LinkAction>,
+    pub deadline: Option<Instant>,
+}
+
+pub struct WorkerWants {
+    pub sockets: Vec<SocketAction>,
+    pub deadline: Option<Instant>,
+}
+
+pub(super) fn data_directory() -> PathBuf {
+    PathBuf::from("/data/version-2")
+}
+
+impl Server {
+    pub fn new(index: usize, random: &mut Random) -> Server {
+        let disk = SimDisk::new(random.draw());
+        disk.create_directory(&data_directory());
+        Server {
+            index,
+            disk,
+            clock: Clock::new(random),
+            life: 0,
+            running: None,
+            paused_until: 0,
+            is_disk_slow: false,
+            faults_before: 0,
+            shown: Zxid::ZERO,
+        }
+    }
+
+    pub fn begin_life(&mut self) {
+        self.faults_before = self.disk_faults();
+    }
+
+    fn disk_faults(&self) -> u64 {
+        let counts = self.disk.counts();
+        counts.faults + counts.full
+    }
+
+    /// Its disk gave it a reason to stop.
+    pub fn is_excused(&self) -> bool {
+        self.disk_faults() != self.faults_before
+    }
+
+    /// A new process: restores and takes its place. An error says why it refuses.
+    pub fn start(&mut self, options: &Options, now: u64, random: &mut Random) -> Result<Result<(), String>, Ended> {
+        self.life += 1;
+        let (disk, now) = (self.disk.clone(), self.clock.read(now));
+        let started = guarded(|| Running::start(self.index, &disk, options, now, random))?;
+        Ok(started.map(|running| self.running = Some(Box::new(running))))
+    }
+}
+
+impl Running {
+    fn start(index: usize, disk: &SimDisk, options: &Options, now: Now, random: &mut Random) -> Result<Running, String> {
+        let registry = Arc::new(MetricsRegistry::new());
+        let standing = StandingSign::new(Standing::Looking);
+        let start_options = start_options(index, options, &registry, standing.clone(), random.draw());
+        let directory = data_directory();
+        let dirs = Arc::new(DataDirs::on(disk.mount(), directory.clone(), directory, false));
+        let loaded = ensemble::load(&dirs, &start_options).map_err(|error| error.to_string())?;
+        let (ensemble_lanes, worker_lanes) = lanes_with(options.workers, options.submits_max);
+        let jobs: Arc<Mutex<Vec<Job>>> = Arc::default();
+        let later = jobs.clone();
+        let inline: Background = Arc::new(|job: Job| job());
+        // Prepared in time, or never.
+        let log_files: Background = if random.chance(1, 2) { inline.clone() } else { Arc::new(|job: Job| drop(job)) };
+        let background = Backgrounds {
+            snapshots: Arc::new(move |job| later.lock().push(job)),
+            log_files,
+            feeds: FeedWriter { background: inline, pieces_max: usize::MAX },
+        };
+        let reader = loaded.tree.reader();
+        let ensemble = ensemble::start(dirs, loaded, start_options, ensemble_lanes, background, now)
+            .map_err(|error| error.to_string())?;
+        let rules = Arc::new(server_rules(options));
+        let admission = Arc::new(Admission::new(None, None, None, now.mono, 0));
+        let doorbells = worker_lanes.iter().map(|lane| lane.doorbell()).collect();
+        let desk = Arc::new(Desk::new(status_source(registry.clone(), admission.clone(), now.mono), doorbells));
+        let workers = worker_lanes.into_iter().zip(0..).map(|(lane, index)| {
+            let parts = WorkerParts {
+                index: WorkerIndex(index),
+                rules: rules.clone(),
+                tree: reader.clone(),
+                lane,
+                admission: admission.clone(),
+                desk: desk.clone(),
+                metrics: registry.register(),
+                standing: standing.clone(),
+                hash_seed: 0,
+            };
+            WorkerSeat {
+                worker: Worker::new(parts),
+                seat: Seat::new(),
+                events: Vec::new(),
+                conns: BTreeMap::new(),
+                free: Vec::new(),
+                slots: 0,
+                generation: 0,
+            }
+        });
+        let workers = workers.collect();
+        Ok(Running {
+            ensemble,
+            seat: Seat::new(),
+            workers,
+            reader,
+            standing,
+            events: Vec::new(),
+            flushed: None,
+            flush: None,
+            links: BTreeMap::new(),
+            dialing: BTreeSet::new(),
+            listening: [false; 2],
+            next_accepted: 1,
+            jobs,
+            led: false,
+        })
+    }
+
+    pub fn seat(&mut self, actor: Actor) -> &mut Seat {
+        match actor {
+            Actor::Ensemble => &mut self.seat,
+            Actor::Worker(index) => &mut self.workers[index].seat,
+        }
+    }
+
+    /// Accepted links are odd.
+    pub fn new_link(&mut self) -> LinkId {
+        self.next_accepted += 2;
+        LinkId(self.next_accepted - 2)
+    }
+
+    pub fn ensemble_turn(&mut self, now: Now) -> Result<EnsembleWants, Ended> {
+        let mut links = Vec::new();
+        let flushed = self.flushed.take();
+        let mut events = std::mem::take(&mut self.events);
+        let flush = guarded(|| self.ensemble.turn(now, flushed, &mut events, &mut links))?;
+        Ok(EnsembleWants { flush, links, deadline: self.ensemble.next_deadline() })
+    }
+
+    pub fn worker_turn(&mut self, index: usize, now: Now) -> Result<WorkerWants, Ended> {
+        let WorkerSeat { worker, events, .. } = &mut self.workers[index];
+        let mut sockets = Vec::new();
+        let mut events = std::mem::take(events);
+        let deadline = guarded(|| worker.turn(now, &mut events, &mut sockets))?;
+        Ok(WorkerWants { sockets, deadline })
+    }
+
+    /// As the loops of `runtime/core.rs` do at the end of a turn. True: there is more to do at once.
+    pub fn fall_asleep(&mut self, actor: Actor) -> bool {
+        match actor {
+            Actor::Ensemble => {
+                let alarm = self.ensemble.alarm().cloned().unwrap_or_default();
+                alarm.fall_asleep(&self.seat.waker);
+                let has_work = self.ensemble.has_work();
+                if has_work {
+                    alarm.stay_awake();
+                }
+                has_work
+            }
+            Actor::Worker(index) => {
+                let WorkerSeat { worker, seat, .. } = &self.workers[index];
+                worker.alarm().fall_asleep(&seat.waker);
+                let has_work = worker.has_work();
+                if has_work {
+                    worker.alarm().stay_awake();
+                }
+                has_work
+            }
+        }
+    }
+
+    /// Those who were woken since this was asked last.
+    pub fn woken(&mut self) -> Vec<Actor> {
+        let actors = (0..self.workers.len()).map(Actor::Worker).chain([Actor::Ensemble]);
+        actors.filter(|actor| self.seat(*actor).bell.0.swap(false, Ordering::Relaxed)).collect()
+    }
+
+    pub fn take_job(&mut self) -> Option<Job> {
+        let mut jobs = self.jobs.lock();
+        if jobs.is_empty() { None } else { Some(jobs.remove(0)) }
+    }
+
+    pub fn has_jobs(&self) -> bool {
+        !self.jobs.lock().is_empty()
+    }
+
+    pub fn run_job(&mut self, job: Job) -> Result<(), Ended> {
+        guarded(job)
+    }
+
+    pub fn standing(&self) -> Standing {
+        self.standing.get()
+    }
+
+    pub fn is_serving(&self) -> bool {
+        self.standing() != Standing::Looking
+    }
+
+    pub fn ensemble(&self) -> &Ensemble {
+        &self.ensemble
+    }
+
+    /// Last zxid and digest of what clients are shown.
+    pub fn shown(&self) -> (Zxid, u64) {
+        let pinned = self.reader.pin();
+        (pinned.view().last_zxid(), pinned.view().digest())
+    }
+
+    pub fn reader(&self) -> &TreeReader {
+        &self.reader
+    }
+}
+
+fn status_source(metrics: Arc<MetricsRegistry>, admission: Arc<Admission>, started: Instant) -> StatusSource {
+    StatusSource {
+        mode: Box::new(|| ServerMode::Standalone),
+        gate: Box::new(|_| Gate::Answer),
+        conf: Box::new(|_| String::new()),
+        directories: Box::new(|| unreachable!("simulated clients do not ask for it")),
+        environment: Box::new(|| unreachable!("simulated clients do not ask for it")),
+        descriptors: Box::new(|| (0, 0)),
+        time_zone: TimeZone::utc(),
+        metrics,
+        admission,
+        started,
+    }
+}
+
+fn server_rules(options: &Options) -> ServerRules {
+    let (session_timeout_ms_min, session_timeout_ms_max) = options.session_timeouts_ms();
+    ServerRules {
+        replicated: true,
+        access: AccessRules::default(),
+        auth: AuthRules::default(),
+        frame_bytes_max: 0xf_ffff,
+        session_timeout_ms_min,
+        session_timeout_ms_max,
+        sessionless_timeout_ms: 10_000,
+        outstanding_max: 1000,
+        large_request_threshold: None,
+        large_request_bytes_max: 0,
+        throttle: None,
+        request_throttle: None,
+    }
+}
+
+fn start_options(
+    index: usize,
+    options: &Options,
+    registry: &MetricsRegistry,
+    standing: StandingSign,
+    seed: u64,
+) -> StartOptions {
+    let tick_ms = options.limits.tick_ms;
+    let request = RequestRules {
+        owner: OwnerRules { extended_types: true, emulate_353_ttl: false },
+        close_session_list: options.close_session_list,
+        ..RequestRules::default()
+    };
+    StartOptions {
+        rules: EnsembleRules { request, tick_ms, pause_ms: (tick_ms / 2).max(1), flush_ms_warn: 1000 },
+        restore: RestoreOptions { flush_bytes_max: options.flush_bytes_max as u64, ..RestoreOptions::default() },
+        log: LogOptions {
+            segment_bytes: options.segment_bytes,
+            force_sync: true,
+            file_bytes_limit: options.file_bytes_limit,
+            flush_bytes_max: options.flush_bytes_max,
+        },
+        snapshots: SnapshotOptions {
+            snapshot_dir: data_directory(),
+            log_dir: data_directory(),
+            txns: options.snapshot_txns,
+            log_bytes: None,
+            compression: Compression::None,
+            digest: true,
+            last_zxid: true,
+            retain_count: 3,
+            seed,
+        },
+        server: Options::id_of(index),
+        container_check_interval_ms: tick_ms * 2,
+        container_per_minute_max: 10_000,
+        reap: ReapRules { never_used_ms_max: 0 },
+        purge_interval_ms: options.purges.then_some(tick_ms * 20),
+        hash_seed: seed,
+        metrics: registry.register(),
+        snapshot_metrics: registry.register(),
+        seat: Some(SeatOptions {
+            me: Options::id_of(index),
+            config: options.config(),
+            role: if index < options.voters { Role::Participant } else { Role::Observer },
+            limits: options.limits,
+            election: options.election,
+            dial_timeout_ms: tick_ms * 2,
+            listen_on_all_addresses: false,
+            multi_address: false,
+            packet_data_bytes_max: 4 << 20,
+            commit_log_count: options.commit_log_count,
+            force_snapshot_sync: options.force_snapshot_sync,
+        }),
+        standing,
+    }
+}

@@ -1,0 +1,469 @@
+//! The loop: takes what happens next, has whoever it concerns take a turn, carries out what the turn wants, and lets the
+//! checkers look. Everything is drawn from one seed, and two runs of a seed do the same.
+
+use super::agenda::{Actor, Agenda, Event};
+use super::checkers::agreement::Shown;
+use super::checkers::{Checked, History, Violation, demand};
+use super::client::{Client, Surroundings};
+use super::dials::Dials;
+use super::disk::DiskCounts;
+use super::net::{Came, Net, Owner, Socket};
+use super::options::Options;
+use super::random::Random;
+use super::report::{Counts, Report, TraceHash};
+use super::server::{Ended, Server, stops_end_turns};
+use super::wiretap::Wiretaps;
+use crate::message::lane::Standing;
+use crate::runtime::link_io::LinkEvent;
+use crate::runtime::sockets::SocketEvent;
+
+pub struct Simulator {
+    pub(super) options: Options,
+    pub(super) random: Random,
+    pub(super) agenda: Agenda,
+    pub(super) net: Net,
+    pub(super) servers: Vec<Server>,
+    pub(super) clients: Vec<Client>,
+    pub(super) history: History,
+    pub(super) counts: Counts,
+    pub(super) dials: Dials,
+    pub(super) taps: Wiretaps,
+    hash: TraceHash,
+    /// Tells what happens as it does.
+    is_told: bool,
+    /// Counts partitions: the end of an old one is not the end of the newest.
+    pub(super) partition: u64,
+    pub(super) healed_at: Option<u64>,
+    is_silent: bool,
+    is_over: bool,
+}
+
+/// Runs a seed to its end, or for so many events.
+pub fn run(seed: u64, steps_max: Option<u64>, is_told: bool) -> Report {
+    stops_end_turns();
+    let mut simulator = Simulator::new(seed, is_told);
+    let outcome = simulator.run(steps_max);
+    simulator.report(seed, outcome.err().map(|Violation(why)| why))
+}
+
+impl Simulator {
+    fn new(seed: u64, is_told: bool) -> Simulator {
+        let mut random = Random::new(seed);
+        let options = Options::draw(&mut random);
+        let nodes = options.servers() + options.clients;
+        let net = Net::new(random.split(), options.delays, nodes);
+        let servers = (0..options.servers()).map(|index| Server::new(index, &mut random)).collect();
+        let clients = (0..options.clients).map(|index| Client::new(options.servers() + index, random.split())).collect();
+        let mut agenda = Agenda::default();
+        for server in 0..options.servers() {
+            agenda.after(random.below(options.limits.tick_ms * 2000), Event::Restart { server });
+        }
+        for client in 0..options.clients {
+            agenda.after(random.below(options.limits.tick_ms * 1000), Event::Client { client });
+        }
+        agenda.at(options.faults_from_us, Event::Fault);
+        agenda.at(options.faults_until_us, Event::Heal);
+        let simulator = Simulator {
+            options,
+            random,
+            agenda,
+            net,
+            servers,
+            clients,
+            history: History::default(),
+            counts: Counts { seeds: 1, ..Counts::default() },
+            dials: Dials::default(),
+            taps: Wiretaps::default(),
+            hash: TraceHash::default(),
+            is_told,
+            partition: 0,
+            healed_at: None,
+            is_silent: false,
+            is_over: false,
+        };
+        simulator.tell(|| format!("{:?}", simulator.options));
+        simulator
+    }
+
+    pub(super) fn tell(&self, what: impl FnOnce() -> String) {
+        if self.is_told {
+            println!("{:>12.6} {}", self.agenda.now() as f64 / 1e6, what());
+        }
+    }
+
+    fn run(&mut self, steps_max: Option<u64>) -> Checked {
+        while !self.is_over && steps_max.is_none_or(|max| self.counts.events < max) {
+            let Some(event) = self.agenda.next() else { break };
+            self.counts.events += 1;
+            self.hash.number(self.agenda.now());
+            self.happens(event)?;
+        }
+        Ok(())
+    }
+
+    fn report(&self, seed: u64, failure: Option<String>) -> Report {
+        let mut counts = self.counts;
+        counts.servers = self.servers.len() as u64;
+        counts.simulated_seconds = self.agenda.now() / 1_000_000;
+        counts.commits = self.history.len() as u64;
+        self.history.bodies().for_each(|body| counts.txn(body));
+        (counts.diffs, counts.truncs, counts.snaps) = self.taps.counts();
+        let mut disks = DiskCounts::default();
+        self.servers.iter().for_each(|server| disks.add(&server.disk.counts()));
+        let at = self.agenda.now() as f64 / 1e6;
+        let failure = failure.map(|why| format!("after {at:.6} s and {} events: {why}", counts.events));
+        Report { seed, counts, disks, trace_hash: self.hash.0, failure }
+    }
+
+    fn happens(&mut self, event: Event) -> Checked {
+        match event {
+            Event::Turn { server, life, actor } => self.turn(server, life, actor)?,
+            Event::Flushed { server, life } => self.flush_ends(server, life),
+            Event::Background { server, life } => self.background(server, life)?,
+            Event::Arrive { socket } => self.arrives(socket)?,
+            Event::Sent { socket } => self.sent(socket),
+            Event::Dial { dial } => self.dial_goes_on(dial),
+            Event::Client { client } => self.client_turn(client),
+            Event::Restart { server } => self.restart(server)?,
+            Event::Fault => self.fault(),
+            Event::Join { partition } => self.join(partition),
+            Event::DiskWell { server } => self.disk_well(server),
+            Event::Heal => self.heal(),
+            Event::Look => self.look()?,
+        }
+        Ok(())
+    }
+
+    // Turns.
+
+    /// Has somebody take a turn, unless one is due before.
+    pub(super) fn schedule(&mut self, index: usize, actor: Actor, at: u64) {
+        let server = &mut self.servers[index];
+        let at = at.max(server.paused_until).max(self.agenda.now());
+        let life = server.life;
+        let Some(running) = &mut server.running else { return };
+        let seat = running.seat(actor);
+        if seat.next_turn.is_none_or(|next| at < next) {
+            seat.next_turn = Some(at);
+            self.agenda.at(at, Event::Turn { server: index, life, actor });
+        }
+    }
+
+    pub(super) fn wake(&mut self, index: usize, actor: Actor) {
+        let soon = 1 + self.random.below(self.options.turn_us);
+        self.schedule(index, actor, self.agenda.now() + soon);
+    }
+
+    fn turn(&mut self, index: usize, life: u64, actor: Actor) -> Checked {
+        let now = self.agenda.now();
+        let server = &mut self.servers[index];
+        let Some(running) = server.running.as_mut().filter(|_| server.life == life) else { return Ok(()) };
+        let seat = running.seat(actor);
+        if seat.next_turn != Some(now) {
+            return Ok(());
+        }
+        seat.next_turn = None;
+        if server.paused_until > now {
+            self.schedule(index, actor, now);
+            return Ok(());
+        }
+        self.counts.turns += 1;
+        self.hash.number(index as u64);
+        let local = server.clock.read(now);
+        let deadline = match actor {
+            Actor::Ensemble => match running.ensemble_turn(local) {
+                Ok(wants) => {
+                    if !self.has_power(index) {
+                        return Ok(());
+                    }
+                    self.look_at(index)?;
+                    self.ensemble_wants(index, wants.flush, wants.links);
+                    wants.deadline
+                }
+                Err(ended) => return self.ended(index, ended),
+            },
+            Actor::Worker(worker) => match running.worker_turn(worker, local) {
+                Ok(wants) => {
+                    self.worker_wants(index, worker, wants.sockets);
+                    wants.deadline
+                }
+                Err(ended) => return self.ended(index, ended),
+            },
+        };
+        let deadline = deadline.map(|at| self.servers[index].clock.time_of(at));
+        let Some(running) = &mut self.servers[index].running else { return Ok(()) };
+        let (has_work, woken, has_jobs) = (running.fall_asleep(actor), running.woken(), running.has_jobs());
+        if has_work {
+            self.wake(index, actor);
+        }
+        woken.into_iter().for_each(|actor| self.wake(index, actor));
+        if let Some(at) = deadline {
+            self.schedule(index, actor, at.max(now + 1));
+        }
+        if has_jobs {
+            let micros = self.random.below(50_000);
+            self.agenda.after(micros, Event::Background { server: index, life });
+        }
+        Ok(())
+    }
+
+    /// What a server shows after a turn of its ensemble thread.
+    fn look_at(&mut self, index: usize) -> Checked {
+        let server = &mut self.servers[index];
+        let Some(running) = &mut server.running else { return Ok(()) };
+        let is_leading = running.standing() == Standing::Leading;
+        let begins_to_lead = is_leading && !running.led;
+        running.led = is_leading;
+        if !running.is_serving() {
+            return Ok(());
+        }
+        let (zxid, digest) = running.shown();
+        if zxid != server.shown || begins_to_lead {
+            let before = std::mem::replace(&mut server.shown, zxid);
+            self.history.shown(running.ensemble(), before, Shown { server: index, zxid, digest })?;
+            self.hash.number(digest);
+        }
+        if begins_to_lead {
+            let epoch = server.current_epoch();
+            self.counts.leader_changes += 1;
+            self.tell(|| format!("server {index} leads epoch {epoch:x} from {zxid}"));
+            self.history.leads(index, epoch, zxid)?;
+        }
+        Ok(())
+    }
+
+    fn background(&mut self, index: usize, life: u64) -> Checked {
+        let server = &mut self.servers[index];
+        let Some(running) = server.running.as_mut().filter(|_| server.life == life) else { return Ok(()) };
+        let Some(job) = running.take_job() else { return Ok(()) };
+        let done = running.run_job(job);
+        if !self.has_power(index) {
+            return Ok(());
+        }
+        done.or_else(|ended| self.ended(index, ended))
+    }
+
+    fn flush_ends(&mut self, index: usize, life: u64) {
+        let server = &mut self.servers[index];
+        let Some(running) = server.running.as_mut().filter(|_| server.life == life) else { return };
+        if let Some(id) = running.flush.take() {
+            running.flushed = Some(server.disk.finish_sync(id));
+            if self.has_power(index) {
+                self.wake(index, Actor::Ensemble);
+            }
+        }
+    }
+
+    // What comes over connections.
+
+    fn arrives(&mut self, socket: Socket) -> Checked {
+        let Some(owner) = self.net.owner(socket) else { return Ok(()) };
+        let Some(came) = self.net.arrive(&mut self.agenda, socket) else { return Ok(()) };
+        if let Came::Bytes(bytes) = &came {
+            self.hash.bytes(bytes);
+        }
+        match owner {
+            Owner::Link { server, link } => {
+                let Some(running) = &mut self.servers[server].running else { return Ok(()) };
+                match came {
+                    Came::Bytes(bytes) => running.events.push(LinkEvent::Received { link, bytes }),
+                    Came::Closed => {
+                        running.links.remove(&link);
+                        running.events.push(LinkEvent::Closed { link, why: "closed".to_owned() });
+                    }
+                }
+                self.wake(server, Actor::Ensemble);
+            }
+            Owner::Conn { server, worker, conn } => {
+                let Some(running) = &mut self.servers[server].running else { return Ok(()) };
+                let seat = &mut running.workers[worker];
+                match came {
+                    Came::Bytes(bytes) => seat.events.push(SocketEvent::Received { conn, bytes }),
+                    Came::Closed => {
+                        seat.forget(conn);
+                        seat.events.push(SocketEvent::Closed { conn });
+                    }
+                }
+                self.wake(server, Actor::Worker(worker));
+            }
+            Owner::Client { client } => match came {
+                Came::Bytes(bytes) => {
+                    self.with_client(client, |client, world| {
+                        client.holds(socket).then(|| client.received(&bytes, world)).unwrap_or(Ok(()))
+                    })?;
+                    self.net.read_on(&mut self.agenda, socket);
+                }
+                Came::Closed if self.clients[client].holds(socket) => self.clients[client].lost(),
+                Came::Closed => {}
+            },
+        }
+        Ok(())
+    }
+
+    fn sent(&mut self, socket: Socket) {
+        let buffer = Vec::new();
+        match self.net.owner(socket) {
+            Some(Owner::Link { server, link }) => {
+                let Some(running) = &mut self.servers[server].running else { return };
+                running.events.push(LinkEvent::Sent { link, buffer });
+                self.wake(server, Actor::Ensemble);
+            }
+            Some(Owner::Conn { server, worker, conn }) => {
+                let Some(running) = &mut self.servers[server].running else { return };
+                running.workers[worker].events.push(SocketEvent::Sent { conn, buffer });
+                self.wake(server, Actor::Worker(worker));
+            }
+            Some(Owner::Client { .. }) | None => {}
+        }
+    }
+
+    // Clients.
+
+    pub(super) fn with_client<R>(
+        &mut self,
+        index: usize,
+        act: impl FnOnce(&mut Client, &mut Surroundings<'_>) -> R,
+    ) -> R {
+        let mut world = Surroundings {
+            agenda: &mut self.agenda,
+            net: &mut self.net,
+            history: &mut self.history,
+            options: &self.options,
+            counts: &mut self.counts,
+            is_silent: self.is_silent,
+        };
+        act(&mut self.clients[index], &mut world)
+    }
+
+    fn client_turn(&mut self, index: usize) {
+        let (dials, again) = self.with_client(index, Client::turn);
+        if let Some(server) = dials {
+            self.dial_client(index, server);
+        }
+        self.agenda.after(again, Event::Client { client: index });
+    }
+
+    // Servers come and go.
+
+    fn restart(&mut self, index: usize) -> Checked {
+        if self.servers[index].running.is_some() {
+            return Ok(());
+        }
+        let now = self.agenda.now();
+        if !self.net.is_powered(index) {
+            self.net.power_back(&mut self.agenda, index);
+            self.servers[index].clock.reboot(&mut self.random);
+        }
+        self.counts.restarts += 1;
+        self.tell(|| format!("server {index} starts"));
+        let server = &mut self.servers[index];
+        server.begin_life();
+        let started = server.start(&self.options, now, &mut self.random);
+        if !self.has_power(index) {
+            return Ok(());
+        }
+        match started {
+            Err(ended) => self.ended(index, ended),
+            Ok(Err(why)) => {
+                self.counts.refused_starts += 1;
+                self.tell(|| format!("server {index} does not start: {why}"));
+                demand(self.servers[index].is_excused(), || format!("server {index} does not start: {why}"))?;
+                self.process_ends(index);
+                Ok(())
+            }
+            Ok(Ok(())) => {
+                for worker in 0..usize::from(self.options.workers) {
+                    self.wake(index, Actor::Worker(worker));
+                }
+                self.wake(index, Actor::Ensemble);
+                Ok(())
+            }
+        }
+    }
+
+    /// A turn that was not finished.
+    fn ended(&mut self, index: usize, ended: Ended) -> Checked {
+        if !self.has_power(index) {
+            return Ok(());
+        }
+        match ended {
+            Ended::Stopped(why) => {
+                self.counts.stops += 1;
+                self.tell(|| format!("server {index} stops: {why}"));
+                demand(self.servers[index].is_excused(), || format!("server {index} stops: {why}"))?;
+                self.process_ends(index);
+                Ok(())
+            }
+            Ended::Panicked(why) => Err(Violation(format!("server {index} panics: {why}"))),
+        }
+    }
+
+    // The end.
+
+    /// Have all come together by now?
+    fn look(&mut self) -> Checked {
+        let healed_at = self.healed_at.unwrap_or_default();
+        let now = self.agenda.now();
+        let patience_us = self.options.ends_us - self.options.faults_until_us;
+        if !self.is_silent {
+            let all_answered = self.clients.iter().all(|client| client.answered_since_heal > 0);
+            demand(all_answered || now < healed_at + patience_us, || {
+                format!("{} s after everything was well there is a client without an answer", patience_us / 1_000_000)
+            })?;
+            if all_answered && now >= self.options.silence_us {
+                self.is_silent = true;
+                self.healed_at = Some(now);
+            }
+        } else if self.is_together() {
+            self.is_over = true;
+            return self.check_end();
+        } else {
+            let shown = || self.servers.iter().map(|server| (server.index, server.shown)).collect::<Vec<_>>();
+            demand(now < healed_at + patience_us, || {
+                format!("the servers do not come together: {:?}, committed through {}", shown(), self.history.last())
+            })?;
+        }
+        self.agenda.after(50_000, Event::Look);
+        Ok(())
+    }
+
+    fn is_together(&self) -> bool {
+        let last = self.history.last();
+        self.servers.iter().all(|server| {
+            server.shown == last && server.running.as_ref().is_some_and(|running| running.is_serving())
+        })
+    }
+
+    /// Every server shows the tree that the history makes, and every session's ephemerals with it.
+    fn check_end(&mut self) -> Checked {
+        for server in &self.servers {
+            let Some(running) = &server.running else { continue };
+            let pinned = running.reader().pin();
+            let view = pinned.view();
+            for (path, znode) in self.history.znodes.all_now() {
+                let shown = view.lookup(path).map(|node| (node.stat().mzxid, node.stat().version));
+                demand(shown == Some((znode.mzxid, znode.version)), || {
+                    format!("server {} ends with {path} as {shown:?}; it is {znode:?}", server.index)
+                })?;
+                let is_alive = |session| view.session(session).is_some();
+                demand(znode.session.is_none_or(is_alive), || {
+                    format!("server {} ends with {path} of a session that is over", server.index)
+                })?;
+            }
+            for (session, _) in view.ephemeral_owners() {
+                demand(self.history.znodes.is_alive(session), || {
+                    format!("server {} ends with ephemerals of session {session}", server.index)
+                })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Server {
+    /// Of the epoch that it is in, as its file says.
+    fn current_epoch(&self) -> u32 {
+        let text = self.disk.contents(&super::server::data_directory().join("currentEpoch")).unwrap_or_default();
+        String::from_utf8_lossy(&text).trim().parse().unwrap_or_default()
+    }
+}
