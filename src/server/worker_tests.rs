@@ -149,7 +149,10 @@ impl Stage {
 
     fn answer(&mut self, reply: Reply) {
         let version = self.tree.published_version();
-        self.ensemble.deliver(WorkerIndex(0), Deliver { version, last_zxid: Zxid(5), effects: Arc::default(), replies: vec![reply] });
+        self.ensemble.deliver(
+            WorkerIndex(0),
+            Deliver { version, last_zxid: Zxid(5), effects: Arc::default(), replies: vec![reply] },
+        );
         self.turn(vec![]);
     }
 

@@ -13,20 +13,44 @@ pub enum Actor {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    Turn { server: usize, life: u64, actor: Actor },
-    Flushed { server: usize, life: u64 },
-    Background { server: usize, life: u64 },
-    Arrive { socket: Socket },
-    Sent { socket: Socket },
-    Dial { dial: DialId },
-    Client { client: usize },
-    Restart { server: usize },
+    Turn {
+        server: usize,
+        life: u64,
+        actor: Actor,
+    },
+    Flushed {
+        server: usize,
+        life: u64,
+    },
+    Background {
+        server: usize,
+        life: u64,
+    },
+    Arrive {
+        socket: Socket,
+    },
+    Sent {
+        socket: Socket,
+    },
+    Dial {
+        dial: DialId,
+    },
+    Client {
+        client: usize,
+    },
+    Restart {
+        server: usize,
+    },
     /// Something is to go wrong.
     Fault,
     /// The partition of this number ends.
-    Join { partition: u64 },
+    Join {
+        partition: u64,
+    },
     /// The disk of a server is as it was: fast, and not full.
-    DiskWell { server: usize },
+    DiskWell {
+        server: usize,
+    },
     /// Nothing goes wrong any more.
     Heal,
     /// Have all servers come together?

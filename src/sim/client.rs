@@ -208,7 +208,9 @@ impl Client {
         conn.heard_at = world.agenda.now();
         conn.input.extend_from_slice(bytes);
         while let Some(conn) = &mut self.conn {
-            let Some(length) = conn.input.first_chunk().map(|length| u32::from_be_bytes(*length) as usize) else { break };
+            let Some(length) = conn.input.first_chunk().map(|length| u32::from_be_bytes(*length) as usize) else {
+                break;
+            };
             if conn.input.len() < 4 + length {
                 break;
             }
@@ -295,10 +297,9 @@ impl Client {
                 self.seen.reply(world.history, head.zxid)?;
                 self.watches.back(world.history, head.zxid)
             }
-            Asked::Of(request) => {
-                self.answered(&request, head, asked_at, &mut r, world)
-                    .map_err(|Violation(why)| Violation(format!("{why} ({request:?}, {head:?})")))
-            }
+            Asked::Of(request) => self
+                .answered(&request, head, asked_at, &mut r, world)
+                .map_err(|Violation(why)| Violation(format!("{why} ({request:?}, {head:?})"))),
         }
     }
 

@@ -24,7 +24,10 @@ impl Clock {
 
     pub fn read(&self, now: u64) -> Now {
         let local = (u128::from(now) * u128::from(self.rate_ppm) / 1_000_000) as u64;
-        Now { mono: Instant { micros: self.boot_micros + local }, wall: WallMillis(self.wall_ms + (local / 1000) as i64) }
+        Now {
+            mono: Instant { micros: self.boot_micros + local },
+            wall: WallMillis(self.wall_ms + (local / 1000) as i64),
+        }
     }
 
     /// When this clock shows `at`, or a little later.

@@ -181,8 +181,7 @@ impl Net {
         }
         let pipe = &mut stream.pipes[socket.side];
         if pipe.is_read && pipe.chunks.front().is_some_and(|(at, _)| *at <= agenda.now()) {
-            let bytes_max =
-                if self.random.chance(1, 6) { 1 + self.random.below(200) as usize } else { READ_BYTES_MAX };
+            let bytes_max = if self.random.chance(1, 6) { 1 + self.random.below(200) as usize } else { READ_BYTES_MAX };
             let bytes = pipe.take(agenda.now(), bytes_max);
             pipe.is_read = false;
             if pipe.bytes <= WINDOW_BYTES && std::mem::take(&mut pipe.sender_waits) {

@@ -211,7 +211,13 @@ impl Server {
 }
 
 impl Running {
-    fn start(index: usize, disk: &SimDisk, options: &Options, now: Now, random: &mut Random) -> Result<Running, String> {
+    fn start(
+        index: usize,
+        disk: &SimDisk,
+        options: &Options,
+        now: Now,
+        random: &mut Random,
+    ) -> Result<Running, String> {
         let registry = Arc::new(MetricsRegistry::new());
         let standing = StandingSign::new(Standing::Looking);
         let start_options = start_options(index, options, &registry, standing.clone(), random.draw());
@@ -453,6 +459,7 @@ fn start_options(
             limits: options.limits,
             election: options.election,
             dial_timeout_ms: tick_ms * 2,
+            hello_timeout_ms: tick_ms * 2,
             listen_on_all_addresses: false,
             multi_address: false,
             packet_data_bytes_max: 4 << 20,

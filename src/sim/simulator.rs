@@ -53,7 +53,8 @@ impl Simulator {
         let nodes = options.servers() + options.clients;
         let net = Net::new(random.split(), options.delays, nodes);
         let servers = (0..options.servers()).map(|index| Server::new(index, &mut random)).collect();
-        let clients = (0..options.clients).map(|index| Client::new(options.servers() + index, random.split())).collect();
+        let clients =
+            (0..options.clients).map(|index| Client::new(options.servers() + index, random.split())).collect();
         let mut agenda = Agenda::default();
         for server in 0..options.servers() {
             agenda.after(random.below(options.limits.tick_ms * 2000), Event::Restart { server });
@@ -429,9 +430,9 @@ impl Simulator {
 
     fn is_together(&self) -> bool {
         let last = self.history.last();
-        self.servers.iter().all(|server| {
-            server.shown == last && server.running.as_ref().is_some_and(|running| running.is_serving())
-        })
+        self.servers
+            .iter()
+            .all(|server| server.shown == last && server.running.as_ref().is_some_and(|running| running.is_serving()))
     }
 
     /// Every server shows the tree that the history makes, and every session's ephemerals with it.

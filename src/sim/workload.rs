@@ -87,7 +87,12 @@ fn write(random: &mut Random) -> WriteOp {
 
 fn multi_op(random: &mut Random) -> MultiOp {
     match random.below(6) {
-        0..=1 => MultiOp::Create(CreateOp { flags: random.below(4) as i32, op: OpCode::Create, ttl_ms: -1, ..create(random) }),
+        0..=1 => MultiOp::Create(CreateOp {
+            flags: random.below(4) as i32,
+            op: OpCode::Create,
+            ttl_ms: -1,
+            ..create(random)
+        }),
         2..=3 => MultiOp::SetData { path: Some(znode(random)), data: data(random), version: version(random) },
         4 => MultiOp::Delete { path: Some(znode(random)), version: version(random) },
         _ => MultiOp::Check { path: Some(znode(random)), version: version(random) },

@@ -220,7 +220,8 @@ mod tests {
         for text in ["", "fi"] {
             let files = [("currentEpoch", "4"), ("acceptedEpoch", "5"), ("currentEpoch.tmp", text)];
             assert_eq!(loaded(&files).unwrap(), (5, 5));
-            let error = loaded(&[("currentEpoch", "4"), ("acceptedEpoch", "4"), ("currentEpoch.tmp", text)]).unwrap_err();
+            let error =
+                loaded(&[("currentEpoch", "4"), ("acceptedEpoch", "4"), ("currentEpoch.tmp", text)]).unwrap_err();
             assert!(matches!(error, StorageError::EpochBehindData { current: 4, last_zxid: LAST, .. }), "{error}");
         }
     }

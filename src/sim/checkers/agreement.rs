@@ -102,7 +102,8 @@ impl History {
 
     fn commit(&mut self, server: usize, zxid: Zxid, entry: Arc<[u8]>) -> Checked {
         let last = self.last();
-        let follows = if last.epoch() == zxid.epoch() { zxid == last.next() } else { zxid > last && zxid.counter() == 1 };
+        let follows =
+            if last.epoch() == zxid.epoch() { zxid == last.next() } else { zxid > last && zxid.counter() == 1 };
         demand(follows, || format!("server {server} commits {zxid} behind {last}"))?;
         let txn = txn::decode(&entry)
             .map_err(|error| Violation(format!("server {server} commits {zxid}, which is unreadable: {error}")))?;
@@ -126,7 +127,13 @@ impl History {
     }
 
     /// Something was acknowledged to a client: whose it was, and when it asked how far acknowledgements had come.
-    pub fn acknowledged(&mut self, session: SessionId, cxid: i32, zxid: Zxid, asked_at: Zxid) -> Result<&Txn, Violation> {
+    pub fn acknowledged(
+        &mut self,
+        session: SessionId,
+        cxid: i32,
+        zxid: Zxid,
+        asked_at: Zxid,
+    ) -> Result<&Txn, Violation> {
         let Some(Committed { txn, .. }) = self.committed.get(&zxid) else {
             return Err(Violation(format!("{zxid} is acknowledged to session {session} and was never committed")));
         };

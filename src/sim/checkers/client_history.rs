@@ -96,7 +96,5 @@ pub fn check_znode(expected: Option<&Znode>, path: &str, head: Head, shown: Opti
 pub fn check_children(history: &History, path: &str, head: Head, shown: &[&str]) -> Checked {
     let expected: BTreeSet<&str> = history.znodes.children_at(path, head.zxid).collect();
     let shown: BTreeSet<&str> = shown.iter().copied().collect();
-    demand(shown == expected, || {
-        format!("{path} at {} has children {shown:?}; they are {expected:?}", head.zxid)
-    })
+    demand(shown == expected, || format!("{path} at {} has children {shown:?}; they are {expected:?}", head.zxid))
 }

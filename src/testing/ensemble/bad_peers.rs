@@ -313,7 +313,9 @@ fn strangers_and_pretenders_harm_nobody() {
         let _ = pretender.write_all(&vote(LOOKING, sid, i64::MAX, i64::from(i32::MAX)));
         scene.check_on_writer("a pretender's vote");
     }
-    scene.until("the pretender is told of", |ensemble| ensemble.server(3).log().contains("two servers have the same myid"));
+    scene.until("the pretender is told of", |ensemble| {
+        ensemble.server(3).log().contains("two servers have the same myid")
+    });
 
     // A learner from the future, and one from the past.
     let future = FakeLearner::greet(quorum, STRANGER, FOLLOWERINFO, 0x7000, i64::MAX - 7, 0x7000);
