@@ -166,11 +166,6 @@ impl Ensemble {
         }
     }
 
-    /// End of what is published: the last transaction that every client may know of.
-    fn tree_committed(&self) -> Zxid {
-        self.tree.reader().pin().view().last_zxid()
-    }
-
     // What learners' clients ask for.
 
     fn forwarded(&mut self, link: LinkId, request: ForwardedRequest, now: Now) {
