@@ -448,7 +448,7 @@ impl Ensemble {
 }
 
 /// What was written, by top-level znode: bytes of path and data.
-fn count_writes(metrics: &MetricsWriter, body: &TxnBody) {
+pub(super) fn count_writes(metrics: &MetricsWriter, body: &TxnBody) {
     let count = |path: &str, data: Option<&[u8]>| {
         let bytes = path.len() + data.map_or(0, <[u8]>::len);
         metrics.record_for_path(Namespaced::Write, path, bytes as u64);

@@ -1,6 +1,6 @@
 //! What a learner's state machine asks for, and how its clients' requests travel to the leader and back.
 
-use super::driver::Ensemble;
+use super::driver::{Ensemble, count_writes};
 use super::role::{Attach, Attaching, Awaited, Forwarded, Role, Unapplied, WaitingSync};
 use super::snapshot_load::SnapshotLoad;
 use crate::io::process::stop;
@@ -124,6 +124,7 @@ impl Ensemble {
         let is_serving = matches!(&self.role, Role::Learning(learning) if learning.zab.is_serving());
         let effects = if is_serving { &mut self.batch.effects } else { &mut self.unsaid };
         let result = request::apply(&mut self.tree, &header, &body, Some(effects));
+        count_writes(&self.metrics, &body);
         self.compare_digest(header.zxid, digest);
         self.keep_digest(header.zxid);
         if !is_serving {

@@ -14,10 +14,11 @@ use super::seat::Seat;
 use crate::io::process::stop;
 use crate::message::lane::Standing;
 use crate::message::{QuorumPacket, Txn, Vote};
+use crate::observe::Namespaced;
 use crate::request;
 use crate::runtime::link_io::{LinkAction, LinkEvent, PeerPort};
 use crate::session::SessionTable;
-use crate::types::{Instant, LinkId, Now, Role as MemberRole, ServerState, Zxid};
+use crate::types::{Instant, LinkId, Now, Role as MemberRole, ServerState, Zxid, path};
 use crate::wire::Decoded;
 use crate::wire::quorum::Side;
 use crate::zab::{Leader, LeaderInput, LeaderStart, Learner, LearnerInput, LearnerStart};
@@ -388,6 +389,8 @@ impl Ensemble {
     pub(super) fn begin_service(&mut self, epoch: i64, standing: Standing, now: Now) {
         let (config, of) = (self.seat().config_text.clone(), Zxid(self.seat().options.config.version));
         request::show_config(&mut self.tree, &config, of, now.wall);
+        let written = path::CONFIG.len() + config.len();
+        self.metrics.record_for_path(Namespaced::Write, path::CONFIG, written as u64);
         self.sessions = self.fresh_sessions(now.mono);
         for (session, conn) in std::mem::take(&mut self.kept) {
             if !self.sessions.keep(session, conn) {

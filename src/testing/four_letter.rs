@@ -230,7 +230,6 @@ pub fn mntr(text: &str) -> Vec<String> {
         "zk_learner_proposal_received_count",
         "zk_learner_commit_received_count",
         "zk_diff_count",
-        "zk_cnt_propagation_latency",
         "zk_cnt_proposal_latency",
     ];
     let mut out: Vec<String> = lines(text)

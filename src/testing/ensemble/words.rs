@@ -33,17 +33,18 @@ fn set_stage(kind: Kind) -> Stage {
         sessions.push((connection, welcome.session_id));
     }
     for (id, (connection, _)) in ensemble.ids().zip(&mut sessions) {
-        let create = |path: String, flags| Op::Create {
+        let node = format!("/n{id}");
+        let create = |path: &str, flags| Op::Create {
             opcode: op::CREATE,
             path: path.into(),
             data: Data(Some(vec![b'x'; 10 * id])),
             acl: Acl::open(),
             flags,
         };
-        connection.call(1, &create(format!("/n{id}"), 0)).expect("no answer");
-        connection.call(2, &create(format!("/n{id}/ephemeral"), 1)).expect("no answer");
+        connection.call(1, &create(&node, 0)).expect("no answer");
+        connection.call(2, &create(&format!("{node}/ephemeral"), 1)).expect("no answer");
         connection
-            .call(3, &Op::Read { opcode: op::GET_DATA, path: format!("/n{id}").into(), watch: true })
+            .call(3, &Op::Read { opcode: op::GET_DATA, path: node.as_str().into(), watch: true })
             .expect("no answer");
     }
     // The last write is everywhere before anybody is asked.
