@@ -5,9 +5,10 @@
 //!
 //! | thread | owns |
 //! |---|---|
-//! | ensemble | request preparation, the txn log, sessions; the only writer of replicated state |
+//! | ensemble | request preparation, the txn log, sessions; the only writer of replicated state. In an ensemble also the election, the role, and the links to the other servers |
 //! | worker, one or more | its client connections, its shard of the watch tables, all their reads |
 //! | background | snapshots, log segments made ready, purge |
+//! | snapshot-feed, one per learner that needs it | a snapshot on its way to that learner |
 //! | stall | watches that the others turn |
 //!
 //! With one to three cores, worker and ensemble share one thread and take their turns one after the other. Every pinned
@@ -52,6 +53,25 @@
 //! in flight, copies it into the mapped log; `runtime/core.rs` flushes on the ring. Then effects and replies go onto the
 //! lanes, the version is published, and `server/deliver.rs` tells watchers and answers.
 //!
+//! # A write in an ensemble
+//!
+//! On the leader it goes the same way, but for the end: `ensemble/driver.rs` also tells `zab/leader.rs` of the proposal and
+//! keeps its entry in `ensemble/history.rs`, from where `ensemble/learner_feed.rs` sends it to every learner while this
+//! server's own disk is at work; `zab/acks.rs` says when a quorum has it, and only then `driver.rs` releases what it says.
+//!
+//! On a learner `ensemble/learning.rs` forwards it to the leader (`forward_write`) and remembers who waits. It comes back as a
+//! proposal like all others: `zab/learner.rs` has it logged, acknowledges it behind the flush, has it applied with its commit;
+//! `apply_committed` finds by session and xid that it is the one that somebody waits for. From there on effects and replies
+//! go as above.
+//!
+//! # From looking to serving
+//!
+//! `runtime/links.rs` moves the bytes between servers, `ensemble/roles.rs` hands them to whom they belong.
+//! `ensemble/elections.rs` joins the votes (`election/search.rs`) to their connections (`election/connections.rs`); its
+//! verdict makes `roles.rs` begin a role, `leading.rs` or `learning.rs`, which carries out what the state machine of `zab` asks
+//! for, until `begin_service`. `end_role` is the way back. Workers read the outcome from the `StandingSign` of
+//! `message/lane.rs`, operators get a `QuorumStatus` with every question; `server/leaderless.rs` keeps connections meanwhile.
+//!
 //! # A watch event
 //!
 //! `request/apply.rs` returns effects; `ensemble/batch.rs` posts them before the version is published; the worker that
@@ -63,7 +83,9 @@
 //! *worker*: a thread that owns client connections. *shard*: one worker's watches. *apply*: the tree change of a
 //! transaction. *flush*: its log entry becomes durable. *commit*: it counts (on a server of its own: with the flush).
 //! *head*: the newest tree, seen by the writer alone. *version*: a tree that readers can pin. *seal*: a version is
-//! complete and waits for its flush. *publish*: readers see it. *hold*: a version is kept for longer than a turn.
+//! complete and waits for its flush. *standing*: what a server is to its clients: alone, looking, leading, following,
+//! observing. *learner*: a follower or an observer. *feed*: what one learner is sent, a position in the history.
+//! *publish*: readers see it. *hold*: a version is kept for longer than a turn.
 
 pub mod admin;
 pub mod config;

@@ -117,7 +117,7 @@ fn serve(settings: Arc<Settings>) {
     };
     let links = LinkOptions { tcp_keep_alive: settings.ensemble.as_ref().is_some_and(|member| member.tcp_keep_alive) };
     start_threads(&placement, ensemble, links, worker_lanes, listeners, make_worker);
-    announce(&addresses, &placement, ring, began);
+    announce(&addresses, settings.ensemble.is_some(), &placement, ring, began);
     match signals::wait_for_termination() {
         Ok(signal) => tracing::info!("{signal}: stopping; everything acknowledged is on the disk"),
         Err(error) => tracing::error!("cannot wait for signals: {error}"),
@@ -241,10 +241,15 @@ fn report(loaded: &ensemble::Loaded) {
     );
 }
 
-fn announce(addresses: &[String], placement: &Placement, ring: &str, began: Now) {
+fn announce(addresses: &[String], is_member: bool, placement: &Placement, ring: &str, began: Now) {
     let took_ms = clock::monotonic().micros_since(began.mono) / 1000;
     for address in addresses {
-        tracing::info!("serving clients on {address}, ready after {took_ms} ms");
+        match is_member {
+            true => {
+                tracing::info!("listening on {address} after {took_ms} ms; clients are served once there is a leader")
+            }
+            false => tracing::info!("serving clients on {address}, ready after {took_ms} ms"),
+        }
         let port = address.rsplit(':').next().unwrap_or("2181");
         tracing::info!("connect with any ZooKeeper client: zkCli.sh -server 127.0.0.1:{port}");
     }

@@ -35,9 +35,17 @@ class Row:
     workload: str
     connections: int
     depth: int
+    # The operation whose latency the row shows, where the workload has more than one; else the workload's own.
+    timed: str = ""
+    # Ensembles: the members that the connections are spread over, `all`, or the one `leader` or `follower`.
+    members: str = "all"
     rate_ratio_min: float = 0.0
     cpu_ratio_max: float = 0.0
     p50_ratio_max: float = 0.0
+
+    @property
+    def latency_of(self):
+        return self.timed or self.workload
 
 
 TABLE = [
@@ -214,7 +222,11 @@ class Bench:
 
     def generate(self, running, *options):
         """Runs the load generator and returns its result; anything but a whole run without errors stops us."""
-        command = [self.load, "--servers", f"127.0.0.1:{running.port}", "--pid", str(running.pid)]
+        return self.generate_at([f"127.0.0.1:{running.port}"], running, "--pid", str(running.pid), *options)
+
+    def generate_at(self, addresses, running, *options):
+        """As `generate`, with connections spread over `addresses`; `running` is who to name when it fails."""
+        command = [self.load, "--servers", ",".join(addresses)]
         command += ["--value-bytes", str(VALUE_BYTES), "--path", PARENT, "--json", "--quiet", *options]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:

@@ -10,6 +10,7 @@ import shlex
 import statistics
 import subprocess
 import sys
+from pathlib import Path
 
 from . import machine, measurements, servers
 
@@ -19,15 +20,22 @@ OTHER_CORES_MAX = 0.15
 
 
 class Book:
+    # What a book of another kind replaces: name of its folder, the rows and heading of its table.
+    kind = ""
+    rows = measurements.TABLE
+    table_title = "Workloads, 10,000 keys of 100 B"
+
     def __init__(self, arguments, contenders):
         self.arguments, self.contenders = arguments, contenders
         self.date = datetime.date.today().isoformat()
         self.commit = commit()
-        self.folder = arguments.output or unused(RUNS / f"{self.date}-{arguments.host_label}-{self.commit}")
+        self.folder = arguments.output or unused(RUNS / f"{self.date}-{arguments.host_label}-{self.commit}{self.kind}")
         self.folder.mkdir(parents=True, exist_ok=True)
         servers.WORK.mkdir(parents=True, exist_ok=True)
         self.machine = machine.describe(servers.WORK)
         self.runtimes = [(server.version, server.runtime()) for server in contenders]
+        if getattr(arguments, "ringkeeper", None):
+            self.runtimes.append(("RingKeeper binary", "given with --ringkeeper, not built from the commit below"))
         self.lines = []
         self.raw = open(self.folder / "raw.jsonl", "w", encoding="utf-8")
 
@@ -36,7 +44,10 @@ class Book:
         self.lines.append(line)
         self.raw.write(json.dumps(line) + "\n")
         self.raw.flush()
-        print(f"round {round_number}  {server.name:<11}{brief(line)}", flush=True)
+        print(f"round {round_number}  {server.name:<11}{self.brief(line)}", flush=True)
+
+    def brief(self, line):
+        return brief(line)
 
     def close(self):
         self.raw.close()
@@ -45,7 +56,7 @@ class Book:
         (self.folder / "README.md").write_text(self.readme(text))
 
     def readme(self, text):
-        command = shlex.join(["bench/compare", *sys.argv[1:]])
+        command = shlex.join([f"bench/{Path(sys.argv[0]).name}", *sys.argv[1:]])
         facts = [*self.machine, *self.runtimes, ("RingKeeper commit", self.commit)]
         table = "\n".join(f"| {name} | {value} |" for name, value in facts)
         return (
@@ -80,12 +91,12 @@ class Book:
 
     def table(self):
         lines = []
-        for row in measurements.TABLE:
+        for row in self.rows:
             lines += self.row_lines(row)
         if not lines:
             return ""
         heading = ["workload", "server", "ops/s", "CPU us/op", "p50 us", "p99 us", "p99.9 us", "generator cores"]
-        return "Workloads, 10,000 keys of 100 B\n\n" + aligned([heading, *lines]) + self.goals()
+        return self.table_title + "\n\n" + aligned([heading, *lines]) + self.goals()
 
     def row_lines(self, row):
         lines, medians = [], {}
@@ -106,7 +117,7 @@ class Book:
 
     def goals(self):
         lines = []
-        for row in measurements.TABLE:
+        for row in self.rows:
             pair = {}
             for server in ("java", "ringkeeper"):
                 taken = {name: self.values("table", server, take, row=row.name) for name, take in figures_of(row).items()}
@@ -175,9 +186,9 @@ def figures_of(row):
     return {
         "rate": lambda line: line["rate"],
         "cpu": lambda line: line["server_cpu_us_per_operation"],
-        "p50": lambda line: line["latency_us"][row.workload]["p50"],
-        "p99": lambda line: line["latency_us"][row.workload]["p99"],
-        "p99.9": lambda line: line["latency_us"][row.workload]["p99.9"],
+        "p50": lambda line: line["latency_us"][row.latency_of]["p50"],
+        "p99": lambda line: line["latency_us"][row.latency_of]["p99"],
+        "p99.9": lambda line: line["latency_us"][row.latency_of]["p99.9"],
         "generator": lambda line: line["generator_cores"],
     }
 

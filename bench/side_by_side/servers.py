@@ -63,6 +63,15 @@ def build(binary):
     return TARGET / "release" / binary
 
 
+def binary(given, name):
+    """The path of a release binary: the one given on the command line, or else freshly built."""
+    if given is None:
+        return build(name)
+    if not given.is_file():
+        raise Stop(f"{given}: no such file")
+    return given.resolve()
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -94,7 +103,7 @@ class Running:
         self.pid = self.process.pid
         RUNNING.append(self)
 
-    def wait_for_reply(self, path="/"):
+    def wait_for_reply(self, path="/", retry_seconds=RETRY_SECONDS):
         """Seconds from the start of the process to the first reply to a getData, and that reply's numChildren.
 
         A server that starts may refuse connections, close them, or accept one and never answer on it (Java does when the
@@ -118,7 +127,7 @@ class Running:
                         attempts.remove(attempt)
                         attempt.close()
                 if not attempts:
-                    time.sleep(RETRY_SECONDS)
+                    time.sleep(retry_seconds)
                     renew_at = 0.0
         finally:
             for attempt in attempts:
@@ -214,7 +223,12 @@ class Server:
 
     def start(self, folder, **settings):
         """Starts on `folder/data`; `settings` are further lines of zoo.cfg."""
-        port = free_port()
+        # The last round's dirty pages are not this round's burden.
+        os.sync()
+        return self.launch(folder, free_port(), **settings)
+
+    def launch(self, folder, port, **settings):
+        """As `start`, without the sync: that would stall other servers that serve already."""
         lines = {
             "tickTime": 2000,
             "dataDir": folder / "data",
@@ -227,8 +241,6 @@ class Server:
         }
         config = folder / "zoo.cfg"
         config.write_text("".join(f"{key}={value}\n" for key, value in lines.items()))
-        # The last round's dirty pages are not this round's burden.
-        os.sync()
         started = time.perf_counter()
         return Running(self.name, self.command(config), port, folder / "server.log", started)
 
@@ -238,7 +250,8 @@ class Java(Server):
 
     def __init__(self, version):
         self.version = f"Apache ZooKeeper {version}"
-        self.home = TARGET / f"zookeeper-{version}"
+        # Beside the rounds' own folders, apart from what the tests fetch: here is a logback.xml and a pom of our own.
+        self.home = WORK / f"zookeeper-{version}"
         self.fetch(version)
 
     def fetch(self, version):

@@ -3,13 +3,13 @@
 
 use super::date::java_date;
 use super::status::{
-    Bucket, ConnectionStatus, Directories, DumpStatus, Environment, ServerMode, ServerStatus, TreeDigest, WatchStatus,
-    WatchSummary,
+    Bucket, ConnectionStatus, Directories, DumpSessions, DumpStatus, Environment, ServerMode, ServerStatus, TreeDigest,
+    WatchStatus, WatchSummary,
 };
 use super::version::version_line;
-use crate::config::Settings;
+use crate::config::{EnsembleSettings, Settings};
 use crate::observe::java_double;
-use crate::types::SessionId;
+use crate::types::{QuorumAddress, Role, SessionId};
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
@@ -19,6 +19,9 @@ pub const IMOK: &str = "imok";
 pub const CONNECTION_STATS_RESET: &str = "Connection stats reset.\n";
 /// `srst`, once `MetricsRegistry::reset` was called.
 pub const SERVER_STATS_RESET: &str = "Server stats reset.\n";
+
+/// The only one there is.
+const ELECTION_ALG: u8 = 3;
 
 /// Appends a formatted text; writing to a `String` cannot fail.
 macro_rules! put {
@@ -60,6 +63,10 @@ fn put_server_stats(text: &mut String, server: &ServerStatus) {
     put!(text, "Zxid: {}\n", server.last_zxid);
     put!(text, "Mode: {}\n", server.mode.name());
     put!(text, "Node count: {}\n", server.node_count);
+    if server.mode == ServerMode::Leader {
+        let sizes = &metrics.proposals;
+        put!(text, "Proposal sizes last/min/max: {}/{}/{}\n", sizes.last, sizes.min, sizes.max);
+    }
 }
 
 pub fn cons(connections: &[ConnectionStatus]) -> String {
@@ -111,8 +118,11 @@ fn java_address(address: SocketAddr) -> String {
     }
 }
 
-pub fn conf(settings: &Settings, directories: &Directories, server_id: i64) -> String {
+pub fn conf(settings: &Settings, directories: &Directories) -> String {
+    /// Of a server on its own.
+    const NO_ID: i64 = 0;
     let port = |port: Option<u16>| port.map_or(-1, i32::from);
+    let server_id = settings.ensemble.as_ref().map_or(NO_ID, |member| member.my_id.0);
     let mut text = String::new();
     put!(text, "clientPort={}\n", port(settings.client_port));
     put!(text, "secureClientPort={}\n", port(None));
@@ -126,7 +136,25 @@ pub fn conf(settings: &Settings, directories: &Directories, server_id: i64) -> S
     put!(text, "maxSessionTimeout={}\n", settings.max_session_timeout_ms);
     put!(text, "clientPortListenBacklog={}\n", settings.client_port_listen_backlog);
     put!(text, "serverId={server_id}\n");
+    if let Some(member) = &settings.ensemble {
+        put_member_conf(&mut text, member);
+    }
     text
+}
+
+fn put_member_conf(text: &mut String, member: &EnsembleSettings) {
+    let own = member.config.membership.members.get(&member.my_id);
+    let ports = |port_of: fn(&QuorumAddress) -> u16| {
+        let ports = own.into_iter().flat_map(|own| &own.addresses).map(|address| port_of(address).to_string());
+        ports.collect::<Vec<_>>().join("|")
+    };
+    put!(text, "initLimit={}\n", member.init_limit_ticks);
+    put!(text, "syncLimit={}\n", member.sync_limit_ticks);
+    put!(text, "electionAlg={ELECTION_ALG}\n");
+    put!(text, "electionPort={}\n", ports(|address| address.election_port));
+    put!(text, "quorumPort={}\n", ports(|address| address.quorum_port));
+    put!(text, "peerType={}\n", u8::from(member.role == Role::Observer));
+    put!(text, "membership: \n{}", member.config);
 }
 
 pub fn dirs(directories: &Directories) -> String {
@@ -135,11 +163,19 @@ pub fn dirs(directories: &Directories) -> String {
 
 pub fn dump(dump: &DumpStatus) -> String {
     let mut text = "SessionTracker dump:\n".to_owned();
-    put_buckets_header(&mut text, "Session Sets", &dump.sessions);
-    for bucket in &dump.sessions {
-        put_bucket(&mut text, dump, bucket);
-        for session in &bucket.members {
-            put!(text, "\t{session}\n");
+    match &dump.sessions {
+        DumpSessions::Expiring(buckets) => {
+            put_buckets_header(&mut text, "Session Sets", buckets);
+            for bucket in buckets {
+                put_bucket(&mut text, dump, bucket);
+                bucket.members.iter().for_each(|session| put_session(&mut text, *session));
+            }
+        }
+        DumpSessions::OfLeader(sessions) => {
+            put!(text, "Global Sessions({}):\n", sessions.len());
+            for (session, timeout_ms) in sessions {
+                put!(text, "{session}\t{timeout_ms}ms\n");
+            }
         }
     }
     text.push_str("ephemeral nodes dump:\n");

@@ -1,5 +1,5 @@
-//! Expected texts were captured from Apache ZooKeeper 3.9.5, standalone, with ports, ids and times as they came; only
-//! the version is ours.
+//! Expected texts were captured from Apache ZooKeeper 3.9.5, standalone and of an ensemble of three voters and an observer,
+//! with ports, ids and times as they came; only the version is ours.
 
 use super::*;
 use crate::admin::date::TimeZone;
@@ -25,6 +25,7 @@ pub(in crate::admin) fn server() -> ServerStatus {
         global_sessions: 3,
         local_sessions: 0,
         uptime_ms: 55213,
+        quorum: None,
         open_file_descriptors: 39,
         max_file_descriptors: 20000,
         auth_failed: 0,
@@ -95,6 +96,23 @@ fn a_fresh_and_a_read_only_server() {
 }
 
 #[test]
+fn a_leader_tells_the_sizes_of_its_proposals() {
+    let registry = MetricsRegistry::new();
+    let member = |mode| ServerStatus { mode, metrics: registry.read(), ..server() };
+    let last_lines = |server: &ServerStatus| srvr(server).lines().skip(7).map(str::to_owned).collect::<Vec<_>>();
+    let before = ["Mode: leader", "Node count: 309", "Proposal sizes last/min/max: -1/-1/-1"];
+    assert_eq!(last_lines(&member(ServerMode::Leader)), before);
+    let writer = registry.register();
+    [48, 98, 88].into_iter().for_each(|bytes| writer.proposal(bytes, 1));
+    let leader = member(ServerMode::Leader);
+    assert!(srvr(&leader).ends_with("\nNode count: 309\nProposal sizes last/min/max: 88/48/98\n"));
+    assert!(stat(&leader, &[]).ends_with("\nNode count: 309\nProposal sizes last/min/max: 88/48/98\n"));
+    for (mode, name) in [(ServerMode::Follower, "follower"), (ServerMode::Observer, "observer")] {
+        assert_eq!(last_lines(&member(mode)), [format!("Mode: {name}"), "Node count: 309".to_owned()]);
+    }
+}
+
+#[test]
 fn cons_with_and_without_session() {
     let busy = SessionTraffic {
         session: SessionId(0x1000014072a0002),
@@ -155,7 +173,7 @@ fn conf_and_dirs() {
     };
     let settings = load(&line, &mut files).unwrap().settings;
     assert_eq!(
-        conf(&settings, &directories(), 0),
+        conf(&settings, &directories()),
         "clientPort=28471\nsecureClientPort=-1\ndataDir=/var/zk/version-2\ndataDirSize=67109358\n\
          dataLogDir=/var/zklog/version-2\ndataLogSize=478\ntickTime=2000\nmaxClientCnxns=60\nminSessionTimeout=4000\n\
          maxSessionTimeout=40000\nclientPortListenBacklog=-1\nserverId=0\n"
@@ -164,12 +182,63 @@ fn conf_and_dirs() {
 }
 
 #[test]
+fn conf_of_a_member() {
+    let line = CommandLine { given: crate::config::Given::File("zoo.cfg".into()), ..CommandLine::default() };
+    let text = |id| {
+        let zoo_cfg = "dataDir=/var/zk\nclientPort=41004\ntickTime=1000\ninitLimit=10\nsyncLimit=5\npeerType=observer\n\
+                       server.1=127.0.0.1:41101:41201\nserver.2=127.0.0.1:41102:41202\n\
+                       server.3=127.0.0.1:41103:41203\nserver.4=127.0.0.1:41104:41204:observer\n";
+        let mut files = |path: &std::path::Path| match path.to_str() {
+            Some("zoo.cfg") => Ok(zoo_cfg.as_bytes().to_vec()),
+            Some("/var/zk/myid") => Ok(format!("{id}\n").into_bytes()),
+            _ => Err(ErrorKind::NotFound.into()),
+        };
+        conf(&load(&line, &mut files).unwrap().settings, &directories())
+    };
+    let (own, observer) = (text(3), text(4));
+    assert_eq!(
+        own.split_once("clientPortListenBacklog=-1\n").unwrap().1,
+        "serverId=3\ninitLimit=10\nsyncLimit=5\nelectionAlg=3\nelectionPort=41203\nquorumPort=41103\npeerType=0\n\
+         membership: \nserver.1=127.0.0.1:41101:41201:participant\nserver.2=127.0.0.1:41102:41202:participant\n\
+         server.3=127.0.0.1:41103:41203:participant\nserver.4=127.0.0.1:41104:41204:observer\nversion=0"
+    );
+    assert!(observer.contains("serverId=4\n") && observer.contains("\nelectionPort=41204\n"));
+    assert!(observer.contains("\npeerType=1\n"));
+}
+
+#[test]
+fn dump_of_a_learner() {
+    let sid = |first: i64, rest: i64| SessionId(first << 56 | rest);
+    let status = DumpStatus {
+        sessions: DumpSessions::OfLeader(vec![
+            (sid(1, 0xfd625b0000), 10_000),
+            (sid(2, 0xfd63130000), 10_000),
+            (sid(3, 0xfd627a0000), 10_000),
+        ]),
+        ephemerals: vec![(sid(1, 0xfd625b0000), vec!["/e0".to_owned()])],
+        connections: Vec::new(),
+        time_zone: TimeZone::utc(),
+    };
+    assert_eq!(
+        dump(&status),
+        "SessionTracker dump:\nGlobal Sessions(3):\n0x10000fd625b0000\t10000ms\n0x20000fd63130000\t10000ms\n\
+         0x30000fd627a0000\t10000ms\nephemeral nodes dump:\nSessions with Ephemerals (1):\n0x10000fd625b0000:\n\t/e0\n\
+         Connections dump:\nConnections Sets (0)/(0):\n"
+    );
+    let none = DumpStatus { sessions: DumpSessions::OfLeader(Vec::new()), ..status };
+    assert!(dump(&none).starts_with("SessionTracker dump:\nGlobal Sessions(0):\nephemeral nodes dump:\n"));
+}
+
+#[test]
 fn dump_of_sessions_ephemerals_and_connections() {
     let sid = |last: i64| SessionId(0x1000014072a0000 + last);
     let connection = |port, session| ExpiringConnection { remote: local(port), session };
     let bucket = |expires_at: i64, members: Vec<SessionId>| Bucket { expires_at: WallMillis(expires_at), members };
     let status = DumpStatus {
-        sessions: vec![bucket(1_795_343_861_000, vec![sid(0)]), bucket(1_795_343_871_000, vec![sid(1), sid(2)])],
+        sessions: DumpSessions::Expiring(vec![
+            bucket(1_795_343_861_000, vec![sid(0)]),
+            bucket(1_795_343_871_000, vec![sid(1), sid(2)]),
+        ]),
         ephemerals: vec![(sid(0), vec!["/p/e2".to_owned(), "/p/e1".to_owned()]), (sid(1), vec!["/eph".to_owned()])],
         connections: vec![Bucket {
             expires_at: WallMillis(1_795_343_863_000),

@@ -2,14 +2,18 @@
 
 use super::status::ServerStatus;
 use super::version::version_line;
+use crate::message::QuorumPart;
 use crate::observe::Number;
 use std::fmt::Write;
 
 pub fn mntr(server: &ServerStatus) -> String {
     let mut text = format!("zk_version\t{}\n", version_line());
     let _ = writeln!(text, "zk_server_state\t{}", server.mode.name());
+    if let Some(quorum) = &server.quorum {
+        put_peer_state(&mut text, quorum.part);
+    }
     let stored = server.metrics.default_provider();
-    for (name, value) in gauges(server).into_iter().chain(quotas(server)).chain(stored) {
+    for (name, value) in gauges(server).into_iter().chain(quorum_gauges(server)).chain(quotas(server)).chain(stored) {
         let _ = writeln!(text, "zk_{name}\t{value}");
     }
     text
@@ -53,6 +57,40 @@ fn gauges(server: &ServerStatus) -> Vec<(String, Number)> {
     .into()
 }
 
+/// What serves clients is past election, discovery and synchronization.
+fn put_peer_state(text: &mut String, part: QuorumPart) {
+    let state = match part {
+        QuorumPart::Leading(_) => "leading",
+        QuorumPart::Following => "following",
+        QuorumPart::Observing { .. } => "observing",
+    };
+    let _ = writeln!(text, "zk_peer_state\t{state} - broadcast");
+    if let QuorumPart::Observing { leader } = part {
+        let _ = writeln!(text, "zk_observer_master_id\t{}", leader.0);
+    }
+}
+
+fn quorum_gauges(server: &ServerStatus) -> Vec<(String, Number)> {
+    let Some(quorum) = &server.quorum else { return Vec::new() };
+    let whole = |number: u64| Number::Integer(i64::try_from(number).unwrap_or(i64::MAX));
+    let mut list = vec![("quorum_size", whole(quorum.voters))];
+    if let QuorumPart::Leading(counts) = quorum.part {
+        let sizes = &server.metrics.proposals;
+        list.extend([
+            ("learners", whole(counts.learners)),
+            ("synced_followers", whole(counts.synced_followers)),
+            ("synced_non_voting_followers", whole(counts.synced_non_voting_followers)),
+            ("synced_observers", whole(counts.synced_observers)),
+            ("pending_syncs", whole(counts.pending_syncs)),
+            ("leader_uptime", whole(server.uptime_ms)),
+            ("last_proposal_size", Number::Integer(sizes.last)),
+            ("max_proposal_size", Number::Integer(sizes.max)),
+            ("min_proposal_size", Number::Integer(sizes.min)),
+        ]);
+    }
+    list.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
 fn quotas(server: &ServerStatus) -> Vec<(String, Number)> {
     let mut list = Vec::new();
     for (name, quota) in &server.quotas {
@@ -72,8 +110,10 @@ fn quotas(server: &ServerStatus) -> Vec<(String, Number)> {
 mod tests {
     use super::*;
     use crate::admin::commands::tests::server;
-    use crate::admin::status::NamespaceQuota;
+    use crate::admin::status::{NamespaceQuota, ServerMode};
+    use crate::message::{LearnerCounts, QuorumStatus};
     use crate::observe::{MetricsRegistry, Namespaced};
+    use crate::types::{Instant, ServerId};
     use std::collections::BTreeSet;
 
     /// The keys that a standalone ZooKeeper 3.9.5 prints, those per top-level znode left out.
@@ -91,6 +131,54 @@ mod tests {
         assert_eq!(set.len(), ours.len(), "a key twice");
         assert_eq!(set, KEYS_OF_3_9_5.lines().collect());
         assert_eq!(&ours[..2], ["zk_version", "zk_server_state"]);
+    }
+
+    /// What a server of an ensemble of three voters and an observer printed beyond a server on its own. The leader's
+    /// `<id>_learner_handler_qp_…`, of the queues to its learners, are left out: there are none here.
+    #[test]
+    fn exactly_the_further_keys_of_members() {
+        let counts =
+            LearnerCounts { learners: 3, synced_followers: 2, synced_observers: 1, ..LearnerCounts::default() };
+        const OF_ALL: [&str; 2] = ["zk_peer_state", "zk_quorum_size"];
+        const OF_LEADER: [&str; 9] = [
+            "zk_last_proposal_size",
+            "zk_leader_uptime",
+            "zk_learners",
+            "zk_max_proposal_size",
+            "zk_min_proposal_size",
+            "zk_pending_syncs",
+            "zk_synced_followers",
+            "zk_synced_non_voting_followers",
+            "zk_synced_observers",
+        ];
+        for (mode, part, further, lines) in [
+            (
+                ServerMode::Leader,
+                QuorumPart::Leading(counts),
+                OF_LEADER.as_slice(),
+                ["leader", "leading - broadcast", "zk_synced_followers\t2\n", "zk_leader_uptime\t55213\n"],
+            ),
+            (
+                ServerMode::Follower,
+                QuorumPart::Following,
+                &[],
+                ["follower", "following - broadcast", "zk_quorum_size\t3\n", "zk_uptime\t55213\n"],
+            ),
+            (
+                ServerMode::Observer,
+                QuorumPart::Observing { leader: ServerId(3) },
+                &["zk_observer_master_id"],
+                ["observer", "observing - broadcast", "zk_observer_master_id\t3\n", "zk_quorum_size\t3\n"],
+            ),
+        ] {
+            let quorum = QuorumStatus { voters: 3, serving_since: Instant::default(), part };
+            let text = mntr(&ServerStatus { mode, quorum: Some(quorum), ..server() });
+            let ours: BTreeSet<&str> = keys(&text).into_iter().collect();
+            let expected = KEYS_OF_3_9_5.lines().chain(OF_ALL).chain(further.iter().copied());
+            assert_eq!(ours, expected.collect(), "{mode:?}");
+            let head = format!("\nzk_server_state\t{}\nzk_peer_state\t{}\n", lines[0], lines[1]);
+            assert!(text.contains(&head) && text.contains(lines[2]) && text.contains(lines[3]), "{mode:?}\n{text}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub use date::{TimeZone, java_date};
 pub use four_letter::{Gate, NOT_SERVING, Word, gate};
 pub use mntr::mntr;
 pub use status::{
-    Bucket, ConnectionStatus, Directories, DumpStatus, Environment, ExpiringConnection, NamespaceQuota, ServerMode,
-    ServerStatus, SessionTraffic, TRACE_MASK_DEFAULT, TreeDigest, WatchStatus, WatchSummary, last_op_label,
+    Bucket, ConnectionStatus, Directories, DumpSessions, DumpStatus, Environment, ExpiringConnection, NamespaceQuota,
+    ServerMode, ServerStatus, SessionTraffic, TRACE_MASK_DEFAULT, TreeDigest, WatchStatus, WatchSummary, last_op_label,
 };
 pub use version::{VERSION, version_line};

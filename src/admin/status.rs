@@ -1,6 +1,7 @@
 //! What the words speak of, as values. Whoever owns the things fills these in; nothing here asks anybody.
 
 use super::date::TimeZone;
+use crate::message::QuorumStatus;
 use crate::observe::Metrics;
 use crate::types::{OpCode, SessionId, WallMillis, Zxid};
 use std::collections::BTreeMap;
@@ -47,7 +48,10 @@ pub struct ServerStatus {
     pub approximate_data_bytes: u64,
     pub global_sessions: u64,
     pub local_sessions: u64,
+    /// Of the process; of a member of an ensemble: since it serves in its role.
     pub uptime_ms: u64,
+    /// `None`: a server on its own.
+    pub quorum: Option<QuorumStatus>,
     pub open_file_descriptors: u64,
     pub max_file_descriptors: u64,
     pub auth_failed: u64,
@@ -146,10 +150,19 @@ pub struct ExpiringConnection {
     pub session: SessionId,
 }
 
+/// Sessions as far as this server answers for them.
+#[derive(Clone, Debug)]
+pub enum DumpSessions {
+    /// It lets them expire.
+    Expiring(Vec<Bucket<SessionId>>),
+    /// Its leader does: with their timeouts in ms.
+    OfLeader(Vec<(SessionId, i32)>),
+}
+
 /// What `dump` shows. Buckets in ascending order of time.
 #[derive(Clone, Debug)]
 pub struct DumpStatus {
-    pub sessions: Vec<Bucket<SessionId>>,
+    pub sessions: DumpSessions,
     /// Sessions that have any.
     pub ephemerals: Vec<(SessionId, Vec<String>)>,
     pub connections: Vec<Bucket<ExpiringConnection>>,

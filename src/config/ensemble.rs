@@ -187,7 +187,13 @@ fn refuse_what_is_missing(s: &Sources, origin: &Source) -> Result<(), ConfigErro
     const NO_TLS: &str = "this version has no TLS yet; remove the key to join an ensemble that speaks in plain text";
     const NO_SASL: &str =
         "this version has no SASL yet; remove the key to join an ensemble that asks for no credentials";
-    for (name, reason) in [("sslQuorum", NO_TLS), ("portUnification", NO_TLS), ("quorum.auth.enableSasl", NO_SASL)] {
+    for (name, reason) in [
+        ("sslQuorum", NO_TLS),
+        ("portUnification", NO_TLS),
+        ("quorum.auth.enableSasl", NO_SASL),
+        ("quorum.auth.learnerRequireSasl", NO_SASL),
+        ("quorum.auth.serverRequireSasl", NO_SASL),
+    ] {
         if s.bool(name) {
             return Err(s.error(name, origin, reason));
         }

@@ -31,8 +31,15 @@ pub enum Place {
 pub enum Standing {
     /// It does here what it does in ZooKeeper.
     Used,
-    /// Checked and kept; of use only to members of an ensemble. A standalone ZooKeeper ignores it as well.
+    /// It does for members of an ensemble what it does in ZooKeeper. On a server of its own it does what it does there: most
+    /// often nothing.
     Ensemble,
+    /// As `Ensemble`, but members have no use for it here; the reason.
+    EnsembleIgnored(&'static str),
+    /// As `Ensemble`, but to come; what members do until then.
+    EnsembleNotYet(&'static str),
+    /// As `Ensemble`, but a member that is asked for it does not start; what is missing.
+    EnsembleRefused(&'static str),
     /// Has no object here; the reason.
     Ignored(&'static str),
     /// To come; what is missing until then.

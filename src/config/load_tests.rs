@@ -152,7 +152,10 @@ fn wrong_values_are_named_with_file_and_line() {
 
 #[test]
 fn one_warning_per_key_without_effect() {
-    assert!(warnings("initLimit=5\nsslQuorum=true\nadmin.enableServer=false\nmaxBatchSize=1000").is_empty());
+    assert!(
+        warnings("initLimit=5\nsslQuorum=true\nleaderServes=no\nadmin.enableServer=false\nmaxBatchSize=1000")
+            .is_empty()
+    );
     for (text, expected) in [
         ("tickTme=3", "zoo.cfg:2: tickTme is unknown and ignored"),
         (

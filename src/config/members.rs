@@ -130,6 +130,7 @@ fn ensemble(
     };
     let ensemble = ensemble_settings(s, who, settings.tick_time_ms, at)?;
     warn_of_other_role(ensemble.role, s, at);
+    s.warn_member_of_unused();
     Ok(ensemble)
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::Loaded;
+use crate::config::known_keys::{KNOWN_KEYS, Kind, Place, Standing};
 use crate::config::load::tests::load_files;
 
 const THREE: &str = "dataDir=/d\nserver.1=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2\n";
@@ -89,11 +90,58 @@ fn what_an_ensemble_needs() {
 
 #[test]
 fn what_this_version_cannot_do_is_refused_only_in_an_ensemble() {
-    for key in ["sslQuorum", "portUnification", "quorum.auth.enableSasl"] {
+    for key in [
+        "sslQuorum",
+        "portUnification",
+        "quorum.auth.enableSasl",
+        "quorum.auth.learnerRequireSasl",
+        "quorum.auth.serverRequireSasl",
+    ] {
         let said = refusal(&three(&format!("{key}=true")), &[MY_ID]);
         assert!(said.starts_with(&format!("zoo.cfg:7: {key}: this version has no")), "{said}");
         assert!(load(&format!("dataDir=/d\n{key}=true"), &[]).unwrap().settings.ensemble.is_none());
     }
+}
+
+/// Every key of the table that members do not heed is told of, by one warning each, and nothing else is.
+#[test]
+fn what_members_do_not_heed_is_told_to_members_only() {
+    let mut told = 0;
+    for row in KNOWN_KEYS.iter().filter(|row| row.place != Place::Process) {
+        let reason = match row.standing {
+            Standing::EnsembleIgnored(reason) | Standing::EnsembleNotYet(reason) => reason,
+            Standing::Ensemble | Standing::Used | Standing::EnsembleRefused(_) => "",
+            Standing::Ignored(_) | Standing::NotYet(_) => continue,
+        };
+        let other = match (row.kind, row.default) {
+            (Kind::Bool, "true") => "false",
+            (Kind::Bool, _) => "true",
+            (Kind::YesNo, "yes") => "no",
+            (Kind::Int { min, max }, _) if min < max => "7",
+            (Kind::Real { min, .. }, _) if min < 0.0 => "7",
+            (Kind::Text, _) if !reason.is_empty() => "other",
+            _ => continue,
+        };
+        let line = format!("{}={other}\n", row.name);
+        let said = |text: &str| -> Vec<String> {
+            let warnings = load(text, &[MY_ID]).map(|loaded| loaded.warnings).unwrap_or_default();
+            warnings
+                .iter()
+                .filter(|warning| warning.text.starts_with(row.name))
+                .map(|warning| warning.text.clone())
+                .collect()
+        };
+        assert_eq!(said(&format!("dataDir=/d\n{line}")), Vec::<String>::new(), "alone: {}", row.name);
+        let said = said(&three(&line));
+        if reason.is_empty() {
+            assert_eq!(said, Vec::<String>::new());
+        } else {
+            assert!(said.len() == 1 && said[0].ends_with(reason), "{}: {said:?}", row.name);
+            told += 1;
+        }
+    }
+    assert!(told > 25, "{told}");
+    assert!(load(&three("leaderServes=yes\nreconfigEnabled=false\n"), &[MY_ID]).unwrap().warnings.is_empty());
 }
 
 #[test]

@@ -101,12 +101,22 @@ impl Sources {
             let text = match row.standing {
                 _ if row.without_effect(&item.text) => continue,
                 Standing::Used | Standing::Ensemble => continue,
-                // Membership speaks for itself when it is read.
-                Standing::NotYet(_) if row.is_family() && row.place == Place::File && !name.starts_with("metrics") => {
-                    continue;
-                }
+                Standing::EnsembleIgnored(_) | Standing::EnsembleNotYet(_) | Standing::EnsembleRefused(_) => continue,
                 Standing::Ignored(reason) => format!("{name} is ignored: {reason}"),
                 Standing::NotYet(reason) => format!("{name} has no effect yet: {reason}"),
+            };
+            self.warnings.push(Warning { source: item.source.clone(), text });
+        }
+    }
+
+    /// As `warn_of_unused`, of what counts for members of an ensemble only.
+    pub fn warn_member_of_unused(&mut self) {
+        for (name, item) in &self.items {
+            let Some(row) = find(name).filter(|row| !row.without_effect(&item.text)) else { continue };
+            let text = match row.standing {
+                Standing::EnsembleIgnored(reason) => format!("{name} is ignored: {reason}"),
+                Standing::EnsembleNotYet(reason) => format!("{name} has no effect yet: {reason}"),
+                _ => continue,
             };
             self.warnings.push(Warning { source: item.source.clone(), text });
         }

@@ -264,6 +264,8 @@ impl Ensemble {
         self.batch.last_zxid = Some(zxid);
         self.keep_digest(zxid);
         if let Some(seat) = &mut self.seat {
+            self.metrics.count(Counter::ProposalCount);
+            self.metrics.proposal(entry.len() as u64, now.mono.micros);
             seat.history.push(zxid, entry.as_slice().into());
             self.lead(LeaderInput::Proposed { zxid }, now);
         }
@@ -446,7 +448,7 @@ impl Ensemble {
 }
 
 /// What was written, by top-level znode: bytes of path and data.
-fn count_writes(metrics: &MetricsWriter, body: &TxnBody) {
+pub(super) fn count_writes(metrics: &MetricsWriter, body: &TxnBody) {
     let count = |path: &str, data: Option<&[u8]>| {
         let bytes = path.len() + data.map_or(0, <[u8]>::len);
         metrics.record_for_path(Namespaced::Write, path, bytes as u64);

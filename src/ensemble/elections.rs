@@ -3,7 +3,7 @@
 
 use crate::election::connections::{ConnectionRules, Connections, Endpoint, Input as LinkInput, Output as LinkOutput};
 use crate::election::{Election, ElectionRules, Electorate, Input, Output};
-use crate::message::Vote;
+use crate::message::{Notification, Vote};
 use crate::runtime::link_io::{LinkAction, PeerPort};
 use crate::types::{Instant, LinkId, Role, ServerId, ServerState, Zxid};
 use crate::wire::Decoded;
@@ -46,6 +46,7 @@ pub(super) struct Elections {
     config: Arc<str>,
     links: BTreeMap<LinkId, Wire>,
     verdicts: VecDeque<Verdict>,
+    own_epochs: BTreeMap<ServerId, i64>,
     bytes: Vec<u8>,
 }
 
@@ -78,6 +79,7 @@ impl Elections {
             config,
             links: BTreeMap::new(),
             verdicts: VecDeque::new(),
+            own_epochs: BTreeMap::new(),
             bytes: Vec::new(),
         }
     }
@@ -195,6 +197,7 @@ impl Elections {
             Ok(Decoded::NeedMore { .. }) => None,
             Ok(Decoded::Whole { value: Received::Notification(notification), consumed }) => {
                 if let Some(from) = self.connections.peer_of(link) {
+                    self.remember_epoch(from, &notification);
                     self.vote(now, Input::Notification { from, notification }, dials);
                 }
                 Some(consumed)
@@ -208,6 +211,19 @@ impl Elections {
                 None
             }
         }
+    }
+
+    /// A server that proposes itself says how far its own history has come.
+    fn remember_epoch(&mut self, from: ServerId, notification: &Notification) {
+        let vote = notification.vote;
+        if notification.state == ServerState::Looking && vote.leader == from && self.addresses.contains_key(&from) {
+            self.own_epochs.insert(from, vote.peer_epoch);
+        }
+    }
+
+    /// Current epoch of a member when it last looked for a leader, if it was heard.
+    pub fn own_epoch_of(&self, member: ServerId) -> Option<i64> {
+        self.own_epochs.get(&member).copied()
     }
 
     fn refuse(&mut self, now: Instant, link: LinkId, why: &str, dials: &mut Dials<'_>) {

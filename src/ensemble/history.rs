@@ -48,8 +48,14 @@ impl History {
         *self = History::new(base, self.count_min);
     }
 
-    pub fn last(&self) -> Option<Zxid> {
-        self.entries.back().map(|entry| entry.zxid)
+    /// What comes right before the oldest entry.
+    pub fn base(&self) -> Zxid {
+        self.base
+    }
+
+    /// The newest entry, or what it would follow.
+    pub fn last(&self) -> Zxid {
+        self.entries.back().map_or(self.base, |entry| entry.zxid)
     }
 
     /// Transactions that a learner can go on from, through `last`: the one right before the oldest entry is such, unless

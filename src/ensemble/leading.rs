@@ -8,12 +8,14 @@ use super::snapshot_feed::SnapshotFeed;
 use crate::io::process::stop;
 use crate::message::lane::{ConnRef, Reply, Standing};
 use crate::message::{ForwardedRequest, QuorumPacket, WriteOp};
+use crate::observe::Counter;
 use crate::request::{self, Requester};
 use crate::storage::{EpochFile, write_epoch};
 use crate::types::{ErrorCode, LinkId, Now, OpCode, ServerId, SessionId, Xid, Zxid};
 use crate::wire::Reader;
 use crate::wire::client::{Request, decode};
 use crate::zab::{self, LeaderInput, LeaderOutput, SyncPlan, SyncToken};
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
 impl Leading {
@@ -23,7 +25,7 @@ impl Leading {
         if self.zab.is_established() {
             return Progress { committed: self.zab.committed(), proposed: self.zab.last_proposed() };
         }
-        let last = history.last().unwrap_or(Zxid::ZERO);
+        let last = history.last();
         Progress { committed: last, proposed: last }
     }
 }
@@ -47,9 +49,10 @@ impl Ensemble {
                 }
             }
             LeaderOutput::Close { link, why } => {
-                tracing::warn!("closing a learner: {why}");
                 leading.feeds.remove(&link);
                 leading.owners.retain(|_, owner| *owner != link);
+                let peer = self.seat().links.name_of(link);
+                tracing::warn!("closing the connection of {peer}: {why}");
                 self.seat().close_link(link);
             }
             LeaderOutput::PersistAcceptedEpoch { epoch } => self.persist_epoch(EpochFile::Accepted, epoch),
@@ -57,15 +60,23 @@ impl Ensemble {
             LeaderOutput::Feed { link, server, last_zxid, observer } => {
                 self.begin_feed(link, server, last_zxid, observer)
             }
-            LeaderOutput::Established { epoch } => self.begin_service(epoch, Standing::Leading, now),
+            LeaderOutput::Established { epoch } => {
+                leading.counted = leading.zab.committed();
+                self.metrics.forget_proposals();
+                self.begin_service(epoch, Standing::Leading, now);
+                self.close_dead_sessions(now);
+            }
             // Looked at when batches are released.
-            LeaderOutput::Commit { .. } => {}
+            LeaderOutput::Commit { through } => {
+                let before = std::mem::replace(&mut leading.counted, through);
+                // One epoch's zxids have no holes.
+                self.metrics.count_many(Counter::CommitCount, (through.0 - before.0).unsigned_abs());
+            }
             LeaderOutput::Forwarded { link, request } => self.forwarded(link, request, now),
-            LeaderOutput::Touched { link, sessions } => {
+            LeaderOutput::Touched { sessions, .. } => {
                 for (session, _) in sessions {
                     if let Some(live) = self.sessions.get(session) {
                         live.last_heard.store(now.mono.millis(), Ordering::Relaxed);
-                        leading.owners.entry(session).or_insert(link);
                     }
                 }
             }
@@ -84,6 +95,21 @@ impl Ensemble {
         }
     }
 
+    /// A leader steps down for a voter that has promised a later epoch, so that it can follow again; but not for one whose
+    /// data are of a later epoch. It would be elected, and all others would throw away what they have. No epoch behind a
+    /// live leader's can have become current: such data are another ensemble's, or this leader is none any more and will
+    /// find out by itself.
+    pub(super) fn knows_too_much(&self, leading: &Leading, packet: &QuorumPacket) -> Option<String> {
+        let QuorumPacket::LearnerInfo { info: Some(info), .. } = packet else { return None };
+        let (epoch, seat) = (leading.zab.epoch()?, self.seat.as_ref()?);
+        let theirs = seat.elections.own_epoch_of(info.server).filter(|theirs| *theirs > epoch)?;
+        Some(format!(
+            "server {} has data of epoch {theirs:x}, this is epoch {epoch:x}: it has the data directory of another ensemble. \
+             Stop it and empty that directory, or everybody will have its data after the next election",
+            info.server.0
+        ))
+    }
+
     pub(super) fn persist_epoch(&mut self, file: EpochFile, epoch: i64) {
         if let Err(error) = write_epoch(&*self.dirs.disk, &self.dirs.snapshots, file, epoch) {
             stop(&format!("epoch {epoch:x} cannot be made durable: {error}. Nothing was promised to anybody in it"));
@@ -100,14 +126,16 @@ impl Ensemble {
         let Some(seat) = &self.seat else { return };
         let progress = leading.progress(&seat.history);
         let (Some(epoch), is_established) = (leading.zab.epoch(), leading.zab.is_established()) else { return };
-        let committed = if is_established { self.tree_committed() } else { self.tree.view().last_zxid() };
-        let zxids = seat.history.zxids_through(committed);
+        // What is committed, not what is published: a learner is never told to cut off what a quorum has.
+        let zxids = seat.history.zxids_through(progress.committed);
+        let committed = zxids.last().copied().unwrap_or(seat.history.base());
         let history = zab::History { zxids: &zxids, last: committed, disk_from: None };
         let plan = match seat.options.force_snapshot_sync {
             true => SyncPlan::Snap,
             false => zab::plan(last_zxid, history),
         };
         tracing::info!("server {}: its log ends at {last_zxid}, ours at {committed}: {plan:x?}", server.0);
+        self.metrics.count(if plan == SyncPlan::Snap { Counter::SnapCount } else { Counter::DiffCount });
         let snapshot = (plan == SyncPlan::Snap).then(|| {
             if !is_established {
                 // All of the head is history now; nobody is served from it before the epoch is established.
@@ -126,16 +154,28 @@ impl Ensemble {
         }
     }
 
-    /// End of what is published: the last transaction that every client may know of.
-    fn tree_committed(&self) -> Zxid {
-        self.tree.reader().pin().view().last_zxid()
+    /// Ephemerals whose session is not in the list of sessions go the way of all ephemerals, by a transaction. (Java's leader
+    /// deletes them in its own tree alone, and differs from its followers from then on.)
+    fn close_dead_sessions(&mut self, now: Now) {
+        let view = self.tree.view();
+        let live: HashSet<SessionId> = view.sessions().map(|(id, _)| id).collect();
+        let dead: Vec<SessionId> = view.ephemeral_owners().map(|(id, _)| id).filter(|id| !live.contains(id)).collect();
+        for session in dead {
+            tracing::info!("closing session {session}, which has ephemerals and is not alive");
+            self.close_session(session, Xid(0), now);
+        }
     }
 
     // What learners' clients ask for.
 
     fn forwarded(&mut self, link: LinkId, request: ForwardedRequest, now: Now) {
         let (session, xid) = (request.session, Xid(request.cxid));
-        match OpCode::from_code(request.op) {
+        let op = OpCode::from_code(request.op);
+        let list_bytes = if op == Some(OpCode::CloseSession) { self.ephemerals_bytes(session) } else { 0 };
+        if !self.has_room(list_bytes, now.mono) {
+            return self.step_down_for_disk(now);
+        }
+        match op {
             Some(OpCode::Sync) => {
                 let token = self.next_token();
                 self.lead(LeaderInput::Sync { link: Some(link), token }, now);
@@ -172,10 +212,12 @@ impl Ensemble {
     /// Why a session may not write through this learner (`SessionTracker.checkSession`).
     fn refusal(&mut self, session: SessionId, link: LinkId) -> Option<ErrorCode> {
         let Some(live) = self.sessions.get(session) else { return Some(ErrorCode::SessionExpired) };
-        let held_here = live.owner.is_some();
+        if live.owner.is_some() {
+            return Some(ErrorCode::SessionMoved);
+        }
         let Role::Leading(leading) = &mut self.role else { return Some(ErrorCode::SessionExpired) };
         let owner = *leading.owners.entry(session).or_insert(link);
-        (held_here || owner != link).then_some(ErrorCode::SessionMoved)
+        (owner != link).then_some(ErrorCode::SessionMoved)
     }
 
     /// The session's client is connected to that learner now.
@@ -239,8 +281,10 @@ impl Ensemble {
 
     /// The zxid for the next transaction. `None`: the epoch is used up, and so is this role.
     pub(super) fn next_zxid(&mut self, now: Now) -> Option<Zxid> {
-        let Role::Leading(leading) = &mut self.role else {
-            return Some(self.tree.view().last_zxid().next());
+        let leading = match &mut self.role {
+            Role::Alone => return Some(self.tree.view().last_zxid().next()),
+            Role::Leading(leading) => leading,
+            Role::Ending | Role::Looking | Role::Learning(_) => return None,
         };
         let next = leading.zab.next_zxid();
         if next.is_none() {

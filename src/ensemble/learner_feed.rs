@@ -88,7 +88,7 @@ impl Feed {
             self.snapshot = None;
         }
         let may_send = if self.observer { progress.committed } else { progress.proposed };
-        if self.sent < may_send && history.last().is_some_and(|last| last > self.sent) {
+        if self.sent < may_send && history.last() > self.sent {
             if !history.reaches_back_to(self.sent) {
                 return Err(format!(
                     "server {} is at {} and no longer reached by what is kept in memory: it has to synchronize again",
@@ -99,7 +99,7 @@ impl Feed {
         }
         self.send_commits(progress.committed, out);
         if let Some((history_ends, _)) = &self.new_leader
-            && (self.sent >= *history_ends || history.last().is_none_or(|last| last <= self.sent))
+            && (self.sent >= *history_ends || history.last() <= self.sent)
         {
             let (_, packet) = self.new_leader.take().expect("just seen");
             encode(&packet, Side::Leader, out);

@@ -1,15 +1,16 @@
 //! What a learner's state machine asks for, and how its clients' requests travel to the leader and back.
 
-use super::driver::Ensemble;
+use super::driver::{Ensemble, count_writes};
 use super::role::{Attach, Attaching, Awaited, Forwarded, Role, Unapplied, WaitingSync};
 use super::snapshot_load::SnapshotLoad;
 use crate::io::process::stop;
 use crate::message::lane::{ConnRef, Reply, Standing};
 use crate::message::{ConnectResponse, ForwardedRequest, Outcome, QuorumPacket, Txn, TxnBody, WriteOp};
+use crate::observe::{Counter, Summary};
 use crate::request;
 use crate::session::password;
 use crate::storage::EpochFile;
-use crate::types::{ErrorCode, Id, LinkId, Now, OpCode, Role as MemberRole, SessionId, Xid, Zxid};
+use crate::types::{ErrorCode, Id, LinkId, Now, OpCode, Role as MemberRole, SessionId, WallMillis, Xid, Zxid};
 use crate::wire::Writer;
 use crate::wire::client::encode_write;
 use crate::wire::txn;
@@ -32,13 +33,20 @@ impl Ensemble {
             return;
         }
         match output {
-            LearnerOutput::Send(packet) => self.tell_leader(&packet),
+            LearnerOutput::Send(packet) => {
+                if matches!(packet, QuorumPacket::AckEpoch { .. }) {
+                    self.seat().clock.synchronizes(now.mono);
+                }
+                self.tell_leader(&packet);
+            }
             LearnerOutput::PersistAcceptedEpoch { epoch } => self.persist_epoch(EpochFile::Accepted, epoch),
             LearnerOutput::PersistCurrentEpoch { epoch } => self.persist_epoch(EpochFile::Current, epoch),
             LearnerOutput::Truncate { to } => self.truncate(to),
             LearnerOutput::TakeSnapshot { zxid } => {
                 tracing::info!("the leader sends a snapshot of zxid {zxid}");
                 self.drop_kept();
+                // A Java leader writes it while it goes on: it holds parts of transactions that come again.
+                self.compare_after = Zxid(i64::MAX);
                 let bytes_max = self.seat().options.packet_data_bytes_max;
                 let load = SnapshotLoad::begin(zxid, &self.rules.request, bytes_max);
                 if let Role::Learning(learning) = &mut self.role {
@@ -52,6 +60,8 @@ impl Ensemble {
                     MemberRole::Observer => Standing::Observing,
                     MemberRole::Participant => Standing::Following,
                 };
+                // Whatever was being written when the snapshot began is behind us now.
+                self.compare_after = self.compare_after.min(self.tree.view().last_zxid());
                 self.begin_service(epoch, standing, now);
             }
             LearnerOutput::Ping { zxid } => self.answer_ping(zxid, now),
@@ -90,6 +100,10 @@ impl Ensemble {
             return self.end_role("there is no room for the transaction log");
         }
         self.log_entry(zxid, &entry);
+        if self.is_serving() && self.seat().role == MemberRole::Participant {
+            self.metrics.count(Counter::LearnerProposalReceivedCount);
+            self.metrics.record(Summary::ProposalLatency, ms_since(txn.header.time, now));
+        }
         if let Role::Learning(learning) = &mut self.role {
             learning.unapplied.push_back(Unapplied { txn, entry });
         }
@@ -110,11 +124,14 @@ impl Ensemble {
         let is_serving = matches!(&self.role, Role::Learning(learning) if learning.zab.is_serving());
         let effects = if is_serving { &mut self.batch.effects } else { &mut self.unsaid };
         let result = request::apply(&mut self.tree, &header, &body, Some(effects));
+        count_writes(&self.metrics, &body);
         self.compare_digest(header.zxid, digest);
         self.keep_digest(header.zxid);
         if !is_serving {
             return;
         }
+        self.metrics.count(Counter::LearnerCommitReceivedCount);
+        self.metrics.record(Summary::PropagationLatency, ms_since(header.time, now));
         self.batch.last_zxid = Some(header.zxid);
         let (session, xid) = (header.session, Xid(header.cxid));
         let result = match &body {
@@ -207,17 +224,17 @@ impl Ensemble {
             // A Java leader would lose its way over it.
             let zxid = self.tree.view().last_zxid();
             let outcome = Outcome { zxid, result: Err(ErrorCode::MarshallingError) };
-            self.await_answer(session, Forwarded { from, xid, what: Awaited::Decided(outcome) });
+            self.expect_answer(session, Forwarded { from, xid, what: Awaited::Decided(outcome) });
             return self.tell_decided(session);
         };
-        self.await_answer(session, Forwarded { from, xid, what: Awaited::Write });
+        self.expect_answer(session, Forwarded { from, xid, what: Awaited::Write });
         let request = ForwardedRequest { session, cxid: xid.0, op: op.code(), body, ids: ids.to_vec() };
         self.tell_leader(&QuorumPacket::Request(request));
     }
 
     pub(super) fn forward_create_session(&mut self, from: ConnRef, timeout_ms: i32, read_only: Option<bool>) {
-        let session = self.session_ids.allocate();
-        self.await_answer(session, Forwarded { from, xid: Xid(0), what: Awaited::CreateSession { read_only } });
+        let session = self.new_session_id();
+        self.expect_answer(session, Forwarded { from, xid: Xid(0), what: Awaited::CreateSession { read_only } });
         let mut body = Vec::new();
         Writer::new(&mut body).int(timeout_ms);
         let op = OpCode::CreateSession.code();
@@ -228,7 +245,7 @@ impl Ensemble {
         if self.sessions.get(session).is_none_or(|live| live.owner != Some(from)) {
             return self.batch.close(from);
         }
-        self.await_answer(session, Forwarded { from, xid, what: Awaited::CloseSession });
+        self.expect_answer(session, Forwarded { from, xid, what: Awaited::CloseSession });
         let (op, body, ids) = (OpCode::CloseSession.code(), Vec::new(), Vec::new());
         self.tell_leader(&QuorumPacket::Request(ForwardedRequest { session, cxid: xid.0, op, body, ids }));
     }
@@ -280,7 +297,7 @@ impl Ensemble {
         self.tell_leader(&QuorumPacket::Ping { zxid, touched });
     }
 
-    fn await_answer(&mut self, session: SessionId, forwarded: Forwarded) {
+    fn expect_answer(&mut self, session: SessionId, forwarded: Forwarded) {
         if let Role::Learning(learning) = &mut self.role {
             learning.forwarded.entry(session).or_default().push_back(forwarded);
         }
@@ -314,4 +331,9 @@ impl Ensemble {
             }
         }
     }
+}
+
+/// By the leader's wall clock and ours: no less than nothing.
+fn ms_since(time: WallMillis, now: Now) -> u64 {
+    u64::try_from(now.wall.0 - time.0).unwrap_or(0)
 }

@@ -3,9 +3,10 @@
 
 use crate::message::QuorumPacket;
 use crate::runtime::link_io::LinkAction;
-use crate::types::LinkId;
+use crate::types::{Instant, LinkId};
 use crate::wire::quorum::{QuorumDecoder, Side, encode};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 /// A buffer larger than this is not kept for the next send, bytes.
 const SPARE_BYTES_MAX: usize = 256 << 10;
@@ -13,6 +14,11 @@ const SPARE_BYTES_MAX: usize = 256 << 10;
 pub(super) struct Link {
     /// Who this server is on it.
     pub side: Side,
+    /// Who connected to this server; `None`: it was this server that did.
+    pub peer: Option<SocketAddr>,
+    since: Instant,
+    /// A whole packet has come.
+    pub is_introduced: bool,
     pub decoder: QuorumDecoder,
     /// Bytes that came and were not taken.
     pub input: Vec<u8>,
@@ -22,13 +28,16 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub fn new(side: Side, data_bytes_max: usize) -> Link {
+    pub fn new(side: Side, data_bytes_max: usize, now: Instant) -> Link {
         let other = match side {
             Side::Leader => Side::Learner,
             Side::Learner => Side::Leader,
         };
         Link {
             side,
+            peer: None,
+            since: now,
+            is_introduced: false,
             decoder: QuorumDecoder::new(other, data_bytes_max),
             input: Vec::new(),
             out: Vec::new(),
@@ -68,8 +77,20 @@ impl Links {
         self.links.remove(&id)
     }
 
+    /// For messages.
+    pub fn name_of(&self, id: LinkId) -> String {
+        let peer = self.links.get(&id).and_then(|link| link.peer);
+        peer.map_or_else(|| "another server".to_owned(), |peer| peer.to_string())
+    }
+
     pub fn ids(&self) -> Vec<LinkId> {
         self.links.keys().copied().collect()
+    }
+
+    /// Those that were opened by `before` and never sent a packet.
+    pub fn silent_since(&self, before: Instant) -> Vec<LinkId> {
+        let silent = self.links.iter().filter(|(_, link)| !link.is_introduced && link.since <= before);
+        silent.map(|(id, _)| *id).collect()
     }
 
     /// Hands out what is to be sent.

@@ -16,6 +16,7 @@ mod learner_feed;
 mod learning;
 mod links;
 mod role;
+mod role_clock;
 mod roles;
 mod seat;
 mod snapshot_feed;

@@ -5,7 +5,7 @@ use super::snapshot_load::SnapshotLoad;
 use crate::message::Outcome;
 use crate::message::Txn;
 use crate::message::lane::ConnRef;
-use crate::types::{Instant, LinkId, SessionId, Xid, Zxid};
+use crate::types::{Instant, LinkId, ServerId, SessionId, Xid, Zxid};
 use crate::zab::{Leader, Learner, SyncToken};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -29,6 +29,8 @@ pub(super) struct Leading {
     /// Syncs of clients of this server.
     pub syncs: BTreeMap<SyncToken, WaitingSync>,
     pub next_token: u64,
+    /// Counted as committed through here.
+    pub counted: Zxid,
 }
 
 pub(super) struct WaitingSync {
@@ -52,6 +54,15 @@ pub(super) struct Learning {
     pub touched_since_ms: u64,
     /// A snapshot that is being loaded into the head.
     pub loading: Option<SnapshotLoad>,
+    /// When bytes of the leader came last.
+    pub heard_at: Instant,
+}
+
+impl Learning {
+    /// A snapshot of which nothing more comes is given up then: the state machine waits for its end alone.
+    pub fn stalls_at(&self, init_ms: u64) -> Option<Instant> {
+        self.loading.is_some().then(|| self.heard_at.plus_millis(init_ms))
+    }
 }
 
 impl Role {
@@ -68,8 +79,9 @@ impl Role {
 
 /// The way to the leader's quorum port.
 pub(super) struct Dial {
-    pub host: String,
-    pub port: u16,
+    pub server: ServerId,
+    /// At least one; tried in turn.
+    pub addresses: VecDeque<(String, u16)>,
     pub link: LinkId,
     pub retry_at: Option<Instant>,
     pub retry_ms: u64,

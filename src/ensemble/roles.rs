@@ -14,10 +14,11 @@ use super::seat::Seat;
 use crate::io::process::stop;
 use crate::message::lane::Standing;
 use crate::message::{QuorumPacket, Txn, Vote};
+use crate::observe::Namespaced;
 use crate::request;
 use crate::runtime::link_io::{LinkAction, LinkEvent, PeerPort};
 use crate::session::SessionTable;
-use crate::types::{Instant, LinkId, Now, Role as MemberRole, ServerState, Zxid};
+use crate::types::{Instant, LinkId, Now, Role as MemberRole, ServerState, Zxid, path};
 use crate::wire::Decoded;
 use crate::wire::quorum::Side;
 use crate::zab::{Leader, LeaderInput, LeaderStart, Learner, LearnerInput, LearnerStart};
@@ -62,10 +63,12 @@ impl Ensemble {
                 let (elections, mut dials) = self.seat().elections();
                 elections.accepted(now.mono, link, peer, &mut dials);
             }
-            LinkEvent::Accepted { link, port: PeerPort::Quorum, .. } => match &self.role {
+            LinkEvent::Accepted { link, port: PeerPort::Quorum, peer } => match &self.role {
                 Role::Leading(_) => {
                     let data_bytes_max = self.seat().options.packet_data_bytes_max;
-                    self.seat().links.add(link, Link::new(Side::Leader, data_bytes_max));
+                    let mut state = Link::new(Side::Leader, data_bytes_max, now.mono);
+                    state.peer = Some(peer);
+                    self.seat().links.add(link, state);
                 }
                 _ => self.seat().actions.push(LinkAction::Close { link }),
             },
@@ -105,6 +108,9 @@ impl Ensemble {
     fn received(&mut self, link: LinkId, bytes: Vec<u8>, now: Now) {
         let Some(state) = self.seat().links.get_mut(link) else { return };
         state.input.extend_from_slice(&bytes);
+        if let Role::Learning(learning) = &mut self.role {
+            learning.heard_at = now.mono;
+        }
         self.take_packets(link, now);
         if self.seat().links.get_mut(link).is_none() {
             return;
@@ -142,6 +148,7 @@ impl Ensemble {
             let Some(state) = self.seat().links.get_mut(link) else { return };
             match state.decoder.next(&input[taken..]) {
                 Ok(Decoded::Whole { value, consumed }) => {
+                    state.is_introduced = true;
                     taken += consumed;
                     self.packet(link, value, now);
                 }
@@ -157,7 +164,10 @@ impl Ensemble {
 
     fn packet(&mut self, link: LinkId, packet: QuorumPacket, now: Now) {
         match &self.role {
-            Role::Leading(_) => self.lead(LeaderInput::Packet { link, packet }, now),
+            Role::Leading(leading) => match self.knows_too_much(leading, &packet) {
+                Some(why) => self.link_broken(link, &why, now),
+                None => self.lead(LeaderInput::Packet { link, packet }, now),
+            },
             Role::Learning(_) => self.learn(LearnerInput::Packet(packet), now),
             _ => {}
         }
@@ -165,6 +175,8 @@ impl Ensemble {
 
     /// This server ends the link.
     pub(super) fn link_broken(&mut self, link: LinkId, why: &str, now: Now) {
+        let peer = self.seat().links.name_of(link);
+        tracing::warn!("closing the connection of {peer}: {why}");
         self.seat().close_link(link);
         self.link_closed(link, why, now);
     }
@@ -201,7 +213,7 @@ impl Ensemble {
         }
         learning.leader.is_open = true;
         let data_bytes_max = self.seat().options.packet_data_bytes_max;
-        self.seat().links.add(link, Link::new(Side::Learner, data_bytes_max));
+        self.seat().links.add(link, Link::new(Side::Learner, data_bytes_max, now.mono));
         self.learn(LearnerInput::Connected, now);
     }
 
@@ -211,13 +223,15 @@ impl Ensemble {
         let Role::Learning(learning) = &mut self.role else { return };
         learning.leader.link = link;
         learning.leader.retry_at = None;
-        let (host, port) = (learning.leader.host.clone(), learning.leader.port);
+        learning.leader.addresses.rotate_left(1);
+        let Some((host, port)) = learning.leader.addresses.back().cloned() else { return };
         self.seat().actions.push(LinkAction::Dial { link, host, port, timeout_ms });
     }
 
     // Time.
 
     fn tick_roles(&mut self, now: Now) {
+        let init_ms = self.seat().options.limits.init_ms();
         match &mut self.role {
             Role::Alone => {}
             Role::Ending => self.finish_role(now),
@@ -225,11 +239,18 @@ impl Ensemble {
             Role::Leading(leading) => {
                 if leading.zab.next_deadline().is_some_and(|due| due <= now.mono) {
                     self.lead(LeaderInput::Tick, now);
+                    let before = Instant { micros: now.mono.micros.saturating_sub(init_ms * 1000) };
+                    for link in self.seat().links.silent_since(before) {
+                        self.link_broken(link, "it never said who it is", now);
+                    }
                 }
             }
             Role::Learning(learning) => {
                 if learning.leader.retry_at.is_some_and(|at| at <= now.mono) {
                     self.dial_leader();
+                } else if learning.stalls_at(init_ms).is_some_and(|at| at <= now.mono) {
+                    let why = format!("its snapshot has stalled for {init_ms} ms (initLimit)");
+                    self.learn(LearnerInput::Lost { why }, now);
                 } else if learning.zab.next_deadline().is_some_and(|due| due <= now.mono) {
                     self.learn(LearnerInput::Tick, now);
                 }
@@ -252,7 +273,8 @@ impl Ensemble {
             },
             Role::Leading(leading) => leading.zab.next_deadline(),
             Role::Learning(learning) => {
-                [learning.zab.next_deadline(), learning.leader.retry_at].into_iter().flatten().min()
+                let stalls_at = learning.stalls_at(seat.options.limits.init_ms());
+                [learning.zab.next_deadline(), learning.leader.retry_at, stalls_at].into_iter().flatten().min()
             }
         };
         [of_role, seat.elections.next_deadline()].into_iter().flatten().min()
@@ -285,7 +307,8 @@ impl Ensemble {
     pub(super) fn look(&mut self, now: Instant) {
         self.role = Role::Looking;
         let zxid = if self.may_vote { self.tree.view().last_zxid() } else { Zxid(-1) };
-        let seat = self.seat();
+        let seat = self.seat.as_mut().expect("a member of an ensemble");
+        seat.clock.looks(now, &self.metrics);
         let (role, epoch) = (seat.role, seat.epochs.current);
         tracing::info!("looking for a leader: last zxid {zxid}, epoch {epoch:x}");
         let (elections, mut dials) = seat.elections();
@@ -295,7 +318,8 @@ impl Ensemble {
     fn begin_role(&mut self, vote: Vote, state: ServerState, now: Now) {
         let last_zxid = self.tree.view().last_zxid();
         let may_tell = self.may_vote && !std::mem::take(&mut self.needs_snapshot);
-        let seat = self.seat();
+        let seat = self.seat.as_mut().expect("a member of an ensemble");
+        seat.clock.elected(now.mono, seat.role, &self.metrics);
         let (limits, epochs) = (seat.options.limits, seat.epochs);
         let config_version = seat.options.config.version;
         if state == ServerState::Leading {
@@ -317,11 +341,13 @@ impl Ensemble {
                 owners: BTreeMap::new(),
                 syncs: BTreeMap::new(),
                 next_token: 0,
+                counted: Zxid::ZERO,
             }));
             // With one voter there is nobody to wait for.
             return self.lead(LeaderInput::Tick, now);
         }
-        let Some((host, port)) = seat.quorum_address(vote.leader) else {
+        let addresses = VecDeque::from(seat.quorum_addresses(vote.leader));
+        let Some((host, port)) = addresses.front() else {
             tracing::error!("server {} was elected and is not in the configuration", vote.leader.0);
             return self.look(now.mono);
         };
@@ -337,8 +363,8 @@ impl Ensemble {
             config_version,
         };
         let leader = Dial {
-            host,
-            port,
+            server: vote.leader,
+            addresses,
             link: LinkId(0),
             retry_at: None,
             retry_ms: DIAL_RETRY_MS_MIN,
@@ -354,12 +380,17 @@ impl Ensemble {
             attaching: BTreeMap::new(),
             touched_since_ms: now.mono.millis(),
             loading: None,
+            heard_at: now.mono,
         }));
         self.dial_leader();
     }
 
     /// The leader is active: clients may be served. Those who were kept hear first what has been committed since.
     pub(super) fn begin_service(&mut self, epoch: i64, standing: Standing, now: Now) {
+        let (config, of) = (self.seat().config_text.clone(), Zxid(self.seat().options.config.version));
+        request::show_config(&mut self.tree, &config, of, now.wall);
+        let written = path::CONFIG.len() + config.len();
+        self.metrics.record_for_path(Namespaced::Write, path::CONFIG, written as u64);
         self.sessions = self.fresh_sessions(now.mono);
         for (session, conn) in std::mem::take(&mut self.kept) {
             if !self.sessions.keep(session, conn) {
@@ -377,7 +408,9 @@ impl Ensemble {
         if let Role::Learning(learning) = &mut self.role {
             learning.touched_since_ms = now.mono.millis() + 1;
         }
-        let (elections, mut dials) = self.seat().elections();
+        let seat = self.seat.as_mut().expect("a member of an ensemble");
+        seat.clock.serves(now.mono, seat.role, &self.metrics);
+        let (elections, mut dials) = seat.elections();
         elections.activated(now.mono, epoch, &mut dials);
         self.standing.set(standing);
         self.lanes.wake_all();
@@ -444,7 +477,6 @@ impl Ensemble {
             }
         }
         for (id, why) in lost {
-            tracing::warn!("closing a learner: {why}");
             self.link_broken(id, &why, now);
         }
     }

@@ -3,6 +3,7 @@
 use super::elections::{Addresses, Dials, ElectionSetup, Elections};
 use super::history::History;
 use super::links::Links;
+use super::role_clock::RoleClock;
 use super::snapshot_feed::{FeedWriter, Wake};
 use crate::election::connections::ConnectionRules;
 use crate::election::{ElectionRules, Electorate};
@@ -25,6 +26,8 @@ pub struct SeatOptions {
     pub election: ElectionRules,
     /// `cnxTimeout`, ms.
     pub dial_timeout_ms: u64,
+    /// `quorumCnxnTimeoutMs`, ms.
+    pub hello_timeout_ms: u64,
     /// `quorumListenOnAllIPs`
     pub listen_on_all_addresses: bool,
     /// `multiAddress.enabled`
@@ -46,6 +49,7 @@ pub(super) struct Seat {
     pub elections: Elections,
     pub links: Links,
     pub history: History,
+    pub clock: RoleClock,
     pub feed_writer: FeedWriter,
     pub wake: Wake,
     next_link: u64,
@@ -72,7 +76,11 @@ impl Seat {
         let elections = Elections::new(ElectionSetup {
             me: options.me,
             rules: options.election,
-            connections: ConnectionRules { dial_ms_max: options.dial_timeout_ms, ..ConnectionRules::default() },
+            connections: ConnectionRules {
+                dial_ms_max: options.dial_timeout_ms,
+                hello_ms_max: options.hello_timeout_ms,
+                ..ConnectionRules::default()
+            },
             electorate: Electorate::new(quorum.clone(), options.config.version, config_text.clone()),
             addresses,
             multi_address: options.multi_address,
@@ -87,6 +95,7 @@ impl Seat {
             elections,
             links: Links::default(),
             history,
+            clock: RoleClock::default(),
             feed_writer,
             wake,
             next_link: 0,
@@ -131,9 +140,10 @@ impl Seat {
         }
     }
 
-    /// Address of a member's quorum port.
-    pub fn quorum_address(&self, id: ServerId) -> Option<(String, u16)> {
-        let member = self.options.config.membership.members.get(&id)?;
-        member.addresses.first().map(|address| (address.host.clone(), address.quorum_port))
+    /// Addresses of a member's quorum port.
+    pub fn quorum_addresses(&self, id: ServerId) -> Vec<(String, u16)> {
+        let member = self.options.config.membership.members.get(&id);
+        let addresses = member.into_iter().flat_map(|member| &member.addresses);
+        addresses.map(|address| (address.host.clone(), address.quorum_port)).collect()
     }
 }

@@ -3,12 +3,12 @@
 
 use super::driver::Ensemble;
 use super::role::{Attach, Attaching, Role};
-use crate::message::lane::{ConnRef, EnsembleStatus, Reply, Submit};
-use crate::message::{ConnectResponse, Outcome, WriteOp};
+use crate::message::lane::{ConnRef, EnsembleStatus, LiveSession, Reply, Submit};
+use crate::message::{ConnectResponse, Outcome, QuorumPart, QuorumStatus, WriteOp};
 use crate::observe::Namespaced;
 use crate::request::{self, Requester};
 use crate::session::{SessionTable, password};
-use crate::types::{ErrorCode, Id, Instant, Now, SessionId, Xid, Zxid};
+use crate::types::{ErrorCode, Id, Instant, Now, Role as MemberRole, SessionId, Xid, Zxid};
 use std::sync::atomic::Ordering;
 
 /// Submissions taken from one worker per turn, so that a flush is never kept waiting by a flood.
@@ -38,7 +38,7 @@ impl Ensemble {
                     self.kept.remove(&session);
                 }
             }
-            Submit::Describe { tell } => (tell.0)(self.describe()),
+            Submit::Describe { whole, tell } => (tell.0)(self.describe(whole)),
             submit if self.is_in_charge() => self.carry_out(submit, now),
             submit if self.is_serving() => self.forward(submit),
             // Without a leader nobody is answered.
@@ -123,11 +123,22 @@ impl Ensemble {
         }
     }
 
+    /// An id that no live session has: they count on from the wall clock at the start, which may have been set back since the
+    /// last one.
+    pub(super) fn new_session_id(&mut self) -> SessionId {
+        loop {
+            let id = self.session_ids.allocate();
+            if self.sessions.get(id).is_none() {
+                return id;
+            }
+        }
+    }
+
     fn create_session(&mut self, from: ConnRef, timeout_ms: i32, read_only: Option<bool>, now: Now) {
         if !self.has_room(0, now.mono) {
             return self.batch.close(from);
         }
-        let session = self.session_ids.allocate();
+        let session = self.new_session_id();
         let executed = self.execute(session, Xid(0), now, |tree, header, rules, _| {
             request::create_session(tree, header, timeout_ms, rules)
         });
@@ -205,11 +216,29 @@ impl Ensemble {
         sessions
     }
 
-    fn describe(&self) -> EnsembleStatus {
-        let expiry = |live| self.sessions.expires_with_bucket(live);
-        EnsembleStatus {
-            sessions: self.sessions.iter().map(|(id, live)| (id, expiry(live))).collect(),
-            digests: self.digests.iter().copied().collect(),
+    fn describe(&self, whole: bool) -> EnsembleStatus {
+        let quorum = self.quorum_status();
+        if !whole {
+            return EnsembleStatus { quorum, ..EnsembleStatus::default() };
         }
+        let sessions = self.sessions.iter().map(|(session, live)| LiveSession {
+            session,
+            timeout_ms: live.timeout_ms,
+            expires_at: self.sessions.expires_with_bucket(live),
+        });
+        EnsembleStatus { quorum, sessions: sessions.collect(), digests: self.digests.iter().copied().collect() }
+    }
+
+    fn quorum_status(&self) -> Option<QuorumStatus> {
+        let seat = self.seat.as_ref().filter(|_| self.is_serving())?;
+        let part = match &self.role {
+            Role::Leading(leading) => QuorumPart::Leading(leading.zab.count_learners()),
+            Role::Learning(learning) if seat.role == MemberRole::Observer => {
+                QuorumPart::Observing { leader: learning.leader.server }
+            }
+            _ => QuorumPart::Following,
+        };
+        let voters = seat.quorum.voters().len() as u64;
+        Some(QuorumStatus { voters, serving_since: seat.clock.serves_since(), part })
     }
 }

@@ -106,6 +106,7 @@ fn seat(settings: &Settings, member: &EnsembleSettings) -> SeatOptions {
             max_interval_ms: ms(member.notification_interval_ms_max),
         },
         dial_timeout_ms: ms(member.cnx_timeout_ms),
+        hello_timeout_ms: ms(member.quorum_cnxn_timeout_ms),
         listen_on_all_addresses: member.quorum_listen_on_all_ips,
         multi_address: member.multi_address_enabled,
         packet_data_bytes_max: limits::quorum_data_bytes_max(

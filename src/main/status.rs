@@ -11,9 +11,6 @@ use ringkeeper::types::Instant;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// `conf` of a server on its own shows 0.
-const SERVER_ID_SHOWN: i64 = 0;
-
 pub fn source(
     settings: &Arc<Settings>,
     dirs: &DataDirs,
@@ -32,10 +29,7 @@ pub fn source(
             admin::gate(word, &for_gate.four_letter_whitelist, serving)
         }),
         mode: Box::new(move || mode(standing.get())),
-        conf: Box::new(move |directories| {
-            let shown = for_conf.ensemble.as_ref().map_or(SERVER_ID_SHOWN, |member| member.my_id.0);
-            admin::conf(&for_conf, directories, shown)
-        }),
+        conf: Box::new(move |directories| admin::conf(&for_conf, directories)),
         directories: Box::new(move || Directories {
             data_dir_bytes: bytes_of_files(&data_dir),
             data_dir: data_dir.clone(),

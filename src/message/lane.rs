@@ -1,6 +1,6 @@
 //! What threads say to each other: `Submit` from a worker to the ensemble thread, `Deliver` back.
 
-use super::{ConnectResponse, Effect, Outcome, WriteOp};
+use super::{ConnectResponse, Effect, Outcome, QuorumStatus, WriteOp};
 use crate::types::{ConnId, Id, Instant, SessionId, WorkerIndex, Xid, Zxid};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -76,10 +76,19 @@ impl std::fmt::Debug for Tell {
 /// What only the ensemble thread knows.
 #[derive(Clone, Debug, Default)]
 pub struct EnsembleStatus {
-    /// Live sessions, and when the bucket of each ends.
-    pub sessions: Vec<(SessionId, Instant)>,
+    /// `None`: a server on its own, or one that serves nobody.
+    pub quorum: Option<QuorumStatus>,
+    pub sessions: Vec<LiveSession>,
     /// Digests of the tree at every zxid divisible by 128, oldest first.
     pub digests: Vec<(Zxid, u64)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct LiveSession {
+    pub session: SessionId,
+    pub timeout_ms: i32,
+    /// When its bucket ends.
+    pub expires_at: Instant,
 }
 
 /// From a worker to the ensemble thread.
@@ -100,7 +109,8 @@ pub enum Submit {
     /// The connection is gone; its session lives on until it expires.
     Disconnected { from: ConnRef, session: SessionId },
     /// An operator wants to know what only the ensemble thread knows.
-    Describe { tell: Tell },
+    /// `whole`: sessions and digests too, which takes as long as there are many.
+    Describe { whole: bool, tell: Tell },
 }
 
 /// From the ensemble thread to one worker: answers, in the order of their transactions.

@@ -4,6 +4,7 @@
 mod effect;
 pub mod lane;
 mod quorum_packet;
+mod quorum_status;
 mod request;
 mod response;
 mod snapshot_node;
@@ -12,6 +13,7 @@ mod vote;
 
 pub use effect::{Effect, EffectKind, WatchEvent, WatchEventKind};
 pub use quorum_packet::{ForwardedRequest, LearnerInfo, QuorumPacket};
+pub use quorum_status::{LearnerCounts, QuorumPart, QuorumStatus};
 pub use request::{
     AddWatchMode, AuthPacket, ConnectRequest, CreateOp, MultiOp, MultiReadOp, ReadOp, WatchRemovalKind, WatchesToSet,
     WriteOp,

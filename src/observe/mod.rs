@@ -12,5 +12,5 @@ pub use event::Repeats;
 pub use metric::{Counter, Namespaced, Summary};
 pub use namespace::namespace_of;
 pub use number::{Number, average, java_double};
-pub use readout::{Metrics, ResponseSizes, SummaryReadout};
+pub use readout::{Metrics, Sizes, SummaryReadout};
 pub use registry::{MetricsRegistry, MetricsWriter};

@@ -3,7 +3,7 @@
 use super::cell::{Plain, empty_histogram};
 use super::metric::{Counter, Namespaced, Summary};
 use super::number::{Number, average};
-use super::registry::ThreadMetrics;
+use super::registry::{SizesCell, ThreadMetrics};
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
@@ -45,13 +45,29 @@ impl SummaryReadout {
     }
 }
 
-/// Sizes of replies, bytes; -1 = none yet.
+/// Sizes of replies or of proposals, bytes; -1 = none yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ResponseSizes {
+pub struct Sizes {
     pub last: i64,
     pub min: i64,
     pub max: i64,
     last_at_micros: u64,
+}
+
+impl Sizes {
+    const NONE: Sizes = Sizes { last: -1, min: -1, max: -1, last_at_micros: 0 };
+
+    fn merge(&mut self, cell: &SizesCell) {
+        let (last, at) = (cell.last.load(Relaxed), cell.last_at_micros.load(Relaxed));
+        if last >= 0 && at >= self.last_at_micros {
+            (self.last, self.last_at_micros) = (last, at);
+        }
+        let min = cell.min.load(Relaxed);
+        if min >= 0 && (self.min < 0 || min < self.min) {
+            self.min = min;
+        }
+        self.max = self.max.max(cell.max.load(Relaxed));
+    }
 }
 
 /// Everything counted.
@@ -64,7 +80,8 @@ pub struct Metrics {
     latency: Plain,
     pub packets_received: u64,
     pub packets_sent: u64,
-    pub responses: ResponseSizes,
+    pub responses: Sizes,
+    pub proposals: Sizes,
     /// Time from a request's arrival to its reply, ms: what `srvr` shows.
     pub latency_ms: SummaryReadout,
 }
@@ -79,7 +96,8 @@ impl Metrics {
             latency: Plain::EMPTY,
             packets_received: 0,
             packets_sent: 0,
-            responses: ResponseSizes { last: -1, min: -1, max: -1, last_at_micros: 0 },
+            responses: Sizes::NONE,
+            proposals: Sizes::NONE,
             latency_ms: SummaryReadout::new(Plain::EMPTY, None),
         }
     }
@@ -103,21 +121,8 @@ impl Metrics {
         self.latency_ms = SummaryReadout::new(self.latency, None);
         self.packets_received += thread.packets_received.load(Relaxed);
         self.packets_sent += thread.packets_sent.load(Relaxed);
-        self.merge_responses(thread);
-    }
-
-    fn merge_responses(&mut self, thread: &ThreadMetrics) {
-        let cell = &thread.responses;
-        let (last, at) = (cell.last.load(Relaxed), cell.last_at_micros.load(Relaxed));
-        let total = &mut self.responses;
-        if last >= 0 && at >= total.last_at_micros {
-            (total.last, total.last_at_micros) = (last, at);
-        }
-        let min = cell.min.load(Relaxed);
-        if min >= 0 && (total.min < 0 || min < total.min) {
-            total.min = min;
-        }
-        total.max = total.max.max(cell.max.load(Relaxed));
+        self.responses.merge(&thread.responses);
+        self.proposals.merge(&thread.proposals);
     }
 
     pub fn counter(&self, counter: Counter) -> u64 {

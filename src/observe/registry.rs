@@ -65,19 +65,38 @@ pub(super) struct ThreadMetrics {
     pub latency_ms: SummaryCell,
     pub packets_received: AtomicU64,
     pub packets_sent: AtomicU64,
-    pub responses: ResponseCell,
+    pub responses: SizesCell,
+    pub proposals: SizesCell,
 }
 
-/// Sizes of replies to clients, bytes; -1 = none yet.
+/// Sizes of replies to clients, or of a leader's proposals, bytes; -1 = none yet.
 #[derive(Debug)]
-pub(super) struct ResponseCell {
+pub(super) struct SizesCell {
     pub last: AtomicI64,
     pub last_at_micros: AtomicU64,
     pub min: AtomicI64,
     pub max: AtomicI64,
 }
 
-impl ResponseCell {
+impl SizesCell {
+    fn new() -> SizesCell {
+        let none = || AtomicI64::new(-1);
+        SizesCell { last: none(), last_at_micros: AtomicU64::new(0), min: none(), max: none() }
+    }
+
+    fn record(&self, bytes: u64, now_micros: u64) {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.last.store(bytes, Ordering::Relaxed);
+        self.last_at_micros.store(now_micros, Ordering::Relaxed);
+        let (min, max) = (self.min.load(Ordering::Relaxed), self.max.load(Ordering::Relaxed));
+        if min < 0 || bytes < min {
+            self.min.store(bytes, Ordering::Relaxed);
+        }
+        if bytes > max {
+            self.max.store(bytes, Ordering::Relaxed);
+        }
+    }
+
     fn clear(&self) {
         for cell in [&self.last, &self.min, &self.max] {
             cell.store(-1, Ordering::Relaxed);
@@ -98,12 +117,8 @@ impl ThreadMetrics {
             latency_ms: SummaryCell::new(),
             packets_received: AtomicU64::new(0),
             packets_sent: AtomicU64::new(0),
-            responses: ResponseCell {
-                last: AtomicI64::new(-1),
-                last_at_micros: AtomicU64::new(0),
-                min: AtomicI64::new(-1),
-                max: AtomicI64::new(-1),
-            },
+            responses: SizesCell::new(),
+            proposals: SizesCell::new(),
         }
     }
 
@@ -118,6 +133,7 @@ impl ThreadMetrics {
         self.packets_received.store(0, Ordering::Relaxed);
         self.packets_sent.store(0, Ordering::Relaxed);
         self.responses.clear();
+        self.proposals.clear();
     }
 }
 
@@ -182,17 +198,17 @@ impl MetricsWriter {
 
     /// A reply of so many bytes was made; `now_micros` tells the last of several threads'.
     pub fn response(&self, bytes: u64, now_micros: u64) {
-        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-        let cell = &self.cells().responses;
-        cell.last.store(bytes, Ordering::Relaxed);
-        cell.last_at_micros.store(now_micros, Ordering::Relaxed);
-        let (min, max) = (cell.min.load(Ordering::Relaxed), cell.max.load(Ordering::Relaxed));
-        if min < 0 || bytes < min {
-            cell.min.store(bytes, Ordering::Relaxed);
-        }
-        if bytes > max {
-            cell.max.store(bytes, Ordering::Relaxed);
-        }
+        self.cells().responses.record(bytes, now_micros);
+    }
+
+    /// A leader proposed a transaction of so many bytes.
+    pub fn proposal(&self, bytes: u64, now_micros: u64) {
+        self.cells().proposals.record(bytes, now_micros);
+    }
+
+    /// Another leader's proposals are not this one's.
+    pub fn forget_proposals(&self) {
+        self.cells().proposals.clear();
     }
 }
 
@@ -235,6 +251,23 @@ mod tests {
         assert_eq!(read.summary(Summary::Readlatency).min(), 7);
         assert_eq!(read.namespace(Namespaced::Write)["app"].count, 0, "a name stays");
         assert_eq!(read.latency_ms.count, 0);
+    }
+
+    #[test]
+    fn proposals_are_those_of_one_leader() {
+        let registry = MetricsRegistry::new();
+        let writer = registry.register();
+        for bytes in [48, 98, 88] {
+            writer.proposal(bytes, 1);
+        }
+        let sizes = registry.read().proposals;
+        assert_eq!((sizes.last, sizes.min, sizes.max), (88, 48, 98));
+        writer.forget_proposals();
+        let sizes = registry.read().proposals;
+        assert_eq!((sizes.last, sizes.min, sizes.max), (-1, -1, -1));
+        writer.proposal(50, 2);
+        registry.reset();
+        assert_eq!(registry.read().proposals.last, -1, "srst");
     }
 
     #[test]

@@ -4,9 +4,11 @@
 use super::admission::Admission;
 use super::connection::{Connection, Phase};
 use super::worker::Worker;
-use crate::admin::{self, Bucket, ConnectionStatus, Directories, DumpStatus, Environment, ExpiringConnection, Gate};
+use crate::admin::{self, Bucket, ConnectionStatus, Directories, DumpSessions, DumpStatus, Environment};
+use crate::admin::{ExpiringConnection, Gate};
 use crate::admin::{NamespaceQuota, ServerMode, ServerStatus, SessionTraffic, TimeZone, TreeDigest, WatchStatus, Word};
 use crate::message::lane::{ConnRef, EnsembleStatus, Submit, Tell};
+use crate::message::{QuorumPart, QuorumStatus};
 use crate::observe::{Counter, MetricsRegistry};
 use crate::request::namespace_quotas;
 use crate::runtime::lanes::Doorbell;
@@ -137,17 +139,21 @@ impl Worker {
         conn.phase = Phase::Asking;
         let asked_by = self.conn_ref(conn.id);
         let parts = desk.doorbells.iter().map(|_| None).collect();
-        let needs_ensemble = matches!(word, Word::Dump | Word::Hash);
+        let whole = matches!(word, Word::Dump | Word::Hash);
+        let is_member = self.rules.replicated;
+        let needs_ensemble = whole || is_member && matches!(word, Word::Srvr | Word::Stat | Word::Mntr);
         desk.questions.lock().push(Question { word, asked_by, parts, ensemble: None, needs_ensemble });
         if needs_ensemble {
             let for_desk = desk.clone();
             let tell = Tell(Box::new(move |status| {
-                for question in for_desk.questions.lock().iter_mut().filter(|q| q.needs_ensemble) {
-                    question.ensemble.get_or_insert_with(|| status.clone());
+                let mut questions = for_desk.questions.lock();
+                if let Some(question) = questions.iter_mut().find(|question| question.asked_by == asked_by) {
+                    question.ensemble = Some(status);
                 }
+                drop(questions);
                 for_desk.changed();
             }));
-            self.lane.submit(Submit::Describe { tell });
+            self.lane.submit(Submit::Describe { whole, tell });
         }
         desk.changed();
     }
@@ -229,9 +235,13 @@ impl Question {
     }
 
     fn answer(self, source: &StatusSource, view: View<'_>, now: Now) -> String {
+        // Service may have ended since the question was asked.
+        if let Gate::Instead(text) = (source.gate)(self.word) {
+            return text;
+        }
         let ensemble = self.ensemble.unwrap_or_default();
         let parts: Vec<Part> = self.parts.into_iter().flatten().collect();
-        let server = || server_status(source, &parts, view, now);
+        let server = || server_status(source, &parts, ensemble.quorum, view, now);
         match self.word {
             Word::Srvr => admin::srvr(&server()),
             Word::Stat => admin::stat(&server(), &all_connections(&parts)),
@@ -265,7 +275,13 @@ fn all_watches(parts: Vec<Part>) -> WatchStatus {
     all
 }
 
-fn server_status(source: &StatusSource, parts: &[Part], view: View<'_>, now: Now) -> ServerStatus {
+fn server_status(
+    source: &StatusSource,
+    parts: &[Part],
+    quorum: Option<QuorumStatus>,
+    view: View<'_>,
+    now: Now,
+) -> ServerStatus {
     let (open_file_descriptors, max_file_descriptors) = (source.descriptors)();
     let metrics = source.metrics.read();
     ServerStatus {
@@ -280,7 +296,9 @@ fn server_status(source: &StatusSource, parts: &[Part], view: View<'_>, now: Now
         approximate_data_bytes: view.data_bytes(),
         global_sessions: view.session_count(),
         local_sessions: 0,
-        uptime_ms: now.mono.millis().saturating_sub(source.started.millis()),
+        // Of a member: of the role, as Java, where each role is a server of its own.
+        uptime_ms: now.mono.millis().saturating_sub(quorum.map_or(source.started, |q| q.serving_since).millis()),
+        quorum,
         open_file_descriptors,
         max_file_descriptors,
         auth_failed: metrics.counter(Counter::EnsembleAuthFail),
@@ -316,12 +334,15 @@ fn dump_status(
     });
     let mut ephemerals: Vec<_> = ephemerals.collect();
     ephemerals.sort_unstable();
-    DumpStatus {
-        sessions: buckets(ensemble.sessions.iter().map(|(session, at)| (*at, *session)), now),
-        ephemerals,
-        connections: buckets(connections, now),
-        time_zone: source.time_zone.clone(),
-    }
+    let sessions = match ensemble.quorum.map(|quorum| quorum.part) {
+        Some(QuorumPart::Following | QuorumPart::Observing { .. }) => {
+            let mut sessions: Vec<_> = ensemble.sessions.iter().map(|live| (live.session, live.timeout_ms)).collect();
+            sessions.sort_unstable();
+            DumpSessions::OfLeader(sessions)
+        }
+        _ => DumpSessions::Expiring(buckets(ensemble.sessions.iter().map(|live| (live.expires_at, live.session)), now)),
+    };
+    DumpStatus { sessions, ephemerals, connections: buckets(connections, now), time_zone: source.time_zone.clone() }
 }
 
 /// Things by the second in which they expire, as wall clock.

@@ -110,7 +110,7 @@ impl Stage {
             admission,
             desk,
             metrics: metrics.register(),
-            standing: StandingSign::new(Standing::Alone),
+            standing: crate::message::lane::StandingSign::new(crate::message::lane::Standing::Alone),
             hash_seed: 0,
         });
         Stage { worker, ensemble, tree, metrics, actions: Vec::new() }

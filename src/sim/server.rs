@@ -484,6 +484,7 @@ fn start_options(
         metrics: registry.register(),
         snapshot_metrics: registry.register(),
         seat: Some(SeatOptions {
+            hello_timeout_ms: options.limits.sync_ms(),
             me: Options::id_of(index),
             config: options.config(),
             role: if index < options.voters { Role::Participant } else { Role::Observer },

@@ -70,7 +70,7 @@ impl Stage {
 }
 
 /// Every number becomes N (with a fraction: N.N), so that the shape of a line remains.
-fn shape(line: &str) -> String {
+pub fn shape(line: &str) -> String {
     let mut out = String::new();
     let mut in_number = false;
     for c in line.chars() {
@@ -87,7 +87,7 @@ fn shape(line: &str) -> String {
 }
 
 /// The value of `key` in `text` becomes its shape: for keys whose values cannot be equal.
-fn blur(line: &str, keys: &[&str], separators: &str) -> String {
+pub fn blur(line: &str, keys: &[&str], separators: &str) -> String {
     for key in keys {
         if let Some(rest) = line.strip_prefix(key) {
             let Some(value) = rest.strip_prefix(|c| separators.contains(c)) else {
@@ -99,12 +99,12 @@ fn blur(line: &str, keys: &[&str], separators: &str) -> String {
     line.to_string()
 }
 
-fn lines(text: &str) -> Vec<String> {
+pub fn lines(text: &str) -> Vec<String> {
     text.split('\n').map(str::to_string).collect()
 }
 
 /// The four lines `srvr` and `stat` share that hold what no two runs have in common.
-fn blur_summary(line: &str) -> String {
+pub fn blur_summary(line: &str) -> String {
     if let Some(version) = line.strip_prefix("Zookeeper version: ") {
         return format!("Zookeeper version: {}", version_shape(version));
     }
@@ -132,7 +132,7 @@ fn conf(text: &str) -> Vec<String> {
 }
 
 /// One line per connection, in no order; times and latencies blurred, our own nameless connection too.
-fn connections(text: &str) -> Vec<String> {
+pub fn connections(text: &str) -> Vec<String> {
     let mut blurred: Vec<String> = lines(text)
         .iter()
         .map(|line| {
@@ -153,7 +153,7 @@ fn connections(text: &str) -> Vec<String> {
     blurred
 }
 
-fn stat(text: &str) -> Vec<String> {
+pub fn stat(text: &str) -> Vec<String> {
     let (clients, summary) = text.split_once("\n\n").unwrap_or((text, "no empty line"));
     let mut out: Vec<String> =
         lines(clients).iter().map(|line| blur_summary(line)).filter(|line| !line.starts_with(" /")).collect();
@@ -165,7 +165,7 @@ fn stat(text: &str) -> Vec<String> {
 
 /// Sessions, ephemerals and connections in blocks; the order inside a block and the dates are free, and connections
 /// may fall into different ten-second buckets.
-fn dump(text: &str) -> Vec<String> {
+pub fn dump(text: &str) -> Vec<String> {
     let mut out = Vec::new();
     for block in text.split("Connections dump:") {
         let is_connections = !out.is_empty();
@@ -194,7 +194,7 @@ fn dump(text: &str) -> Vec<String> {
 }
 
 /// Names in order of appearance are no contract, names and the kind of their values are.
-fn mntr(text: &str) -> Vec<String> {
+pub fn mntr(text: &str) -> Vec<String> {
     const EXACT: &[&str] = &[
         "zk_server_state",
         "zk_num_alive_connections",
@@ -213,6 +213,24 @@ fn mntr(text: &str) -> Vec<String> {
         "zk_connection_rejected",
         "zk_large_requests_rejected",
         "zk_snap_count",
+        // Of members of an ensemble.
+        "zk_peer_state",
+        "zk_observer_master_id",
+        "zk_quorum_size",
+        "zk_learners",
+        "zk_synced_followers",
+        "zk_synced_non_voting_followers",
+        "zk_synced_observers",
+        "zk_pending_syncs",
+        "zk_last_proposal_size",
+        "zk_min_proposal_size",
+        "zk_max_proposal_size",
+        "zk_proposal_count",
+        "zk_commit_count",
+        "zk_learner_proposal_received_count",
+        "zk_learner_commit_received_count",
+        "zk_diff_count",
+        "zk_cnt_proposal_latency",
     ];
     let mut out: Vec<String> = lines(text)
         .iter()
@@ -290,7 +308,7 @@ const WORDS: &[(&str, Reading)] = &[
     ("quit", lines),
 ];
 
-fn differences(left: &[String], right: &[String]) -> Option<String> {
+pub fn differences(left: &[String], right: &[String]) -> Option<String> {
     if left == right {
         return None;
     }

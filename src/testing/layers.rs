@@ -24,7 +24,7 @@ const ALLOWED: [(&str, &[&str]); 18] = [
     (
         "ensemble",
         &[
-            "zab", "election", "request", "session", "tree", "storage", "wire", "runtime", "io", "message", "types",
+            "election", "zab", "request", "session", "tree", "storage", "wire", "runtime", "io", "message", "types",
             "observe",
         ],
     ),
@@ -36,7 +36,7 @@ const ALLOWED: [(&str, &[&str]); 18] = [
     (
         "sim",
         &[
-            "server", "ensemble", "zab", "election", "request", "session", "watch", "tree", "storage", "wire", "admin",
+            "server", "ensemble", "election", "zab", "request", "session", "watch", "tree", "storage", "wire", "admin",
             "runtime", "io", "config", "message", "types", "observe",
         ],
     ),

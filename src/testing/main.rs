@@ -12,6 +12,7 @@ mod consistency;
 mod crash;
 mod differential;
 mod disk_full;
+mod ensemble;
 mod four_letter;
 mod golden;
 mod layers;

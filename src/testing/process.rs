@@ -59,6 +59,11 @@ impl Kind {
                 for class in ["server.PrepRequestProcessor", "server.FinalRequestProcessor", "CreateMode"] {
                     command.arg(format!("-Dorg.slf4j.simpleLogger.log.org.apache.zookeeper.{class}=off"));
                 }
+                // Who leads, and how learners are synchronized.
+                for class in ["Learner", "LearnerHandler", "QuorumPeer", "Leader", "Follower", "Observer"] {
+                    command
+                        .arg(format!("-Dorg.slf4j.simpleLogger.log.org.apache.zookeeper.server.quorum.{class}=info"));
+                }
                 command.arg("-cp").arg(java_class_path(version));
                 command
             }
@@ -122,6 +127,14 @@ impl Server {
         self
     }
 
+    pub fn setting(&self, key: &str) -> Option<&str> {
+        self.settings.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str())
+    }
+
+    pub fn settings(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.settings.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
     /// What Java takes as `-Dname=value`, for keys that `zoo.cfg` cannot carry.
     pub fn property(&mut self, name: &str, value: &str) -> &mut Server {
         self.properties.push((name.to_string(), value.to_string()));
@@ -175,7 +188,8 @@ impl Server {
         servers.iter_mut().for_each(Server::wait_until_serving);
     }
 
-    fn spawn(&mut self) {
+    /// Starts the process and waits for nothing.
+    pub fn spawn(&mut self) {
         assert!(self.child.is_none(), "the server runs already");
         let mut text =
             format!("dataDir={}\nclientPort={}\nclientPortAddress=127.0.0.1\n", self.data_dir().display(), self.port);
@@ -226,9 +240,7 @@ impl Server {
                 self.child = None;
                 panic!("{} ended while starting: {status}\n{}", self.kind.name(), self.log_tail());
             }
-            if four_letter_within(self.address(), b"srvr", Duration::from_millis(500))
-                .is_ok_and(|text| text.contains("Mode: "))
-            {
+            if self.mode().is_some() {
                 return;
             }
             assert!(
@@ -239,6 +251,12 @@ impl Server {
             );
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// What the server says it is, once it serves: standalone, leader, follower, observer.
+    pub fn mode(&self) -> Option<String> {
+        let text = four_letter_within(self.address(), b"srvr", Duration::from_millis(500)).ok()?;
+        text.lines().find_map(|line| line.strip_prefix("Mode: ")).map(str::to_owned)
     }
 
     /// SIGTERM, then waits for the end.
@@ -267,11 +285,20 @@ impl Server {
         }
     }
 
-    /// Stops the process in its tracks, or lets it go on.
+    /// Stops the process in its tracks and waits until its last thread stands still, or lets it go on.
     pub fn pause(&self, paused: bool) {
         let signal = if paused { libc::SIGSTOP } else { libc::SIGCONT };
         // SAFETY: plain system call on the id of a child that has not been waited for.
         assert_eq!(unsafe { libc::kill(self.pid() as libc::pid_t, signal) }, 0);
+        let stands_still = |stat: &str| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'));
+        while paused {
+            let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("cannot list threads");
+            let stats = threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
+            if stats.into_iter().all(|stat| stands_still(&stat)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     fn pid(&self) -> u32 {

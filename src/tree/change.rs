@@ -275,7 +275,8 @@ impl TreeWriter {
     unsafe fn retire_node(&mut self, node: *mut Znode, path: &str) {
         unsafe {
             let parts = Znode::parts(node);
-            for child in trie::iter::<Znode>(parts.children).map(|c| ptr::from_ref(c).cast_mut()).collect::<Vec<_>>() {
+            let mut children = trie::iter::<Znode>(parts.children);
+            while let Some(child) = children.next_record() {
                 let child_path = format!("{path}/{}", Znode::name(child));
                 self.retire_node(child, &child_path);
             }

@@ -332,7 +332,7 @@ fn load<'a>(tree: &mut TreeWriter, nodes: impl Iterator<Item = (&'a String, &'a 
 fn a_loaded_tree_is_like_one_that_grew() {
     for seed in 0..if cfg!(miri) { 2 } else { 40 } {
         let mut rng = SmallRng::seed_from_u64(seed);
-        let mut model = snapshot_of(&mut rng, if cfg!(miri) { 40 } else { 30 << (seed % 6) });
+        let mut model = snapshot_of(&mut rng, if cfg!(miri) { 15 } else { 30 << (seed % 6) });
         let mut tree = TreeWriter::empty(RULES, true, seed);
         // In the order of paths everything below a znode follows it, but for siblings whose name goes on with a character
         // that sorts before the slash. By length every level comes before the next.
@@ -345,7 +345,7 @@ fn a_loaded_tree_is_like_one_that_grew() {
         check(tree.view(), &model);
         let number = tree.seal();
         tree.publish_through(number);
-        for zxid in 100_000..100_000 + if cfg!(miri) { 30 } else { 400 } {
+        for zxid in 100_000..100_000 + if cfg!(miri) { 8 } else { 400 } {
             random_change(&mut rng, &mut tree, &mut model, zxid);
         }
         check(tree.view(), &model);

@@ -486,18 +486,15 @@ pub(super) unsafe fn iter<'a, R: Record>(root: Slot) -> Iter<'a, R> {
     iter
 }
 
-impl<'a, R: Record> Iterator for Iter<'a, R> {
-    type Item = &'a R;
-
-    fn next(&mut self) -> Option<&'a R> {
+impl<R: Record> Iter<'_, R> {
+    /// The next record as it hangs in the trie, for who is to free it: a reference would not allow that.
+    pub fn next_record(&mut self) -> Option<*mut R> {
         if !self.single.is_null() {
-            let record = std::mem::replace(&mut self.single, ptr::null_mut());
-            // SAFETY: alive for 'a by the contract of `iter`.
-            return Some(unsafe { &*record });
+            return Some(std::mem::replace(&mut self.single, ptr::null_mut()));
         }
         loop {
             let (branch, index) = self.path.last_mut()?;
-            // SAFETY: as above.
+            // SAFETY: alive by the contract of `iter`.
             unsafe {
                 if *index == Branch::count(*branch) {
                     self.path.pop();
@@ -508,10 +505,19 @@ impl<'a, R: Record> Iterator for Iter<'a, R> {
                 if slot.is_branch() {
                     self.path.push((slot.branch(), 0));
                 } else {
-                    return Some(&*slot.record::<R>());
+                    return Some(slot.record::<R>());
                 }
             }
         }
+    }
+}
+
+impl<'a, R: Record> Iterator for Iter<'a, R> {
+    type Item = &'a R;
+
+    fn next(&mut self) -> Option<&'a R> {
+        // SAFETY: alive for 'a by the contract of `iter`.
+        self.next_record().map(|record| unsafe { &*record })
     }
 }
 

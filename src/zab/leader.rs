@@ -8,12 +8,17 @@
 //! ```
 //! The leader counts itself in each quorum: by its epoch files and its flushed log, like any other voter.
 
+mod rounds;
+mod time;
+
+use rounds::WaitingSync;
+
 use super::acks::Acks;
 use super::faults::Fault;
-use super::leader_io::{LeaderInput, LeaderOutput, SyncToken};
+use super::leader_io::{LeaderInput, LeaderOutput, name_of};
 use super::learners::{Follower, Learners, Stage};
 use super::{Limits, first_of};
-use crate::message::{LearnerInfo, QuorumPacket};
+use crate::message::{LearnerCounts, LearnerInfo, QuorumPacket};
 use crate::types::{Instant, LinkId, Quorum, ServerId, Zxid};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -48,16 +53,6 @@ enum Phase {
     Synchronization,
     Broadcast,
     Over,
-}
-
-/// A sync that waits for commits, and for proof that this server still led when it was asked.
-#[derive(Clone, Debug)]
-struct WaitingSync {
-    link: Option<LinkId>,
-    token: SyncToken,
-    after: Zxid,
-    /// The round of pings that proves it; `None` until one begins.
-    round: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -147,6 +142,12 @@ impl Leader {
     /// Voters, this server among them, that serve or could serve now.
     pub fn synced_voters(&self) -> usize {
         self.with_me(Stage::Synced).iter().filter(|id| self.start.quorum.is_voter(**id)).count()
+    }
+
+    /// For operators.
+    pub fn count_learners(&self) -> LearnerCounts {
+        let pending_syncs = self.syncs.len() as u64;
+        LearnerCounts { pending_syncs, ..self.learners.count(&self.start.quorum) }
     }
 
     pub fn next_deadline(&self) -> Option<Instant> {
@@ -395,16 +396,6 @@ impl Leader {
         }
     }
 
-    /// Who can answer has changed.
-    fn restart_round(&mut self) {
-        if self.round.take().is_some() {
-            let aborted = Some(self.round_number);
-            for sync in self.syncs.iter_mut().filter(|sync| sync.round == aborted) {
-                sync.round = None;
-            }
-        }
-    }
-
     fn refuse(&mut self, link: LinkId, why: String) -> LeaderOutput {
         self.closed(link);
         LeaderOutput::Close { link, why }
@@ -481,159 +472,13 @@ impl Leader {
         }
     }
 
-    // Time.
-
-    fn tick(&mut self, now: Instant, out: &mut Vec<LeaderOutput>) {
-        if self.phase != Phase::Broadcast {
-            if now >= self.phase_ends {
-                let waited = self.start.limits.init_ms();
-                let why = format!("no quorum within {waited} ms (initLimit) in phase {:?}", self.phase);
-                return self.give_up(why, out);
-            }
-        }
-        if matches!(self.phase, Phase::Synchronization | Phase::Broadcast) && now >= self.next_ping {
-            self.next_ping = now.plus_millis((self.start.limits.tick_ms / 2).max(1));
-            if self.phase == Phase::Broadcast {
-                self.learners.sample(now, self.last_proposed);
-                self.ping(out);
-            } else {
-                self.encourage(out);
-            }
-        }
-        if now >= self.next_check {
-            self.next_check = now.plus_millis(self.start.limits.tick_ms);
-            self.close_the_silent(now, out);
-            let voters = self.with_me(Stage::Synced);
-            if self.phase == Phase::Broadcast && !self.start.quorum.is_reached_by(&voters) {
-                let why = format!("only {} of the voters are left, too few for a quorum", voters.len());
-                self.give_up(why, out);
-            }
-        }
-    }
-
-    fn ping(&mut self, out: &mut Vec<LeaderOutput>) {
-        for (link, learner) in self.learners.iter_mut().filter(|(_, learner)| learner.stage == Stage::Serving) {
-            learner.pings_sent += 1;
-            let packet = QuorumPacket::Ping { zxid: self.last_proposed, touched: Vec::new() };
-            out.push(LeaderOutput::Send { link, packet });
-        }
-    }
-
-    /// Who waits for UPTODATE hears that the leader is alive; no answer is expected (a Java learner gives up after syncLimit).
-    fn encourage(&self, out: &mut Vec<LeaderOutput>) {
-        for link in self.learners.in_stage(Stage::Synced) {
-            let packet = QuorumPacket::Ping { zxid: self.last_proposed, touched: Vec::new() };
-            out.push(LeaderOutput::Send { link, packet });
-        }
-    }
-
-    fn close_the_silent(&mut self, now: Instant, out: &mut Vec<LeaderOutput>) {
-        let limits = self.start.limits;
-        let before = Instant { micros: now.micros.saturating_sub(limits.sync_ms() * 1000) };
-        let overdue = self.learners.proposed_by(before);
-        let late: Vec<(LinkId, String)> = self
-            .learners
-            .iter()
-            .filter_map(|(link, learner)| {
-                let silent_ms = now.micros_since(learner.heard_at) / 1000;
-                let server = learner.server.0;
-                match learner.stage {
-                    Stage::Serving if silent_ms > limits.sync_ms() => {
-                        Some((link, format!("server {server} was not heard of for {silent_ms} ms (syncLimit)")))
-                    }
-                    Stage::Serving if !learner.observer && learner.serving_since <= before => {
-                        let owed = overdue.filter(|zxid| *zxid > learner.acked);
-                        owed.map(|zxid| {
-                            (link, format!("server {server} has not acknowledged {zxid} in time (syncLimit)"))
-                        })
-                    }
-                    Stage::Informed | Stage::Syncing if silent_ms > limits.init_ms() => {
-                        Some((link, format!("server {server} was not heard of for {silent_ms} ms (initLimit)")))
-                    }
-                    _ => None,
-                }
-            })
-            .collect();
-        for (link, why) in late {
-            let close = self.refuse(link, why);
-            out.push(close);
-        }
-    }
-
     /// Ends the role.
     pub fn give_up(&mut self, why: String, out: &mut Vec<LeaderOutput>) {
         self.phase = Phase::Over;
         out.push(LeaderOutput::GiveUp { why });
     }
-
-    // Syncs.
-
-    /// A sync is answered when everything proposed before it is committed and a quorum has answered a ping that was
-    /// sent after it came: so no other leader was at work by then, and what follows it reads its own writes everywhere.
-    fn answer_syncs(&mut self, out: &mut Vec<LeaderOutput>) {
-        if self.syncs.is_empty() || self.phase != Phase::Broadcast {
-            return;
-        }
-        if self.round.as_ref().is_some_and(|round| self.is_answered(round)) {
-            self.round = None;
-        }
-        if self.round.is_none() && self.syncs.iter().any(|sync| sync.round.is_none()) {
-            self.begin_round(out);
-        }
-        let proven = if self.round.is_none() { self.round_number } else { self.round_number - 1 };
-        while let Some(sync) = self.syncs.front()
-            && sync.round.is_some_and(|round| round <= proven)
-            && sync.after <= self.acks.committed()
-        {
-            let WaitingSync { link, token, after, .. } = self.syncs.pop_front().expect("just seen");
-            out.push(LeaderOutput::Synced { link, token, after });
-        }
-    }
-
-    fn begin_round(&mut self, out: &mut Vec<LeaderOutput>) {
-        self.round_number += 1;
-        for sync in self.syncs.iter_mut().filter(|sync| sync.round.is_none()) {
-            sync.round = Some(self.round_number);
-        }
-        self.ping(out);
-        let waits = self.learners.iter().filter(|(_, learner)| learner.stage == Stage::Serving && !learner.observer);
-        let round: BTreeMap<LinkId, u64> = waits.map(|(link, learner)| (link, learner.pings_sent)).collect();
-        self.round = (!self.is_answered(&round)).then_some(round);
-    }
-
-    fn is_answered(&self, round: &BTreeMap<LinkId, u64>) -> bool {
-        let answered = round.iter().filter_map(|(link, ping)| {
-            self.learners.get(*link).filter(|learner| learner.pings_answered >= *ping).map(|learner| learner.server)
-        });
-        self.start.quorum.is_reached_by(&answered.chain([self.start.me]).collect())
-    }
 }
 
 fn first_of_epoch(zxid: Zxid) -> bool {
     zxid.counter() == 0
-}
-
-/// The protocol's name of a packet.
-fn name_of(packet: &QuorumPacket) -> &'static str {
-    match packet {
-        QuorumPacket::Request(_) => "REQUEST",
-        QuorumPacket::Proposal { .. } => "PROPOSAL",
-        QuorumPacket::Ack { .. } => "ACK",
-        QuorumPacket::Commit { .. } => "COMMIT",
-        QuorumPacket::Ping { .. } => "PING",
-        QuorumPacket::Revalidate { .. } | QuorumPacket::Revalidated { .. } => "REVALIDATE",
-        QuorumPacket::Sync => "SYNC",
-        QuorumPacket::Inform { .. } => "INFORM",
-        QuorumPacket::CommitAndActivate { .. } => "COMMITANDACTIVATE",
-        QuorumPacket::InformAndActivate { .. } => "INFORMANDACTIVATE",
-        QuorumPacket::NewLeader { .. } => "NEWLEADER",
-        QuorumPacket::LearnerInfo { observer: false, .. } => "FOLLOWERINFO",
-        QuorumPacket::LearnerInfo { observer: true, .. } => "OBSERVERINFO",
-        QuorumPacket::UpToDate => "UPTODATE",
-        QuorumPacket::Diff { .. } => "DIFF",
-        QuorumPacket::Trunc { .. } => "TRUNC",
-        QuorumPacket::Snap { .. } => "SNAP",
-        QuorumPacket::LeaderInfo { .. } => "LEADERINFO",
-        QuorumPacket::AckEpoch { .. } => "ACKEPOCH",
-    }
 }

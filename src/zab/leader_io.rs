@@ -97,3 +97,28 @@ pub enum LeaderOutput {
         why: String,
     },
 }
+
+/// The protocol's name of a packet.
+pub(super) fn name_of(packet: &QuorumPacket) -> &'static str {
+    match packet {
+        QuorumPacket::Request(_) => "REQUEST",
+        QuorumPacket::Proposal { .. } => "PROPOSAL",
+        QuorumPacket::Ack { .. } => "ACK",
+        QuorumPacket::Commit { .. } => "COMMIT",
+        QuorumPacket::Ping { .. } => "PING",
+        QuorumPacket::Revalidate { .. } | QuorumPacket::Revalidated { .. } => "REVALIDATE",
+        QuorumPacket::Sync => "SYNC",
+        QuorumPacket::Inform { .. } => "INFORM",
+        QuorumPacket::CommitAndActivate { .. } => "COMMITANDACTIVATE",
+        QuorumPacket::InformAndActivate { .. } => "INFORMANDACTIVATE",
+        QuorumPacket::NewLeader { .. } => "NEWLEADER",
+        QuorumPacket::LearnerInfo { observer: false, .. } => "FOLLOWERINFO",
+        QuorumPacket::LearnerInfo { observer: true, .. } => "OBSERVERINFO",
+        QuorumPacket::UpToDate => "UPTODATE",
+        QuorumPacket::Diff { .. } => "DIFF",
+        QuorumPacket::Trunc { .. } => "TRUNC",
+        QuorumPacket::Snap { .. } => "SNAP",
+        QuorumPacket::LeaderInfo { .. } => "LEADERINFO",
+        QuorumPacket::AckEpoch { .. } => "ACKEPOCH",
+    }
+}

@@ -1,6 +1,7 @@
 //! The learners of a leader: how far each has come, when it was last heard of, what it owes.
 
-use crate::types::{Instant, LinkId, ServerId, Zxid};
+use crate::message::LearnerCounts;
+use crate::types::{Instant, LinkId, Quorum, ServerId, Zxid};
 use std::collections::{BTreeMap, VecDeque};
 
 /// How far a learner has come.
@@ -92,6 +93,18 @@ impl Learners {
             .values()
             .filter(move |follower| follower.stage >= stage && !follower.observer)
             .map(|follower| follower.server)
+    }
+
+    pub fn count(&self, quorum: &Quorum) -> LearnerCounts {
+        let mut counts = LearnerCounts { learners: self.by_link.len() as u64, ..LearnerCounts::default() };
+        for follower in self.by_link.values().filter(|follower| follower.stage >= Stage::Synced) {
+            match (follower.observer, quorum.is_voter(follower.server)) {
+                (true, _) => counts.synced_observers += 1,
+                (false, true) => counts.synced_followers += 1,
+                (false, false) => counts.synced_non_voting_followers += 1,
+            }
+        }
+        counts
     }
 
     pub fn sample(&mut self, now: Instant, proposed: Zxid) {

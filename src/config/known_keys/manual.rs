@@ -42,6 +42,9 @@ fn here(row: &KnownKey) -> String {
         Standing::Used if row.name.starts_with("cores.") => "RingKeeper's own".to_owned(),
         Standing::Used => "equal".to_owned(),
         Standing::Ensemble => "equal (ensemble)".to_owned(),
+        Standing::EnsembleIgnored(reason) => format!("**different** in an ensemble, ignored: {reason}"),
+        Standing::EnsembleNotYet(reason) => format!("**not yet** in an ensemble: {reason}"),
+        Standing::EnsembleRefused(reason) => format!("**not yet** in an ensemble, true stops the start: {reason}"),
         Standing::Ignored(reason) => format!("**different**, ignored: {reason}"),
         Standing::NotYet(reason) => format!("**not yet**: {reason}"),
     }

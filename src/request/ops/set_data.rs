@@ -5,7 +5,7 @@ use crate::message::{Effect, EffectKind, TxnBody, TxnHeader};
 use crate::request::prepare::{Context, next_version};
 use crate::request::quota::{self, Allowance};
 use crate::tree::{TreeWriter, View};
-use crate::types::{ErrorCode, OpCode, Stat, StatPersisted, perms};
+use crate::types::{ErrorCode, OpCode, SessionId, Stat, StatPersisted, WallMillis, Zxid, path, perms};
 
 pub(in crate::request) fn prepare(
     view: View<'_>,
@@ -60,12 +60,20 @@ pub(in crate::request) fn apply(
     Ok(shown)
 }
 
+/// The configuration that a member of an ensemble works with, put where clients read it (`initConfigInZKDatabase`). No
+/// transaction: every member does it by itself, and digests leave the place out.
+pub fn show_config(tree: &mut TreeWriter, text: &str, version: Zxid, time: WallMillis) {
+    let header = TxnHeader { session: SessionId::NONE, cxid: 0, zxid: version, time };
+    // A snapshot from before 3.5 has no such znode; Java's servers make one then, which nobody needs.
+    let _ = apply(tree, &header, path::CONFIG, Some(text.as_bytes()), -1, None);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::message::{WriteOp, WriteResult};
     use crate::request::testbed::{BOB, Testbed, set_acl, set_data};
-    use crate::types::{Acl, Zxid};
+    use crate::types::Acl;
 
     #[test]
     fn data_and_its_three_marks_change_and_nothing_else() {

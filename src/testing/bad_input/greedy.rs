@@ -9,7 +9,7 @@ use crate::stories::*;
 
 /// What a server may hold for one client that does not read: twice the bound on its output, and half as much for the
 /// others. What is freed goes back to the kernel a little later.
-const HELD_BYTES_MAX: u64 = 160 << 20;
+const HELD_BYTES_MAX: u64 = 256 << 20;
 const BIG_BYTES: usize = 900_000;
 
 /// Asks until the server takes no more, reads nothing; returns how many requests went out.

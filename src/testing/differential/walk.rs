@@ -20,13 +20,22 @@ pub struct Node {
     stat: Stat,
 }
 
+impl Node {
+    /// Session of an ephemeral, 0 if it is none.
+    pub fn owner(&self) -> i64 {
+        self.stat.ephemeral_owner
+    }
+}
+
 pub type Tree = BTreeMap<String, Node>;
 
-/// Reads everything as super. The session made for it is closed again; neither shows in the tree.
+/// Reads everything as super, on a member of an ensemble everything that was acknowledged before. The session made for it
+/// is closed again; neither shows in the tree.
 pub fn tree(address: SocketAddr) -> Tree {
     let mut connection = Connection::open(address).expect("cannot connect to walk the tree");
     connection.shake_hands(&Hello::new_session(i32::MAX)).expect("no handshake").expect("closed at the handshake");
     connection.ask(-4, &RequestMaker::digest_auth("super:test"));
+    connection.ask(1, &Op::Path { opcode: op::SYNC, path: "/".into() });
     let mut tree = Tree::new();
     let mut level = vec!["/".to_string()];
     while !level.is_empty() {
@@ -120,6 +129,13 @@ pub fn without_usage(tree: &Tree) -> Tree {
             node.stat.data_length = 0;
         }
     }
+    tree
+}
+
+/// The tree without the time at which each server put its configuration there.
+pub fn without_config_time(mut tree: Tree) -> Tree {
+    let config = tree.get_mut("/zookeeper/config").expect("made at the beginning");
+    config.stat.mtime = 0;
     tree
 }
 

@@ -49,8 +49,7 @@ impl Ghost {
             let (has, committed) = (&history[index], &self.committed[index]);
             panic!("server {} has {has:?} where {committed:?} was committed", by.0);
         }
-        for index in common..history.len() {
-            let entry = &history[index];
+        for entry in &history[common..] {
             let proposed = self.proposed.get(&entry.zxid);
             assert_eq!(proposed, Some(&entry.bytes), "server {} commits {entry:?}, proposed by nobody", by.0);
             let before = self.committed.last().map_or(Zxid::ZERO, |entry| entry.zxid);
@@ -138,7 +137,7 @@ impl World {
             server.visible
         );
         assert!(count <= server.disk.entries.len(), "server {} shows what it has not logged", id.0);
-        let from = if count % 8 == 0 { 0 } else { count.saturating_sub(2) };
+        let from = if count.is_multiple_of(8) { 0 } else { count.saturating_sub(2) };
         let (shown, committed) = (&server.disk.entries[from..count], &committed[from..count]);
         assert_eq!(shown, committed, "server {} shows another history", id.0);
         self.server_mut(id).visible = count;

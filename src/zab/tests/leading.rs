@@ -156,7 +156,7 @@ impl World {
                 let asked = self.leading(id).and_then(|leading| leading.syncs.remove(&token)).expect("it was asked");
                 self.check_sync(id, asked, after);
                 if let Some(link) = link {
-                    self.to_attached(id, link, QuorumPacket::Sync);
+                    self.send_attached(id, link, QuorumPacket::Sync);
                 }
             }
             LeaderOutput::GiveUp { why } => {
@@ -166,7 +166,7 @@ impl World {
         }
     }
 
-    fn to_attached(&mut self, id: ServerId, link: LinkId, packet: QuorumPacket) {
+    fn send_attached(&mut self, id: ServerId, link: LinkId, packet: QuorumPacket) {
         if self.leading(id).is_some_and(|leading| leading.attached.contains_key(&link)) {
             self.send(link, Direction::ToLearner, Message::Packet(packet));
         }

@@ -1,0 +1,134 @@
+//! How a server that was away is brought to the leader's history, between ours and Java's in both directions: DIFF, TRUNC and
+//! SNAP. What was logged by a leader alone is cut off or replaced, and no client ever sees it.
+
+use std::fs;
+
+use super::{Ensemble, JAVA, OURS, SESSION_MS};
+use crate::client::Connection;
+use crate::process::Kind;
+use crate::stories::*;
+
+/// What a synchronization is called in logs: Java's as a learner; ours as a leader, and as a learner.
+struct Way {
+    to_java: &'static str,
+    from_us: &'static str,
+    to_us: &'static str,
+}
+
+/// We say nothing of it: it is what happens where nothing has to be thrown away.
+const DIFF: Way = Way { to_java: "Getting a diff from the leader", from_us: ": Diff", to_us: "" };
+const TRUNC: Way =
+    Way { to_java: "Truncating log to get in sync", from_us: ": Trunc", to_us: "the leader has the log cut behind" };
+const SNAP: Way =
+    Way { to_java: "Getting a snapshot from leader", from_us: ": Snap", to_us: "the leader sends a snapshot" };
+
+fn write_some(ensemble: &Ensemble, at: usize, name: &str) {
+    let (mut client, _) = session(ensemble.address(at), SESSION_MS);
+    for n in 0..50 {
+        client.ask(1, &create(&format!("/{name}-{n}"), b"some", PERSISTENT));
+    }
+    client.ask(2, &close_session());
+}
+
+/// The learner comes back and is equal; `way` is how.
+fn returns(ensemble: &mut Ensemble, learner: usize, way: &Way) {
+    let leader = ensemble.leader();
+    ensemble.server_mut(learner).spawn();
+    ensemble.wait_until_serving(&[learner]);
+    let told = ensemble.server(learner).log();
+    match ensemble.server(learner).kind {
+        OURS => {
+            let said = [TRUNC.to_us, SNAP.to_us].into_iter().find(|way| told.contains(way));
+            assert_eq!(said.unwrap_or_default(), way.to_us, "{told}");
+        }
+        _ => assert!(told.contains(way.to_java), "not {:?}:\n{told}", way.to_java),
+    }
+    if ensemble.server(leader).kind == OURS {
+        let led = ensemble.server(leader).log();
+        let line = led.lines().rfind(|line| line.contains(&format!("server {learner}: its log ends at")));
+        assert!(line.is_some_and(|line| line.contains(way.from_us)), "not {:?}:\n{led}", way.from_us);
+    }
+    ensemble.assert_all_equal();
+}
+
+/// The leader puts a proposal into its log that nobody else gets; then all die, and the others go on without it.
+fn logs_alone_and_dies(ensemble: &mut Ensemble, path: &str) -> usize {
+    let leader = ensemble.leader();
+    let others: Vec<usize> = ensemble.ids().filter(|id| *id != leader).collect();
+    let (mut client, _) = session(ensemble.address(leader), SESSION_MS);
+    client.ask(1, &create(&format!("{path}-before"), b"", PERSISTENT));
+    others.iter().for_each(|id| ensemble.server(*id).pause(true));
+    client.push(2, &create(path, b"", PERSISTENT));
+    client.flush().expect("cannot send");
+    let version_2 = ensemble.version_2(leader);
+    wait_until("the proposal is in the leader's log", || holds(&version_2, path));
+    ensemble.server_mut(leader).kill();
+    // What waits in their sockets must die as well: they would log it and acknowledge it to nobody, and it would be history.
+    others.iter().for_each(|id| ensemble.server_mut(*id).kill());
+    others.iter().for_each(|id| ensemble.server_mut(*id).spawn());
+    assert!(is_unanswered(&mut client), "a write that no quorum has was acknowledged");
+    let next = ensemble.leader();
+    assert_ne!(next, leader);
+    ensemble.wait_until_serving(&others);
+    leader
+}
+
+fn is_unanswered(client: &mut Connection) -> bool {
+    !matches!(client.next_frame(), Ok(Some(_)))
+}
+
+/// Whether a log file has a create of exactly this path.
+fn holds(version_2: &std::path::Path, path: &str) -> bool {
+    let mut pattern = (path.len() as u32).to_be_bytes().to_vec();
+    pattern.extend_from_slice(path.as_bytes());
+    let files = fs::read_dir(version_2).expect("cannot list").flatten();
+    let mut logs = files.filter(|file| file.file_name().to_string_lossy().starts_with("log."));
+    logs.any(|log| fs::read(log.path()).is_ok_and(|bytes| bytes.windows(pattern.len()).any(|at| at == pattern)))
+}
+
+fn nobody_has(ensemble: &Ensemble, path: &str) {
+    for id in ensemble.ids() {
+        let (mut client, _) = session(ensemble.address(id), SESSION_MS);
+        assert_eq!(code_of(client.call(1, &exists(path))), NO_NODE, "server {id} has a proposal that never was");
+        assert_eq!(code_of(client.call(2, &exists(&format!("{path}-before")))), 0, "server {id}");
+        client.ask(3, &close_session());
+    }
+}
+
+fn every_way(kinds: &[Kind; 3]) {
+    let mut ensemble = Ensemble::of(kinds);
+    ensemble.start_led_by(3);
+    write_some(&ensemble, 1, "begin");
+
+    // Nothing of the next epoch is there yet when it returns: what comes too much is cut off.
+    let away = logs_alone_and_dies(&mut ensemble, "/alone");
+    assert_eq!((away, ensemble.leader()), (3, 2));
+    returns(&mut ensemble, away, &TRUNC);
+    nobody_has(&ensemble, "/alone");
+
+    ensemble.server_mut(3).kill();
+    write_some(&ensemble, 1, "missed");
+    returns(&mut ensemble, 3, &DIFF);
+
+    ensemble.server_mut(3).kill();
+    fs::remove_dir_all(ensemble.version_2(3)).expect("cannot empty the data directory");
+    returns(&mut ensemble, 3, &SNAP);
+
+    // The next epoch has begun when it returns: its history is replaced.
+    let away = logs_alone_and_dies(&mut ensemble, "/alone-again");
+    assert_eq!((away, ensemble.leader()), (2, 3));
+    write_some(&ensemble, 1, "later");
+    returns(&mut ensemble, away, &SNAP);
+    nobody_has(&ensemble, "/alone-again");
+}
+
+#[test]
+fn java_brings_us_back_and_we_bring_java_back() {
+    every_way(&[JAVA, JAVA, OURS]);
+    every_way(&[OURS, OURS, JAVA]);
+}
+
+#[test]
+fn ours_bring_ours_back() {
+    every_way(&[OURS, OURS, OURS]);
+}
