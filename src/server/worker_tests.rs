@@ -3,7 +3,7 @@
 use super::*;
 use crate::admin::{Gate, TimeZone};
 use crate::io::process;
-use crate::message::lane::{Deliver, Reply, Standing, Submit};
+use crate::message::lane::{Deliver, Reply, Submit};
 use crate::message::{ConnectResponse, CreateOp, Outcome, WriteOp, WriteResult};
 use crate::observe::{MetricsRegistry, Namespaced};
 use crate::request::{AccessRules, AuthRules};
