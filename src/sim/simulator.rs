@@ -290,7 +290,7 @@ impl Simulator {
             Owner::Client { client } => match came {
                 Came::Bytes(bytes) => {
                     self.with_client(client, |client, world| {
-                        client.holds(socket).then(|| client.received(&bytes, world)).unwrap_or(Ok(()))
+                        if client.holds(socket) { client.received(&bytes, world) } else { Ok(()) }
                     })?;
                     self.net.read_on(&mut self.agenda, socket);
                 }
