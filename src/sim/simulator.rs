@@ -221,11 +221,13 @@ impl Simulator {
         let (zxid, digest) = running.shown();
         if zxid != server.shown || begins_to_lead {
             let before = std::mem::replace(&mut server.shown, zxid);
-            self.history.shown(running.ensemble(), before, Shown { server: index, zxid, digest })?;
+            let (shown, server) = (Shown { server: index, zxid, digest }, &self.servers[index]);
+            let ensemble = server.running.as_ref().expect("just seen").ensemble();
+            self.history.shown(ensemble, before, shown, |after| server.logged_after(after))?;
             self.hash.number(digest);
         }
         if begins_to_lead {
-            let epoch = server.current_epoch();
+            let epoch = self.servers[index].current_epoch();
             self.counts.leader_changes += 1;
             self.tell(|| format!("server {index} leads epoch {epoch:x} from {zxid}"));
             self.history.leads(index, epoch, zxid)?;

@@ -36,8 +36,8 @@ const ALLOWED: [(&str, &[&str]); 18] = [
     (
         "sim",
         &[
-            "server", "ensemble", "request", "session", "watch", "tree", "storage", "wire", "admin", "runtime", "io",
-            "config", "message", "types", "observe",
+            "server", "ensemble", "election", "zab", "request", "session", "watch", "tree", "storage", "wire", "admin",
+            "runtime", "io", "config", "message", "types", "observe",
         ],
     ),
 ];
