@@ -11,6 +11,7 @@ import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.BooleanSupplier;
 import org.apache.curator.framework.CuratorFramework;
 import org.apache.curator.framework.CuratorFrameworkFactory;
 import org.apache.curator.framework.api.transaction.CuratorOp;
@@ -113,7 +114,7 @@ public final class CuratorRecipes {
             selector = new LeaderSelector(client, "/recipes/selector", new LeaderSelectorListenerAdapter() {
                 @Override
                 public void takeLeadership(CuratorFramework c) throws Exception {
-                    witness("selector", "/recipes/selector");
+                    witness("selector", "/recipes/selector", () -> selector.hasLeadership());
                     Thread.sleep(PACE_MS);
                 }
             });
@@ -183,9 +184,17 @@ public final class CuratorRecipes {
             return oldest;
         }
 
-        void witness(String recipe, String path) throws Exception {
+        /**
+         * The question whether we lead comes after the look for our znode: who was stopped for long may lead no more and have
+         * made another znode since, which is behind others.
+         */
+        void witness(String recipe, String path, BooleanSupplier leads) throws Exception {
             String node = contender(path);
             Stat stat = node == null ? null : client.checkExists().forPath(node);
+            if (!leads.getAsBoolean()) {
+                fenced.incrementAndGet();
+                return;
+            }
             for (int i = 0; i < 2; i++) {
                 if (stat == null) {
                     fenced.incrementAndGet();
@@ -211,7 +220,7 @@ public final class CuratorRecipes {
                 return;
             }
             try {
-                witness("lock", "/recipes/lock");
+                witness("lock", "/recipes/lock", mutex::isAcquiredInThisProcess);
             } finally {
                 mutex.release();
             }
@@ -221,7 +230,7 @@ public final class CuratorRecipes {
             try (LeaderLatch latch = new LeaderLatch(client, "/recipes/latch", name)) {
                 latch.start();
                 if (latch.await(5, TimeUnit.SECONDS)) {
-                    witness("latch", "/recipes/latch");
+                    witness("latch", "/recipes/latch", latch::hasLeadership);
                 }
             }
         }
