@@ -233,7 +233,7 @@ impl Ensemble {
     }
 
     pub(super) fn forward_create_session(&mut self, from: ConnRef, timeout_ms: i32, read_only: Option<bool>) {
-        let session = self.session_ids.allocate();
+        let session = self.new_session_id();
         self.expect_answer(session, Forwarded { from, xid: Xid(0), what: Awaited::CreateSession { read_only } });
         let mut body = Vec::new();
         Writer::new(&mut body).int(timeout_ms);

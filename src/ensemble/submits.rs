@@ -123,11 +123,22 @@ impl Ensemble {
         }
     }
 
+    /// An id that no live session has: they count on from the wall clock at the start, which may have been set back since the
+    /// last one.
+    pub(super) fn new_session_id(&mut self) -> SessionId {
+        loop {
+            let id = self.session_ids.allocate();
+            if self.sessions.get(id).is_none() {
+                return id;
+            }
+        }
+    }
+
     fn create_session(&mut self, from: ConnRef, timeout_ms: i32, read_only: Option<bool>, now: Now) {
         if !self.has_room(0, now.mono) {
             return self.batch.close(from);
         }
-        let session = self.session_ids.allocate();
+        let session = self.new_session_id();
         let executed = self.execute(session, Xid(0), now, |tree, header, rules, _| {
             request::create_session(tree, header, timeout_ms, rules)
         });

@@ -5,7 +5,7 @@ use super::alarm::Alarm;
 use super::lanes::{EnsembleLanes, WorkerLane, lanes, lanes_with};
 use crate::message::lane::{ConnRef, Deliver, Reply, Submit};
 use crate::types::limits::WORKER_UNHEARD_BYTES_MAX;
-use crate::types::{ConnId, SessionId, WorkerIndex};
+use crate::types::{ConnId, SessionId, WorkerIndex, Zxid};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Wake, Waker};

@@ -5,13 +5,16 @@ use super::disk::Fault;
 use super::simulator::Simulator;
 use crate::message::lane::Standing;
 
+/// What may strike.
+type Strike = fn(&mut Simulator);
+
 impl Simulator {
     pub(super) fn fault(&mut self) {
         if self.healed_at.is_some() {
             return;
         }
         let weights = self.options.faults;
-        let menu: [(u64, fn(&mut Simulator)); 11] = [
+        let menu: [(u64, Strike); 11] = [
             (weights.crash, Simulator::crash_somebody),
             (weights.crash_leader, Simulator::crash_leader),
             (weights.crash_all, Simulator::crash_all),

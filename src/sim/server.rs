@@ -22,7 +22,7 @@ use crate::runtime::lanes::lanes_with;
 use crate::runtime::link_io::{LinkAction, LinkEvent};
 use crate::runtime::sockets::SocketEvent;
 use crate::server::{Admission, Desk, ServerRules, StatusSource, Worker, WorkerParts};
-use crate::storage::{Background, Compression, DataDirs, LogOptions, RestoreOptions};
+use crate::storage::{Background, Compression, DataDirs, LogOptions, LogReader, RestoreOptions};
 use crate::tree::TreeReader;
 use crate::types::{ConnId, Instant, LinkId, Now, OwnerRules, Role, WorkerIndex, Zxid};
 use parking_lot::Mutex;
@@ -31,7 +31,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Wake, Waker};
 
 pub type Job = Box<dyn FnOnce() + Send>;
@@ -121,6 +121,8 @@ impl WorkerSeat {
 
 /// A process that runs.
 pub struct Running {
+    /// Marks what it logs.
+    span: tracing::Span,
     ensemble: Ensemble,
     pub seat: Seat,
     pub workers: Vec<WorkerSeat>,
@@ -154,6 +156,18 @@ pub struct Server {
     pub shown: Zxid,
 }
 
+/// Files are prepared in time, or not at all.
+fn half_of_them() -> Background {
+    let count = AtomicUsize::new(0);
+    Arc::new(move |job: Job| {
+        if count.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
+            drop(job);
+        } else {
+            job();
+        }
+    })
+}
+
 /// What a turn wants done.
 pub struct EnsembleWants {
     pub flush: Option<FlushRequest>,
@@ -185,6 +199,21 @@ impl Server {
             faults_before: 0,
             shown: Zxid::ZERO,
         }
+    }
+
+    /// The transactions behind `zxid` that its log holds, as if it were read by somebody else.
+    pub fn logged_after(&self, zxid: Zxid) -> Vec<(Zxid, Arc<[u8]>)> {
+        let copy = SimDisk::new(0);
+        copy.create_directory(&data_directory());
+        for path in self.disk.paths() {
+            copy.lay(&path, self.disk.contents(&path).unwrap_or_default());
+        }
+        let mut found = Vec::new();
+        let Ok(mut reader) = LogReader::open(&copy.mount(), &data_directory(), zxid.next()) else { return found };
+        while let Ok(Some(record)) = reader.read_next() {
+            found.push((record.txn.header.zxid, record.entry.into()));
+        }
+        found
     }
 
     pub fn begin_life(&mut self) {
@@ -228,8 +257,7 @@ impl Running {
         let jobs: Arc<Mutex<Vec<Job>>> = Arc::default();
         let later = jobs.clone();
         let inline: Background = Arc::new(|job: Job| job());
-        // Prepared in time, or never.
-        let log_files: Background = if random.chance(1, 2) { inline.clone() } else { Arc::new(|job: Job| drop(job)) };
+        let log_files = if random.chance(1, 2) { inline.clone() } else { half_of_them() };
         let background = Backgrounds {
             snapshots: Arc::new(move |job| later.lock().push(job)),
             log_files,
@@ -266,6 +294,7 @@ impl Running {
         });
         let workers = workers.collect();
         Ok(Running {
+            span: tracing::info_span!("server", index),
             ensemble,
             seat: Seat::new(),
             workers,
@@ -300,11 +329,13 @@ impl Running {
         let mut links = Vec::new();
         let flushed = self.flushed.take();
         let mut events = std::mem::take(&mut self.events);
+        let _span = self.span.clone().entered();
         let flush = guarded(|| self.ensemble.turn(now, flushed, &mut events, &mut links))?;
         Ok(EnsembleWants { flush, links, deadline: self.ensemble.next_deadline() })
     }
 
     pub fn worker_turn(&mut self, index: usize, now: Now) -> Result<WorkerWants, Ended> {
+        let _span = self.span.clone().entered();
         let WorkerSeat { worker, events, .. } = &mut self.workers[index];
         let mut sockets = Vec::new();
         let mut events = std::mem::take(events);

@@ -221,11 +221,13 @@ impl Simulator {
         let (zxid, digest) = running.shown();
         if zxid != server.shown || begins_to_lead {
             let before = std::mem::replace(&mut server.shown, zxid);
-            self.history.shown(running.ensemble(), before, Shown { server: index, zxid, digest })?;
+            let (shown, server) = (Shown { server: index, zxid, digest }, &self.servers[index]);
+            let ensemble = server.running.as_ref().expect("just seen").ensemble();
+            self.history.shown(ensemble, before, shown, |after| server.logged_after(after))?;
             self.hash.number(digest);
         }
         if begins_to_lead {
-            let epoch = server.current_epoch();
+            let epoch = self.servers[index].current_epoch();
             self.counts.leader_changes += 1;
             self.tell(|| format!("server {index} leads epoch {epoch:x} from {zxid}"));
             self.history.leads(index, epoch, zxid)?;
@@ -290,7 +292,7 @@ impl Simulator {
             Owner::Client { client } => match came {
                 Came::Bytes(bytes) => {
                     self.with_client(client, |client, world| {
-                        client.holds(socket).then(|| client.received(&bytes, world)).unwrap_or(Ok(()))
+                        if client.holds(socket) { client.received(&bytes, world) } else { Ok(()) }
                     })?;
                     self.net.read_on(&mut self.agenda, socket);
                 }

@@ -135,13 +135,6 @@ impl Ensemble {
         assert_eq!(self.leader(), leader, "{}", self.logs());
     }
 
-    /// The same server as another kind, from now on.
-    pub fn restart_as(&mut self, id: usize, kind: Kind) {
-        self.server_mut(id).kill();
-        self.server_mut(id).kind = kind;
-        self.server_mut(id).spawn();
-    }
-
     pub fn wait_until_serving(&mut self, ids: &[usize]) {
         for id in ids {
             self.wait_for(*id, "serves", |mode| mode.is_some());

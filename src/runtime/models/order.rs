@@ -7,7 +7,7 @@ use super::lanes::{EnsembleLanes, WorkerLane, lanes_with};
 use super::sync::Fault;
 use super::{Sleep, check, find, sleep_unless};
 use crate::message::lane::{Deliver, Reply};
-use crate::types::{ConnId, WorkerIndex};
+use crate::types::{ConnId, WorkerIndex, Zxid};
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
 use std::sync::Arc;

@@ -15,6 +15,8 @@ pub struct Committed {
     entry: Arc<[u8]>,
 }
 
+type Entries = Vec<(Zxid, Arc<[u8]>)>;
+
 /// What a server shows at the moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Shown {
@@ -48,25 +50,31 @@ impl History {
     }
 
     /// A server that serves clients shows another version than before, when it showed `before`.
-    pub fn shown(&mut self, ensemble: &Ensemble, before: Zxid, shown: Shown) -> Checked {
+    /// `history_after` says what it has behind a zxid, `None` when that is not all at hand; `logged_after` what its log has.
+    pub fn shown(
+        &mut self,
+        ensemble: &Ensemble,
+        before: Zxid,
+        shown: Shown,
+        logged_after: impl Fn(Zxid) -> Entries,
+    ) -> Checked {
         let Shown { server, zxid, digest } = shown;
         demand(zxid >= before, || format!("server {server} shows {zxid}, and once showed {before}"))?;
         let known_through = self.last();
         let from = before.min(known_through);
-        match ensemble.history_after(from) {
-            Some(entries) => {
-                let entries: Vec<(Zxid, Arc<[u8]>)> = entries.take_while(|(entry, _)| *entry <= zxid).collect();
-                self.compare(server, from, &entries)?;
-                for (entry_zxid, entry) in entries {
-                    if entry_zxid > known_through {
-                        self.commit(server, entry_zxid, entry)?;
-                    }
-                }
-            }
+        let (from, entries): (Zxid, Entries) = match ensemble.history_after(from) {
+            Some(entries) => (from, entries.collect()),
+            // Right after a start: more than is kept for learners.
+            None if zxid > known_through => (known_through, logged_after(known_through)),
             // Behind a snapshot the digest alone tells.
-            None => demand(zxid <= known_through, || {
-                format!("server {server} shows {zxid}, which nobody has shown, and has no history of it")
-            })?,
+            None => (from, Entries::new()),
+        };
+        let entries: Entries = entries.into_iter().take_while(|(entry, _)| *entry <= zxid).collect();
+        self.compare(server, from, &entries)?;
+        for (entry_zxid, entry) in entries {
+            if entry_zxid > known_through {
+                self.commit(server, entry_zxid, entry)?;
+            }
         }
         demand(zxid == Zxid::ZERO || self.committed.contains_key(&zxid), || {
             format!("server {server} shows {zxid}, which was never committed; the last that was is {}", self.last())
@@ -78,7 +86,7 @@ impl History {
     }
 
     /// What a server has in its history behind `from` is what was committed: nothing else, nothing missing.
-    fn compare(&self, server: usize, from: Zxid, entries: &[(Zxid, Arc<[u8]>)]) -> Checked {
+    fn compare(&self, server: usize, from: Zxid, entries: &Entries) -> Checked {
         let Some((last, _)) = entries.last() else { return Ok(()) };
         let mut known = self.committed.range((std::ops::Bound::Excluded(from), std::ops::Bound::Included(*last)));
         for (zxid, entry) in entries {

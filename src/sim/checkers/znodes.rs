@@ -73,8 +73,9 @@ impl Znodes {
                 subs.iter().try_for_each(|sub| self.apply_body(session, zxid, &sub.body))
             }
             TxnBody::CreateSession { .. } => {
+                // The id of one that is over may come again where a server's wall clock was set back.
                 let before = self.sessions.insert(session, (zxid, None));
-                demand(before.is_none(), || format!("session {session} existed before"))
+                demand(before.is_none_or(|(_, ended)| ended.is_some()), || format!("session {session} exists"))
             }
             TxnBody::CloseSession { paths } => self.close_session(session, zxid, paths.as_deref()),
         }
