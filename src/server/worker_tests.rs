@@ -3,7 +3,7 @@
 use super::*;
 use crate::admin::{Gate, TimeZone};
 use crate::io::process;
-use crate::message::lane::{Deliver, Reply, Submit};
+use crate::message::lane::{Deliver, Reply, Standing, StandingSign, Submit};
 use crate::message::{ConnectResponse, CreateOp, Outcome, WriteOp, WriteResult};
 use crate::observe::{MetricsRegistry, Namespaced};
 use crate::request::{AccessRules, AuthRules};
@@ -110,7 +110,7 @@ impl Stage {
             admission,
             desk,
             metrics: metrics.register(),
-            standing: crate::message::lane::StandingSign::new(crate::message::lane::Standing::Alone),
+            standing: StandingSign::new(Standing::Alone),
             hash_seed: 0,
         });
         Stage { worker, ensemble, tree, metrics, actions: Vec::new() }

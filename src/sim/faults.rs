@@ -5,6 +5,7 @@ use super::disk::Fault;
 use super::simulator::Simulator;
 use crate::message::lane::Standing;
 
+/// What may strike.
 type Strike = fn(&mut Simulator);
 
 impl Simulator {

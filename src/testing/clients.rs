@@ -32,7 +32,7 @@ fn source(name: &str) -> PathBuf {
 }
 
 /// A client program and everything it has printed.
-struct Program {
+pub struct Program {
     child: Child,
     lines: Receiver<String>,
     said: Vec<String>,
@@ -40,7 +40,12 @@ struct Program {
 }
 
 impl Program {
-    fn start(mut command: Command, install: &str) -> Program {
+    pub fn start(command: Command, install: &str) -> Program {
+        Program::start_for(command, install, Duration::from_millis(PROGRAM_MS_MAX))
+    }
+
+    /// One that may take so long.
+    pub fn start_for(mut command: Command, install: &str, patience: Duration) -> Program {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|e| {
             panic!("cannot run {:?}: {e}. Install {install}, or run tools/test, which does", command.get_program())
@@ -57,26 +62,26 @@ impl Program {
                 }
             });
         }
-        Program { child, lines, said: Vec::new(), deadline: Instant::now() + Duration::from_millis(PROGRAM_MS_MAX) }
+        Program { child, lines, said: Vec::new(), deadline: Instant::now() + patience }
     }
 
-    fn fail(&self, what: &str) -> ! {
+    pub fn fail(&self, what: &str) -> ! {
         panic!("{what}; the client said:\n{}", self.said.join("\n"))
     }
 
     /// The next line, or `None` when the program has closed its output.
-    fn line(&mut self) -> Option<String> {
+    pub fn line(&mut self) -> Option<String> {
         match self.lines.recv_timeout(self.deadline.saturating_duration_since(Instant::now())) {
             Ok(line) => {
                 self.said.push(line.clone());
                 Some(line)
             }
             Err(RecvTimeoutError::Disconnected) => None,
-            Err(RecvTimeoutError::Timeout) => self.fail(&format!("not done after {PROGRAM_MS_MAX} ms")),
+            Err(RecvTimeoutError::Timeout) => self.fail("not done in time"),
         }
     }
 
-    fn wait_for(&mut self, text: &str) -> String {
+    pub fn wait_for(&mut self, text: &str) -> String {
         loop {
             match self.line() {
                 Some(line) if line.contains(text) => return line,
@@ -86,14 +91,21 @@ impl Program {
         }
     }
 
-    fn say(&mut self, text: &str) {
+    pub fn say(&mut self, text: &str) {
         let stdin = self.child.stdin.as_mut().expect("piped");
         if let Err(e) = writeln!(stdin, "{text}").and_then(|()| stdin.flush()) {
             self.fail(&format!("cannot say {text:?}: {e}"));
         }
     }
 
-    fn end(mut self) {
+    /// Stops the program in its tracks, or lets it go on.
+    pub fn pause(&self, paused: bool) {
+        let signal = if paused { libc::SIGSTOP } else { libc::SIGCONT };
+        // SAFETY: plain system call on the id of a child that has not been waited for.
+        assert_eq!(unsafe { libc::kill(self.child.id() as libc::pid_t, signal) }, 0);
+    }
+
+    pub fn end(mut self) {
         drop(self.child.stdin.take());
         while self.line().is_some() {}
         let status = self.child.wait().expect("cannot wait for the client");
@@ -123,7 +135,7 @@ fn run(mut command: Command, install: &str) {
     program.end();
 }
 
-fn must_exist(path: &Path, install: &str) {
+pub fn must_exist(path: &Path, install: &str) {
     assert!(path.exists(), "{} is missing: run {install}, or tools/test, which does", path.display());
 }
 

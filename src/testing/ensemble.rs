@@ -119,8 +119,13 @@ impl Ensemble {
 
     /// Starts all of them, so that `leader` leads: without history the highest id of the first quorum does.
     pub fn start_led_by(&mut self, leader: usize) {
-        let quorum = self.servers.len() / 2 + 1;
-        let first: Vec<usize> = (1..=leader).rev().take(quorum).collect();
+        let is_voter = |id: &usize| {
+            let line = self.server(*id).setting(&format!("server.{id}"));
+            !line.expect("every member is configured").ends_with(":observer")
+        };
+        // One voter more would do for a quorum without the leader.
+        let quorum = self.ids().filter(is_voter).count() / 2 + 1;
+        let first: Vec<usize> = (1..=leader).rev().filter(is_voter).take(quorum).collect();
         assert_eq!(first.len(), quorum, "server {leader} is the highest of no quorum");
         first.iter().for_each(|id| self.server_mut(*id).spawn());
         self.wait_until_serving(&first);
@@ -128,13 +133,6 @@ impl Ensemble {
         later.iter().for_each(|id| self.server_mut(*id).spawn());
         self.wait_until_serving(&later);
         assert_eq!(self.leader(), leader, "{}", self.logs());
-    }
-
-    /// The same server as another kind, from now on.
-    pub fn restart_as(&mut self, id: usize, kind: Kind) {
-        self.server_mut(id).kill();
-        self.server_mut(id).kind = kind;
-        self.server_mut(id).spawn();
     }
 
     pub fn wait_until_serving(&mut self, ids: &[usize]) {

@@ -17,5 +17,6 @@ mod four_letter;
 mod golden;
 mod layers;
 mod process;
+mod recipes;
 mod sessions;
 mod stories;

@@ -291,7 +291,10 @@ impl Server {
         // SAFETY: plain system call on the id of a child that has not been waited for.
         assert_eq!(unsafe { libc::kill(self.pid() as libc::pid_t, signal) }, 0);
         let stands_still = |stat: &str| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'));
-        while paused {
+        if !paused {
+            return;
+        }
+        loop {
             let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("cannot list threads");
             let stats = threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
             if stats.into_iter().all(|stat| stands_still(&stat)) {

@@ -25,6 +25,14 @@ impl Node {
     pub fn owner(&self) -> i64 {
         self.stat.ephemeral_owner
     }
+
+    pub fn stat(&self) -> &Stat {
+        &self.stat
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        self.data.0.as_deref().unwrap_or_default()
+    }
 }
 
 pub type Tree = BTreeMap<String, Node>;
