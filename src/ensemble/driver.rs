@@ -17,7 +17,7 @@ use super::chores::{Every, Sweeper};
 use super::role::{Role, Unapplied};
 use super::seat::Seat;
 use super::snapshots::Snapshots;
-use crate::io::process::stop;
+use crate::io::ending::stop;
 use crate::message::lane::{ConnRef, StandingSign};
 use crate::message::{Effect, TxnBody, TxnDigest, TxnHeader, WriteOp};
 use crate::observe::{Counter, MetricsWriter, Namespaced, Summary};

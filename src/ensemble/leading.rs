@@ -5,7 +5,7 @@ use super::history::History;
 use super::learner_feed::{Feed, Progress};
 use super::role::{Leading, Role, WaitingSync};
 use super::snapshot_feed::SnapshotFeed;
-use crate::io::process::stop;
+use crate::io::ending::stop;
 use crate::message::lane::{ConnRef, Reply, Standing};
 use crate::message::{ForwardedRequest, QuorumPacket, WriteOp};
 use crate::observe::Counter;

@@ -3,7 +3,7 @@
 use super::driver::{Ensemble, count_writes};
 use super::role::{Attach, Attaching, Awaited, Forwarded, Role, Unapplied, WaitingSync};
 use super::snapshot_load::SnapshotLoad;
-use crate::io::process::stop;
+use crate::io::ending::stop;
 use crate::message::lane::{ConnRef, Reply, Standing};
 use crate::message::{ConnectResponse, ForwardedRequest, Outcome, QuorumPacket, Txn, TxnBody, WriteOp};
 use crate::observe::{Counter, Summary};

@@ -11,7 +11,7 @@ use super::learner_feed::Feed;
 use super::links::Link;
 use super::role::{Dial, Leading, Learning, Role};
 use super::seat::Seat;
-use crate::io::process::stop;
+use crate::io::ending::stop;
 use crate::message::lane::Standing;
 use crate::message::{QuorumPacket, Txn, Vote};
 use crate::observe::Namespaced;

@@ -9,7 +9,7 @@ use super::seat::{Seat, SeatOptions};
 use super::snapshot_feed::FeedWriter;
 use super::snapshots::{SnapshotOptions, Snapshots, write_snapshot};
 use super::tree_sink::{TreeLoad, kill_dead_sessions};
-use crate::io::process::stop;
+use crate::io::ending::stop;
 use crate::message::lane::{Standing, StandingSign};
 use crate::observe::MetricsWriter;
 use crate::request::ReapRules;

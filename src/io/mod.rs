@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod disk;
+pub mod ending;
 pub mod file;
 pub mod mmap;
 pub mod process;

@@ -13,7 +13,7 @@ use crate::admin::{Gate, ServerMode, TimeZone};
 use crate::ensemble::{
     self, Backgrounds, Ensemble, EnsembleRules, FeedWriter, SeatOptions, SnapshotOptions, StartOptions,
 };
-use crate::io::process;
+use crate::io::ending;
 use crate::message::lane::{Standing, StandingSign};
 use crate::observe::MetricsRegistry;
 use crate::request::{AccessRules, AuthRules, ReapRules, RequestRules};
@@ -54,7 +54,7 @@ fn stop(message: &str) -> ! {
 
 /// Servers that stop themselves from now on end their turn, and not the process.
 pub fn stops_end_turns() {
-    process::on_stop(stop);
+    ending::on_stop(stop);
 }
 
 fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, Ended> {

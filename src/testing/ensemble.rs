@@ -233,4 +233,5 @@ impl Ensemble {
 }
 
 /// Lines under which Java prints stack traces when peers and clients come and go.
-const HARMLESS: [&str; 2] = ["quorum.QuorumCnxManager - ", "server.NIOServerCnxn - "];
+const HARMLESS: [&str; 3] =
+    ["quorum.QuorumCnxManager - ", "server.NIOServerCnxn - ", "quorum.Learner - Unexpected exception, tries="];
