@@ -5,7 +5,7 @@
 //!   cache, what is durable and what a crash may leave; `disk_handles` is the side that storage sees
 //! - `simulator`: whole ensembles: the loop; `agenda` is what happens next, `options` what a seed stands for, `faults` what goes
 //!   wrong, `report` what came of it
-//! - `server`: one server, real from the sockets down to the disk; `clock` is its clocks, `net` its sockets, `dials` how they
+//! - `server`: one server, real from the sockets down to the disk, with its `settings`; `clock` is its clocks, `net` its sockets, `dials` how they
 //!   come about, `wiretap` listens to them
 //! - `client` and `workload`: clients with histories; `checkers` hold them, and the servers, against what was promised
 
@@ -29,6 +29,7 @@ mod options;
 pub mod random;
 mod report;
 mod server;
+mod settings;
 mod simulator;
 #[cfg(test)]
 mod storage_tests;

@@ -9,22 +9,19 @@ use super::disk::{SimDisk, SyncId};
 use super::net::Socket;
 use super::options::Options;
 use super::random::Random;
-use crate::admin::{Gate, ServerMode, TimeZone};
-use crate::ensemble::{
-    self, Backgrounds, Ensemble, EnsembleRules, FeedWriter, SeatOptions, SnapshotOptions, StartOptions,
-};
+use super::settings::{server_rules, start_options, status_source};
+use crate::ensemble::{self, Backgrounds, Ensemble, FeedWriter};
 use crate::io::ending;
 use crate::message::lane::{Standing, StandingSign};
 use crate::observe::MetricsRegistry;
-use crate::request::{AccessRules, AuthRules, ReapRules, RequestRules};
 use crate::runtime::core::{EnsembleTurn, FlushRequest, SocketAction, WorkerTurn};
 use crate::runtime::lanes::lanes_with;
 use crate::runtime::link_io::{LinkAction, LinkEvent};
 use crate::runtime::sockets::SocketEvent;
-use crate::server::{Admission, Desk, ServerRules, StatusSource, Worker, WorkerParts};
-use crate::storage::{Background, Compression, DataDirs, LogOptions, LogReader, RestoreOptions};
+use crate::server::{Admission, Desk, Worker, WorkerParts};
+use crate::storage::{Background, DataDirs, LogReader};
 use crate::tree::TreeReader;
-use crate::types::{ConnId, Instant, LinkId, Now, OwnerRules, Role, WorkerIndex, Zxid};
+use crate::types::{ConnId, Instant, LinkId, Now, WorkerIndex, Zxid};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -406,97 +403,5 @@ impl Running {
 
     pub fn reader(&self) -> &TreeReader {
         &self.reader
-    }
-}
-
-fn status_source(metrics: Arc<MetricsRegistry>, admission: Arc<Admission>, started: Instant) -> StatusSource {
-    StatusSource {
-        mode: Box::new(|| ServerMode::Standalone),
-        gate: Box::new(|_| Gate::Answer),
-        conf: Box::new(|_| String::new()),
-        directories: Box::new(|| unreachable!("simulated clients do not ask for it")),
-        environment: Box::new(|| unreachable!("simulated clients do not ask for it")),
-        descriptors: Box::new(|| (0, 0)),
-        time_zone: TimeZone::utc(),
-        metrics,
-        admission,
-        started,
-    }
-}
-
-fn server_rules(options: &Options) -> ServerRules {
-    let (session_timeout_ms_min, session_timeout_ms_max) = options.session_timeouts_ms();
-    ServerRules {
-        replicated: true,
-        access: AccessRules::default(),
-        auth: AuthRules::default(),
-        frame_bytes_max: 0xf_ffff,
-        session_timeout_ms_min,
-        session_timeout_ms_max,
-        sessionless_timeout_ms: 10_000,
-        outstanding_max: 1000,
-        large_request_threshold: None,
-        large_request_bytes_max: 0,
-        throttle: None,
-        request_throttle: None,
-    }
-}
-
-fn start_options(
-    index: usize,
-    options: &Options,
-    registry: &MetricsRegistry,
-    standing: StandingSign,
-    seed: u64,
-) -> StartOptions {
-    let tick_ms = options.limits.tick_ms;
-    let request = RequestRules {
-        owner: OwnerRules { extended_types: true, emulate_353_ttl: false },
-        close_session_list: options.close_session_list,
-        ..RequestRules::default()
-    };
-    StartOptions {
-        rules: EnsembleRules { request, tick_ms, pause_ms: (tick_ms / 2).max(1), flush_ms_warn: 1000 },
-        restore: RestoreOptions { flush_bytes_max: options.flush_bytes_max as u64, ..RestoreOptions::default() },
-        log: LogOptions {
-            segment_bytes: options.segment_bytes,
-            force_sync: true,
-            file_bytes_limit: options.file_bytes_limit,
-            flush_bytes_max: options.flush_bytes_max,
-        },
-        snapshots: SnapshotOptions {
-            snapshot_dir: data_directory(),
-            log_dir: data_directory(),
-            txns: options.snapshot_txns,
-            log_bytes: None,
-            compression: Compression::None,
-            digest: true,
-            last_zxid: true,
-            retain_count: 3,
-            seed,
-        },
-        server: Options::id_of(index),
-        container_check_interval_ms: tick_ms * 2,
-        container_per_minute_max: 10_000,
-        reap: ReapRules { never_used_ms_max: 0 },
-        purge_interval_ms: options.purges.then_some(tick_ms * 20),
-        hash_seed: seed,
-        metrics: registry.register(),
-        snapshot_metrics: registry.register(),
-        seat: Some(SeatOptions {
-            hello_timeout_ms: options.limits.sync_ms(),
-            me: Options::id_of(index),
-            config: options.config(),
-            role: if index < options.voters { Role::Participant } else { Role::Observer },
-            limits: options.limits,
-            election: options.election,
-            dial_timeout_ms: tick_ms * 2,
-            listen_on_all_addresses: false,
-            multi_address: false,
-            packet_data_bytes_max: 4 << 20,
-            commit_log_count: options.commit_log_count,
-            force_snapshot_sync: options.force_snapshot_sync,
-        }),
-        standing,
     }
 }
