@@ -127,7 +127,7 @@ fn the_simulator_touches_no_real_device() {
         "io::process",
         "io::signals",
         "std::fs::read",
-        "std::net",
+        "std::net::Tcp",
         "std::time",
     ];
     let mut files = Vec::new();
