@@ -5,6 +5,7 @@ use super::history::History;
 use super::learner_feed::{Feed, Progress};
 use super::role::{Leading, Role, WaitingSync};
 use super::snapshot_feed::SnapshotFeed;
+use super::tree_sink::dead_sessions;
 use crate::io::ending::stop;
 use crate::message::lane::{ConnRef, Reply, Standing};
 use crate::message::{ForwardedRequest, QuorumPacket, WriteOp};
@@ -15,8 +16,6 @@ use crate::types::{ErrorCode, LinkId, Now, OpCode, ServerId, SessionId, Xid, Zxi
 use crate::wire::Reader;
 use crate::wire::client::{Request, decode};
 use crate::zab::{self, LeaderInput, LeaderOutput, SyncPlan, SyncToken};
-use std::collections::HashSet;
-use std::sync::atomic::Ordering;
 
 impl Leading {
     /// What learners may be sent: before the epoch is established the history that the leader was elected with, as
@@ -75,12 +74,10 @@ impl Ensemble {
             LeaderOutput::Forwarded { link, request } => self.forwarded(link, request, now),
             LeaderOutput::Touched { sessions, .. } => {
                 for (session, _) in sessions {
-                    if let Some(live) = self.sessions.get(session) {
-                        live.last_heard.store(now.mono.millis(), Ordering::Relaxed);
-                    }
+                    self.sessions.heard(session, now.mono);
                 }
             }
-            LeaderOutput::Revalidate { link, session, timeout_ms } => self.revalidate(link, session, timeout_ms, now),
+            LeaderOutput::Revalidate { link, session, .. } => self.revalidate(link, session, now),
             LeaderOutput::Synced { link: Some(link), after, .. } => {
                 if let Some(feed) = leading.feeds.get_mut(&link) {
                     feed.sync_after(after);
@@ -146,7 +143,7 @@ impl Ensemble {
             SnapshotFeed::begin(self.tree.hold(), &seat.feed_writer, seat.wake.clone())
         });
         let seat = self.seat();
-        let new_leader = QuorumPacket::NewLeader { zxid: Zxid(epoch << 32), config: Some(seat.config_text.clone()) };
+        let new_leader = QuorumPacket::NewLeader { zxid: zab::first_of(epoch), config: Some(seat.config_text.clone()) };
         let Some(state) = seat.links.get_mut(link) else { return };
         let feed = Feed::begin(server, observer, plan, snapshot, progress, new_leader, &mut state.out);
         if let Role::Leading(leading) = &mut self.role {
@@ -157,10 +154,7 @@ impl Ensemble {
     /// Ephemerals whose session is not in the list of sessions go the way of all ephemerals, by a transaction. (Java's leader
     /// deletes them in its own tree alone, and differs from its followers from then on.)
     fn close_dead_sessions(&mut self, now: Now) {
-        let view = self.tree.view();
-        let live: HashSet<SessionId> = view.sessions().map(|(id, _)| id).collect();
-        let dead: Vec<SessionId> = view.ephemeral_owners().map(|(id, _)| id).filter(|id| !live.contains(id)).collect();
-        for session in dead {
+        for session in dead_sessions(self.tree.view()) {
             tracing::info!("closing session {session}, which has ephemerals and is not alive");
             self.close_session(session, Xid(0), now);
         }
@@ -238,14 +232,8 @@ impl Ensemble {
         }
     }
 
-    fn revalidate(&mut self, link: LinkId, session: SessionId, _timeout_ms: i32, now: Now) {
-        let valid = match self.sessions.get(session) {
-            Some(live) => {
-                live.last_heard.store(now.mono.millis(), Ordering::Relaxed);
-                true
-            }
-            None => false,
-        };
+    fn revalidate(&mut self, link: LinkId, session: SessionId, now: Now) {
+        let valid = self.sessions.heard(session, now.mono);
         if valid {
             self.own(session, link);
         }
@@ -271,9 +259,13 @@ impl Ensemble {
 
     /// A leader that cannot log must not keep others from it.
     pub(super) fn step_down_for_disk(&mut self, now: Now) {
+        self.step_down("there is no room for its transaction log", now);
+    }
+
+    fn step_down(&mut self, why: &str, now: Now) {
         let Role::Leading(leading) = &mut self.role else { return };
         let mut outputs = Vec::new();
-        leading.zab.give_up("there is no room for its transaction log".to_owned(), &mut outputs);
+        leading.zab.give_up(why.to_owned(), &mut outputs);
         for output in outputs {
             self.carry_out_as_leader(output, now);
         }
@@ -288,11 +280,7 @@ impl Ensemble {
         };
         let next = leading.zab.next_zxid();
         if next.is_none() {
-            let mut outputs = Vec::new();
-            leading.zab.give_up("the counter of this epoch is used up: the next epoch begins".to_owned(), &mut outputs);
-            for output in outputs {
-                self.carry_out_as_leader(output, now);
-            }
+            self.step_down("the counter of this epoch is used up: the next epoch begins", now);
         }
         next
     }

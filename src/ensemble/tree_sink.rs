@@ -3,7 +3,7 @@
 use crate::message::{SnapshotNode, Txn};
 use crate::request::{self, RequestRules};
 use crate::storage::{RestoreSink, SnapshotSink, SnapshotTrailer};
-use crate::tree::{AclKey, InsertError, Loading, TreeWriter};
+use crate::tree::{AclKey, InsertError, Loading, TreeWriter, View};
 use crate::types::{AclList, SessionId, Zxid};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -123,12 +123,15 @@ impl RestoreSink for TreeSink<'_> {
 /// Deletes ephemerals whose session is not in the list of sessions (`ZooKeeperServer.killSession`): without a
 /// transaction, since every server that loads this state does the same.
 pub(super) fn kill_dead_sessions(tree: &mut TreeWriter) {
-    let live: HashSet<SessionId> = tree.view().sessions().map(|(id, _)| id).collect();
-    let dead: Vec<SessionId> =
-        tree.view().ephemeral_owners().map(|(id, _)| id).filter(|id| !live.contains(id)).collect();
-    for session in dead {
+    for session in dead_sessions(tree.view()) {
         let count = tree.view().ephemerals(session).count();
         tracing::info!("deleting {count} ephemeral(s) of session {session}, which is not alive");
         request::kill_session(tree, session);
     }
+}
+
+/// Owners of ephemerals that are not in the list of sessions.
+pub(super) fn dead_sessions(view: View<'_>) -> Vec<SessionId> {
+    let live: HashSet<SessionId> = view.sessions().map(|(id, _)| id).collect();
+    view.ephemeral_owners().map(|(id, _)| id).filter(|id| !live.contains(id)).collect()
 }

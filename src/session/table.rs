@@ -65,6 +65,12 @@ impl SessionTable {
         Some(live.owner.replace(owner))
     }
 
+    /// The session was heard from, through whomever. False if there is no such session.
+    pub fn heard(&self, id: SessionId, now: Instant) -> bool {
+        let live = self.live.get(&id);
+        live.inspect(|live| live.last_heard.store(now.millis(), Ordering::Relaxed)).is_some()
+    }
+
     /// The session's connection outlived a leader. False if there is no such session.
     pub fn keep(&mut self, id: SessionId, owner: ConnRef) -> bool {
         match self.live.get_mut(&id) {
