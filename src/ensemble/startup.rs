@@ -229,13 +229,13 @@ impl Ensemble {
     /// has changed.
     pub(super) fn cut_log(&mut self, to: Zxid) -> Result<bool, StorageError> {
         self.close_log();
-        let (dirs, flush_bytes_max) = (&self.dirs, self.restore_options.flush_bytes_max);
+        let dirs = &self.dirs;
         let is_snapshot_there = || {
             let snapshots = list_snapshots(&*dirs.disk, &dirs.snapshots)?;
             Ok::<bool, StorageError>(snapshots.iter().any(|snapshot| snapshot.zxid == to))
         };
-        match truncate(dirs, to, flush_bytes_max) {
-            Err(StorageError::NotInLog(_)) if is_snapshot_there()? => cut_above(dirs, to, flush_bytes_max)?,
+        match truncate(dirs, to) {
+            Err(StorageError::NotInLog(_)) if is_snapshot_there()? => cut_above(dirs, to)?,
             Err(StorageError::NotInLog(_)) => {
                 self.open_log();
                 return Ok(false);
@@ -262,7 +262,7 @@ impl Ensemble {
     }
 
     fn replace_data(&mut self, zxid: Zxid) -> Result<(), StorageError> {
-        cut_above(&self.dirs, zxid, self.restore_options.flush_bytes_max)?;
+        cut_above(&self.dirs, zxid)?;
         self.snapshots.write_head(&*self.dirs.disk, &self.tree)?;
         remove_logs(&self.dirs)
     }

@@ -1,10 +1,10 @@
 //! What is on disk: the transaction log, snapshots, and how a start puts them together (storage-format sheet).
-//! `*_format.rs` and `recovery.rs` are pure; the rest drives files through `io`. The znode tree is not known here:
+//! `*_format.rs`, `tear.rs` and `recovery.rs` are pure; the rest drives files through `io`. The znode tree is not known here:
 //! it is fed through `SnapshotSink` and `RestoreSink`, and read through `SnapshotSource`.
 //!
 //! In reading order:
 //! - `file_name`: `log.N`, `snapshot.N.gz`, which names are whose
-//! - `txnlog_format`, `recovery`: records in a log file, and what to do where they end
+//! - `txnlog_format`, `tear`, `recovery`: records in a log file, what stands where they end, and what to do there
 //! - `log_reader`, `txnlog`, `truncate`: reading logs, writing the log, cutting it
 //! - `snapshot_format`, `snapshot`: the other file; `snapshot_stream`: the same on its way to a learner
 //! - `epoch_files`: what a member of an ensemble has promised
@@ -24,6 +24,7 @@ mod snappy_stream;
 mod snapshot;
 pub mod snapshot_format;
 pub mod snapshot_stream;
+mod tear;
 #[cfg(test)]
 pub(crate) mod testing;
 mod truncate;
