@@ -56,7 +56,13 @@ fn logs_alone_and_dies(ensemble: &mut Ensemble, path: &str) -> usize {
     let leader = ensemble.leader();
     let others: Vec<usize> = ensemble.ids().filter(|id| *id != leader).collect();
     let (mut client, _) = session(ensemble.address(leader), SESSION_MS);
-    client.ask(1, &create(&format!("{path}-before"), b"", PERSISTENT));
+    let before = format!("{path}-before");
+    client.ask(1, &create(&before, b"", PERSISTENT));
+    // A quorum has it, which may leave one out: were that one behind, it could not lead next.
+    for id in &others {
+        let version_2 = ensemble.version_2(*id);
+        wait_until("everybody has what came before in its log", || holds(&version_2, &before));
+    }
     others.iter().for_each(|id| ensemble.server(*id).pause(true));
     client.push(2, &create(path, b"", PERSISTENT));
     client.flush().expect("cannot send");
