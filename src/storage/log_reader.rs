@@ -222,6 +222,11 @@ impl LogReader {
         Ok(LogReader { disk: Arc::clone(disk), directory: directory.to_owned(), from, rest, current: None, last: None })
     }
 
+    /// From the start of the file that may hold `zxid` on; whatever is missing in between is an error.
+    pub fn open_around(disk: &Arc<dyn Disk>, directory: &Path, zxid: Zxid) -> Result<LogReader, StorageError> {
+        Ok(LogReader { from: Zxid(i64::MIN), ..LogReader::open(disk, directory, zxid)? })
+    }
+
     /// The next transaction, or `None` at the end of the log.
     pub fn read_next(&mut self) -> Result<Option<LogRecord<'_>>, StorageError> {
         let Some(txn) = self.advance()? else {

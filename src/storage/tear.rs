@@ -231,10 +231,7 @@ mod tests {
         let mut bytes = records(epoch_one(7..=8), 600);
         bytes[..SECTOR_BYTES].fill(0);
         assert_eq!(behind_with(&bytes, |around| Surroundings { snapshot: Zxid::new(1, 7), ..around }), Behind::Flushed);
-        assert_eq!(
-            behind_with(&bytes, |around| Surroundings { snapshot: Zxid::new(1, 8), ..around }),
-            Behind::Nothing
-        );
+        assert_eq!(behind_with(&bytes, |around| Surroundings { snapshot: Zxid::new(1, 8), ..around }), Behind::Nothing);
         assert_eq!(behind_with(&bytes, |around| Surroundings { flush_bytes_max: 1000, ..around }), Behind::Flushed);
     }
 
