@@ -1,10 +1,7 @@
 //! What a leader's state machine asks for, and what its learners' clients ask of it.
 
 use super::driver::Ensemble;
-use super::history::History;
-use super::learner_feed::{Feed, Progress};
 use super::role::{Leading, Role, WaitingSync};
-use super::snapshot_feed::SnapshotFeed;
 use super::tree_sink::dead_sessions;
 use crate::io::ending::stop;
 use crate::message::lane::{ConnRef, Reply, Standing};
@@ -12,22 +9,10 @@ use crate::message::{ForwardedRequest, QuorumPacket, WriteOp};
 use crate::observe::Counter;
 use crate::request::{self, Requester};
 use crate::storage::{EpochFile, write_epoch};
-use crate::types::{ErrorCode, LinkId, Now, OpCode, ServerId, SessionId, Xid, Zxid};
+use crate::types::{ErrorCode, LinkId, Now, OpCode, SessionId, Xid, Zxid};
 use crate::wire::Reader;
 use crate::wire::client::{Request, decode};
-use crate::zab::{self, LeaderInput, LeaderOutput, SyncPlan, SyncToken};
-
-impl Leading {
-    /// What learners may be sent: before the epoch is established the history that the leader was elected with, as
-    /// committed.
-    pub fn progress(&self, history: &History) -> Progress {
-        if self.zab.is_established() {
-            return Progress { committed: self.zab.committed(), proposed: self.zab.last_proposed() };
-        }
-        let last = history.last();
-        Progress { committed: last, proposed: last }
-    }
-}
+use crate::zab::{LeaderInput, LeaderOutput, SyncToken};
 
 impl Ensemble {
     pub(super) fn lead(&mut self, input: LeaderInput, now: Now) {
@@ -49,6 +34,7 @@ impl Ensemble {
             }
             LeaderOutput::Close { link, why } => {
                 leading.feeds.remove(&link);
+                leading.looks.remove(&link);
                 leading.owners.retain(|_, owner| *owner != link);
                 let peer = self.seat().links.name_of(link);
                 tracing::warn!("closing the connection of {peer}: {why}");
@@ -114,40 +100,6 @@ impl Ensemble {
         match file {
             EpochFile::Accepted => self.seat().epochs.accepted = epoch,
             EpochFile::Current => self.seat().epochs.current = epoch,
-        }
-    }
-
-    /// Brings a learner to this server's history, by the table of `zab/sync_plan.rs`.
-    fn begin_feed(&mut self, link: LinkId, server: ServerId, last_zxid: Zxid, observer: bool) {
-        let Role::Leading(leading) = &self.role else { return };
-        let Some(seat) = &self.seat else { return };
-        let progress = leading.progress(&seat.history);
-        let (Some(epoch), is_established) = (leading.zab.epoch(), leading.zab.is_established()) else { return };
-        // What is committed, not what is published: a learner is never told to cut off what a quorum has.
-        let zxids = seat.history.zxids_through(progress.committed);
-        let committed = zxids.last().copied().unwrap_or(seat.history.base());
-        let history = zab::History { zxids: &zxids, last: committed, disk_from: None };
-        let plan = match seat.options.force_snapshot_sync {
-            true => SyncPlan::Snap,
-            false => zab::plan(last_zxid, history),
-        };
-        tracing::info!("server {}: its log ends at {last_zxid}, ours at {committed}: {plan:x?}", server.0);
-        self.metrics.count(if plan == SyncPlan::Snap { Counter::SnapCount } else { Counter::DiffCount });
-        let snapshot = (plan == SyncPlan::Snap).then(|| {
-            if !is_established {
-                // All of the head is history now; nobody is served from it before the epoch is established.
-                let version = self.tree.seal();
-                self.tree.publish_through(version);
-            }
-            let seat = self.seat.as_ref().expect("just seen");
-            SnapshotFeed::begin(self.tree.hold(), &seat.feed_writer, seat.wake.clone())
-        });
-        let seat = self.seat();
-        let new_leader = QuorumPacket::NewLeader { zxid: zab::first_of(epoch), config: Some(seat.config_text.clone()) };
-        let Some(state) = seat.links.get_mut(link) else { return };
-        let feed = Feed::begin(server, observer, plan, snapshot, progress, new_leader, &mut state.out);
-        if let Role::Leading(leading) = &mut self.role {
-            leading.feeds.insert(link, feed);
         }
     }
 

@@ -1,11 +1,12 @@
 //! What one learner is sent, as one ordered stream: DIFF, TRUNC or SNAP, the history behind it, NEWLEADER, and from then on
 //! every proposal and commit. A feed is a position in the history, not a queue of copies: a slow learner costs nothing but
-//! its position, and never holds up another.
+//! its position, and never holds up another. Where the history in memory no longer reaches, the log files are read.
 //!
 //! Invariants: proposals leave in order without holes; a commit leaves behind its proposal; SYNC behind the commits it
-//! waits for. A learner whose position the history no longer reaches is closed; it comes back and gets a snapshot.
+//! waits for. A learner that cannot be fed from the log either is closed; it comes back and gets a snapshot.
 
-use super::history::History;
+use super::history::{Entry, History};
+use super::log_feed::{LogAccess, LogFeed};
 use super::snapshot_feed::SnapshotFeed;
 use crate::message::QuorumPacket;
 use crate::types::{ServerId, Zxid};
@@ -21,6 +22,8 @@ pub(super) struct Feed {
     observer: bool,
     /// A snapshot on its way; nothing follows before its last byte.
     snapshot: Option<SnapshotFeed>,
+    /// What is read from the log files; nothing newer goes before it.
+    log: Option<LogFeed>,
     /// Last proposal sent, or what the learner has.
     sent: Zxid,
     /// Sent as proposals, not as commits.
@@ -37,6 +40,8 @@ pub(super) struct Progress {
     pub committed: Zxid,
     /// Last proposal that learners may be sent.
     pub proposed: Zxid,
+    /// The log files are read through here and no farther: behind it may stand anything.
+    pub flushed: Zxid,
 }
 
 impl Feed {
@@ -55,7 +60,7 @@ impl Feed {
             (SyncPlan::Diff { head, after } | SyncPlan::DiffFromDisk { head, after }, _) => {
                 (QuorumPacket::Diff { zxid: head }, after)
             }
-            (SyncPlan::Trunc { to }, _) => (QuorumPacket::Trunc { zxid: to }, to),
+            (SyncPlan::Trunc { to } | SyncPlan::TruncFromDisk { to }, _) => (QuorumPacket::Trunc { zxid: to }, to),
             (SyncPlan::Snap, snapshot) => {
                 let zxid = snapshot.as_ref().expect("a snapshot to send").zxid();
                 (QuorumPacket::Snap { zxid }, zxid)
@@ -67,6 +72,7 @@ impl Feed {
             server,
             observer,
             snapshot,
+            log: None,
             sent,
             uncommitted: VecDeque::new(),
             new_leader: Some((history_ends, new_leader)),
@@ -80,7 +86,13 @@ impl Feed {
     }
 
     /// Appends what the learner lacks, as far as there is room. An error says why it cannot be fed any longer.
-    pub fn pump(&mut self, history: &History, progress: Progress, out: &mut Vec<u8>) -> Result<(), String> {
+    pub fn pump(
+        &mut self,
+        history: &History,
+        progress: Progress,
+        access: &LogAccess,
+        out: &mut Vec<u8>,
+    ) -> Result<(), String> {
         if let Some(snapshot) = &mut self.snapshot {
             if !snapshot.pump(out, OUTPUT_BYTES_MAX)? {
                 return Ok(());
@@ -88,13 +100,13 @@ impl Feed {
             self.snapshot = None;
         }
         let may_send = if self.observer { progress.committed } else { progress.proposed };
-        if self.sent < may_send && history.last() > self.sent {
-            if !history.reaches_back_to(self.sent) {
-                return Err(format!(
-                    "server {} is at {} and no longer reached by what is kept in memory: it has to synchronize again",
-                    self.server.0, self.sent
-                ));
-            }
+        if self.log.is_none() && self.sent < may_send && !history.reaches_back_to(self.sent) {
+            // What is not flushed yet will be.
+            let through = history.base().min(may_send).min(progress.flushed);
+            self.log = (through > self.sent).then(|| LogFeed::begin(access, self.sent, through));
+        }
+        self.send_from_log(progress, out)?;
+        if self.log.is_none() && history.reaches_back_to(self.sent) {
             self.send_entries(history, progress, may_send, out);
         }
         self.send_commits(progress.committed, out);
@@ -113,22 +125,41 @@ impl Feed {
         Ok(())
     }
 
+    fn send_from_log(&mut self, progress: Progress, out: &mut Vec<u8>) -> Result<(), String> {
+        while out.len() < OUTPUT_BYTES_MAX
+            && let Some(log) = &mut self.log
+            && let Some(entry) = log.take()
+        {
+            self.send_entry(entry, progress, out);
+        }
+        if let Some(log) = &self.log
+            && log.is_over()?
+        {
+            self.sent = self.sent.max(log.through);
+            self.log = None;
+        }
+        Ok(())
+    }
+
     fn send_entries(&mut self, history: &History, progress: Progress, may_send: Zxid, out: &mut Vec<u8>) {
         for entry in history.after(self.sent) {
             if entry.zxid > may_send || out.len() >= OUTPUT_BYTES_MAX {
                 break;
             }
-            let (zxid, bytes) = (entry.zxid, entry.bytes.clone());
-            self.sent = zxid;
-            if self.observer && self.new_leader.is_none() {
-                encode(&QuorumPacket::Inform { zxid, entry: bytes }, Side::Leader, out);
-                continue;
-            }
-            encode(&QuorumPacket::Proposal { zxid, entry: bytes }, Side::Leader, out);
-            self.uncommitted.push_back(zxid);
-            // Java's leader sends history pair by pair; and what is committed need not be remembered.
-            self.send_commits(progress.committed, out);
+            self.send_entry(entry.clone(), progress, out);
         }
+    }
+
+    fn send_entry(&mut self, entry: Entry, progress: Progress, out: &mut Vec<u8>) {
+        let Entry { zxid, bytes } = entry;
+        self.sent = zxid;
+        if self.observer && self.new_leader.is_none() {
+            return encode(&QuorumPacket::Inform { zxid, entry: bytes }, Side::Leader, out);
+        }
+        encode(&QuorumPacket::Proposal { zxid, entry: bytes }, Side::Leader, out);
+        self.uncommitted.push_back(zxid);
+        // Java's leader sends history pair by pair; and what is committed need not be remembered.
+        self.send_commits(progress.committed, out);
     }
 
     fn send_commits(&mut self, committed: Zxid, out: &mut Vec<u8>) {

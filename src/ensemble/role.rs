@@ -1,5 +1,6 @@
 //! What this server is at the moment, and what each role keeps.
 
+use super::feeding::Look;
 use super::learner_feed::Feed;
 use super::snapshot_load::SnapshotLoad;
 use crate::message::Outcome;
@@ -23,6 +24,8 @@ pub(super) enum Role {
 pub(super) struct Leading {
     pub zab: Leader,
     pub feeds: BTreeMap<LinkId, Feed>,
+    /// Learners for which the log is looked at.
+    pub looks: BTreeMap<LinkId, Look>,
     /// Sessions whose clients are connected to learners. A session is here, or has an owner in the table, or nobody has
     /// written or attached since this server leads.
     pub owners: BTreeMap<SessionId, LinkId>,

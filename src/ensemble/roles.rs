@@ -7,7 +7,6 @@
 use super::batch::{Batch, SealedBatch};
 use super::driver::{Disk, Ensemble};
 use super::elections::Verdict;
-use super::learner_feed::Feed;
 use super::links::Link;
 use super::role::{Dial, Leading, Learning, Role};
 use super::seat::Seat;
@@ -185,6 +184,7 @@ impl Ensemble {
         self.seat().links.remove(link);
         match &mut self.role {
             Role::Leading(leading) => {
+                leading.looks.remove(&link);
                 if let Some(feed) = leading.feeds.remove(&link) {
                     tracing::info!("server {} is gone: {why}", feed.server.0);
                 }
@@ -338,6 +338,7 @@ impl Ensemble {
             self.role = Role::Leading(Box::new(Leading {
                 zab,
                 feeds: BTreeMap::new(),
+                looks: BTreeMap::new(),
                 owners: BTreeMap::new(),
                 syncs: BTreeMap::new(),
                 next_token: 0,
@@ -461,23 +462,6 @@ impl Ensemble {
         }
         if self.has_room(0, now.mono) {
             self.look(now.mono);
-        }
-    }
-
-    /// Lets every learner's feed go on.
-    fn pump_feeds(&mut self, now: Now) {
-        let Role::Leading(leading) = &mut self.role else { return };
-        let Some(seat) = &mut self.seat else { return };
-        let progress = leading.progress(&seat.history);
-        let mut lost = Vec::new();
-        for (id, feed) in &mut leading.feeds {
-            let Some(link) = seat.links.get_mut(*id) else { continue };
-            if let Err(why) = Feed::pump(feed, &seat.history, progress, &mut link.out) {
-                lost.push((*id, why));
-            }
-        }
-        for (id, why) in lost {
-            self.link_broken(id, &why, now);
         }
     }
 }

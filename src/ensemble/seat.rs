@@ -3,8 +3,8 @@
 use super::elections::{Addresses, Dials, ElectionSetup, Elections};
 use super::history::History;
 use super::links::Links;
+use super::log_feed::LogAccess;
 use super::role_clock::RoleClock;
-use super::snapshot_feed::{FeedWriter, Wake};
 use crate::election::connections::ConnectionRules;
 use crate::election::{ElectionRules, Electorate};
 use crate::runtime::link_io::{LinkAction, PeerPort};
@@ -36,6 +36,9 @@ pub struct SeatOptions {
     pub packet_data_bytes_max: usize,
     /// `commitLogCount`
     pub commit_log_count: usize,
+    /// `snapshotSizeFactor`: learners are sent from the log files no more than this share of the newest snapshot (0: of any
+    /// size); `None` = never.
+    pub snapshot_size_factor: Option<f64>,
     /// `forceSnapshotSync`
     pub force_snapshot_sync: bool,
 }
@@ -50,8 +53,7 @@ pub(super) struct Seat {
     pub links: Links,
     pub history: History,
     pub clock: RoleClock,
-    pub feed_writer: FeedWriter,
-    pub wake: Wake,
+    pub log: LogAccess,
     next_link: u64,
     /// What this turn wants done with links.
     pub actions: Vec<LinkAction>,
@@ -60,7 +62,7 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    pub fn new(options: SeatOptions, epochs: Epochs, history: History, feed_writer: FeedWriter, wake: Wake) -> Seat {
+    pub fn new(options: SeatOptions, epochs: Epochs, history: History, log: LogAccess) -> Seat {
         let quorum = Quorum::of(&options.config.membership);
         let config_text: Arc<str> = options.config.to_string().into();
         let members = &options.config.membership.members;
@@ -96,8 +98,7 @@ impl Seat {
             links: Links::default(),
             history,
             clock: RoleClock::default(),
-            feed_writer,
-            wake,
+            log,
             next_link: 0,
             actions,
             held_buffers: Vec::new(),

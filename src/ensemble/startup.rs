@@ -4,9 +4,10 @@ use super::batch::Batch;
 use super::chores::{Every, Sweeper};
 use super::driver::{Disk, Ensemble, EnsembleRules};
 use super::history::History;
+use super::log_feed::LogAccess;
+use super::pieces::FeedWriter;
 use super::role::Role;
 use super::seat::{Seat, SeatOptions};
-use super::snapshot_feed::FeedWriter;
 use super::snapshots::{SnapshotOptions, Snapshots, write_snapshot};
 use super::tree_sink::{TreeLoad, kill_dead_sessions};
 use crate::io::ending::stop;
@@ -16,7 +17,7 @@ use crate::request::ReapRules;
 use crate::runtime::lanes::EnsembleLanes;
 use crate::session::SessionIds;
 use crate::storage::{
-    Background, DataDirs, LogOptions, Origin, RestoreOptions, Restored, StorageError, TxnLog, cut_above,
+    Background, DataDirs, LogOptions, LogPlace, Origin, RestoreOptions, Restored, StorageError, TxnLog, cut_above,
     list_snapshots, load_epochs, remove_logs, restore, truncate,
 };
 use crate::tree::TreeWriter;
@@ -137,7 +138,10 @@ pub fn start(
             entries.into_iter().for_each(|(zxid, entry)| history.push(zxid, entry));
             let alarm = lanes.alarm().cloned();
             let wake = Arc::new(move || alarm.iter().for_each(|alarm| alarm.ring()));
-            Some(Box::new(Seat::new(seat, epochs, history, background.feeds, wake)))
+            let place =
+                LogPlace { disk: dirs.disk.clone(), snapshots: dirs.snapshots.clone(), logs: dirs.logs.clone() };
+            let log = LogAccess { place, writer: background.feeds, wake };
+            Some(Box::new(Seat::new(seat, epochs, history, log)))
         }
     };
     options.standing.set(if is_member { Standing::Looking } else { Standing::Alone });
@@ -229,13 +233,13 @@ impl Ensemble {
     /// has changed.
     pub(super) fn cut_log(&mut self, to: Zxid) -> Result<bool, StorageError> {
         self.close_log();
-        let (dirs, flush_bytes_max) = (&self.dirs, self.restore_options.flush_bytes_max);
+        let dirs = &self.dirs;
         let is_snapshot_there = || {
             let snapshots = list_snapshots(&*dirs.disk, &dirs.snapshots)?;
             Ok::<bool, StorageError>(snapshots.iter().any(|snapshot| snapshot.zxid == to))
         };
-        match truncate(dirs, to, flush_bytes_max) {
-            Err(StorageError::NotInLog(_)) if is_snapshot_there()? => cut_above(dirs, to, flush_bytes_max)?,
+        match truncate(dirs, to) {
+            Err(StorageError::NotInLog(_)) if is_snapshot_there()? => cut_above(dirs, to)?,
             Err(StorageError::NotInLog(_)) => {
                 self.open_log();
                 return Ok(false);
@@ -262,7 +266,7 @@ impl Ensemble {
     }
 
     fn replace_data(&mut self, zxid: Zxid) -> Result<(), StorageError> {
-        cut_above(&self.dirs, zxid, self.restore_options.flush_bytes_max)?;
+        cut_above(&self.dirs, zxid)?;
         self.snapshots.write_head(&*self.dirs.disk, &self.tree)?;
         remove_logs(&self.dirs)
     }

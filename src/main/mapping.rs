@@ -114,6 +114,7 @@ fn seat(settings: &Settings, member: &EnsembleSettings) -> SeatOptions {
             settings.jute_maxbuffer_extra_bytes as usize,
         ),
         commit_log_count: member.commit_log_count as usize,
+        snapshot_size_factor: member.snapshot_size_factor,
         force_snapshot_sync: member.force_snapshot_sync,
     }
 }

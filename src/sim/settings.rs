@@ -102,6 +102,8 @@ pub(super) fn start_options(
             multi_address: false,
             packet_data_bytes_max: 4 << 20,
             commit_log_count: options.commit_log_count,
+            // Small snapshots: a share of one would be next to nothing.
+            snapshot_size_factor: Some(0.0),
             force_snapshot_sync: options.force_snapshot_sync,
         }),
         standing,

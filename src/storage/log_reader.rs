@@ -4,8 +4,9 @@
 
 use super::error::{At, StorageError};
 use super::file_name;
-use super::recovery::{self, Beyond};
-use super::txnlog_format::{HEADER_BYTES, Header, Parsed, Stop, find_records, parse_record};
+use super::recovery;
+use super::tear::{TEAR_BYTES_MAX, Tear};
+use super::txnlog_format::{HEADER_BYTES, Header, Parsed, Stop, parse_record};
 use crate::io::disk::{Disk, DiskFile, read_exact_at};
 use crate::message::Txn;
 use crate::types::Zxid;
@@ -157,34 +158,31 @@ impl LogFileReader {
         Ok(())
     }
 
-    /// Non-zero bytes from the stop on. Reads the rest of the file.
-    pub fn beyond(&self, flush_bytes_max: u64) -> Result<Beyond, StorageError> {
+    /// Whether anything but zeros follows from the stop on, and what it looks like. Reads the rest of the file.
+    pub fn tear(&self) -> Result<Option<Tear>, StorageError> {
         let start = self.offset();
+        let Some(end) = self.last_non_zero_end(start)? else {
+            return Ok(None);
+        };
+        let mut bytes = vec![0; (end - start).min(TEAR_BYTES_MAX + 1) as usize];
+        read_exact_at(&*self.file, &mut bytes, start).at("cannot read", &self.path)?;
+        Ok(Some(Tear::examine(&bytes, start, self.file_bytes - start)))
+    }
+
+    /// The offset behind the last byte from `start` on that is not zero.
+    fn last_non_zero_end(&self, start: u64) -> Result<Option<u64>, StorageError> {
         let mut piece = vec![0; READ_BYTES];
-        let mut beyond = Beyond::Nothing;
-        let mut offset = start;
+        let (mut offset, mut end) = (start, None);
         loop {
             let count = self.file.read_at(&mut piece, offset).at("cannot read", &self.path)?;
             if count == 0 {
-                return Ok(beyond);
+                return Ok(end);
             }
             if let Some(last) = last_non_zero(&piece[..count]) {
-                if offset + last as u64 - start >= flush_bytes_max {
-                    return Ok(Beyond::Far);
-                }
-                beyond = Beyond::Near;
+                end = Some(offset + last as u64 + 1);
             }
             offset += count as u64;
         }
-    }
-
-    /// Whole records behind the stop: what a cut takes away.
-    pub fn records_beyond(&self, flush_bytes_max: u64) -> Result<Vec<Zxid>, StorageError> {
-        let start = self.offset();
-        let count = (self.file_bytes - start).min(flush_bytes_max) as usize;
-        let mut bytes = vec![0; count];
-        read_exact_at(&*self.file, &mut bytes, start).at("cannot read", &self.path)?;
-        Ok(find_records(&bytes))
     }
 }
 
@@ -222,6 +220,11 @@ impl LogReader {
         let mut rest: Vec<String> = file_name::logs_from(&names, from).into_iter().map(|(_, name)| name).collect();
         rest.reverse();
         Ok(LogReader { disk: Arc::clone(disk), directory: directory.to_owned(), from, rest, current: None, last: None })
+    }
+
+    /// From the start of the file that may hold `zxid` on; whatever is missing in between is an error.
+    pub fn open_around(disk: &Arc<dyn Disk>, directory: &Path, zxid: Zxid) -> Result<LogReader, StorageError> {
+        Ok(LogReader { from: Zxid(i64::MIN), ..LogReader::open(disk, directory, zxid)? })
     }
 
     /// The next transaction, or `None` at the end of the log.

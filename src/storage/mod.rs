@@ -1,11 +1,11 @@
 //! What is on disk: the transaction log, snapshots, and how a start puts them together (storage-format sheet).
-//! `*_format.rs` and `recovery.rs` are pure; the rest drives files through `io`. The znode tree is not known here:
+//! `*_format.rs`, `tear.rs` and `recovery.rs` are pure; the rest drives files through `io`. The znode tree is not known here:
 //! it is fed through `SnapshotSink` and `RestoreSink`, and read through `SnapshotSource`.
 //!
 //! In reading order:
 //! - `file_name`: `log.N`, `snapshot.N.gz`, which names are whose
-//! - `txnlog_format`, `recovery`: records in a log file, and what to do where they end
-//! - `log_reader`, `txnlog`, `truncate`: reading logs, writing the log, cutting it
+//! - `txnlog_format`, `tear`, `recovery`: records in a log file, what stands where they end, and what to do there
+//! - `log_reader`, `log_range`, `txnlog`, `truncate`: reading logs, reading what a learner lacks, writing the log, cutting it
 //! - `snapshot_format`, `snapshot`: the other file; `snapshot_stream`: the same on its way to a learner
 //! - `epoch_files`: what a member of an ensemble has promised
 //! - `restore`: a start, from both; `data_dir`, `purge`: the directories around them
@@ -15,6 +15,7 @@ pub mod data_dir;
 pub mod epoch_files;
 mod error;
 pub mod file_name;
+mod log_range;
 mod log_reader;
 pub mod purge;
 pub mod recovery;
@@ -24,6 +25,7 @@ mod snappy_stream;
 mod snapshot;
 pub mod snapshot_format;
 pub mod snapshot_stream;
+mod tear;
 #[cfg(test)]
 pub(crate) mod testing;
 mod truncate;
@@ -33,6 +35,7 @@ pub mod txnlog_format;
 pub use data_dir::{DataDirOptions, DataDirs};
 pub use epoch_files::{EpochFile, Epochs, load_epochs, read_epoch, write_epoch};
 pub use error::{StorageError, Unavailable};
+pub use log_range::{LogEnd, LogPlace};
 pub use log_reader::{LogReader, LogRecord};
 pub use restore::{Origin, Repair, RestoreOptions, RestoreSink, Restored, restore};
 pub use segment::Background;

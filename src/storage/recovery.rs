@@ -1,7 +1,8 @@
 //! What a start does where the records of a log file end: one table, one row a case. Pure.
 //!
 //! Write-back is unordered, so after a power cut a bad record may stand before good ones of the same flush. Only one flush is
-//! ever in flight, so whatever a crash tore lies within `flush_bytes_max` of the first bad byte: beyond that it is corruption.
+//! ever in flight, so whatever a crash tore lies within `flush_bytes_max` of the first bad record: beyond that it is corruption,
+//! and so is a bad record with a whole one of a later flush behind it (`tear.rs` tells). Of what was flushed nothing is cut.
 //! Java writes the same files with other habits: holes from preallocation, a torn last record that it drops silently and
 //! never repairs, a checksum that it takes as fatal even at the very end. After a cut Java starts on the directory as well.
 //!
@@ -16,6 +17,7 @@ pub struct Facts {
     pub header: Header,
     pub stop: Stop,
     pub beyond: Beyond,
+    pub behind: Behind,
     pub next: Next,
     pub has_records: bool,
 }
@@ -27,6 +29,18 @@ pub enum Beyond {
     /// None farther than one flush reaches.
     Near,
     Far,
+}
+
+/// What a cut would take away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behind {
+    /// Nothing that could be history: bytes are missing as after a crash, and no whole record follows that the next file does
+    /// not repeat.
+    Nothing,
+    /// What can have been one flush, never completed.
+    Unflushed,
+    /// Something that was flushed.
+    Flushed,
 }
 
 /// How the next file that holds a record carries on.
@@ -64,7 +78,7 @@ const REMOVE_BY_HAND: &str = "Nothing was changed. Move the file away if it is n
 const UPGRADE: &str = "Nothing was changed. The entry was written whole, by a newer or a modified server: start that one, \
     let it write a snapshot, then come back";
 
-pub const TABLE: [Row; 19] = [
+pub const TABLE: [Row; 21] = [
     Row {
         case: "an empty last file",
         matches: |f| f.header == Header::Empty && f.next == Next::None,
@@ -98,12 +112,12 @@ pub const TABLE: [Row; 19] = [
     // The header and the first records were one flush, which never completed.
     Row {
         case: "a last file whose first flush lost the header",
-        matches: |f| f.header == Header::Zero && f.beyond == Beyond::Near && f.next == Next::None,
+        matches: |f| is_headless(f) && is_first_flush(f),
         decision: Decision::Cut,
     },
     Row {
-        case: "a file without header, with records far behind or files after it",
-        matches: |f| f.header == Header::Zero && (f.beyond == Beyond::Far || f.next != Next::None),
+        case: "a file without header that holds more than its first flush, or has files after it",
+        matches: |f| is_headless(f) && !is_first_flush(f),
         decision: Decision::Refuse(FROM_BACKUP),
     },
     Row {
@@ -144,19 +158,30 @@ pub const TABLE: [Row; 19] = [
     },
     Row {
         case: "a torn end of the log",
-        matches: |f| is_torn(f) && f.next == Next::None && f.beyond != Beyond::Far,
+        matches: |f| is_torn(f) && f.next == Next::None && f.behind != Behind::Flushed && f.beyond != Beyond::Far,
         decision: Decision::Cut,
     },
     Row {
         case: "a bad record, and bytes farther behind it than one flush reaches",
-        matches: |f| is_torn(f) && f.next == Next::None && f.beyond == Beyond::Far,
+        matches: |f| is_torn(f) && f.next == Next::None && f.behind != Behind::Flushed && f.beyond == Beyond::Far,
+        decision: Decision::Refuse(FROM_BACKUP),
+    },
+    Row {
+        case: "a bad record, and behind it transactions that were flushed after it",
+        matches: |f| is_torn(f) && f.next == Next::None && f.behind == Behind::Flushed,
         decision: Decision::Refuse(FROM_BACKUP),
     },
     // Java drops a torn end and goes on in a new file: what stands here never became history.
     Row {
         case: "a torn end that the next file carries on",
-        matches: |f| is_torn(f) && f.next == Next::Follows,
+        matches: |f| is_torn(f) && f.next == Next::Follows && f.behind == Behind::Nothing,
         decision: Decision::Cut,
+    },
+    // Our own logs are never left so: a torn end is cut before anything is written behind it.
+    Row {
+        case: "a bad record at the end of a file, with transactions that the next file does not repeat",
+        matches: |f| is_torn(f) && f.next == Next::Follows && f.behind != Behind::Nothing,
+        decision: Decision::Refuse(FROM_BACKUP),
     },
     Row {
         case: "a bad record in the middle of the log",
@@ -164,6 +189,14 @@ pub const TABLE: [Row; 19] = [
         decision: Decision::Refuse(FROM_BACKUP),
     },
 ];
+
+fn is_headless(f: &Facts) -> bool {
+    f.header == Header::Zero && (f.beyond != Beyond::Nothing || f.next != Next::None)
+}
+
+fn is_first_flush(f: &Facts) -> bool {
+    f.beyond == Beyond::Near && f.behind != Behind::Flushed && f.next == Next::None
+}
 
 /// Records can be read and stand in order up to the stop.
 fn is_readable(f: &Facts) -> bool {
@@ -185,7 +218,7 @@ fn is_torn(f: &Facts) -> bool {
 
 /// The row for these facts.
 pub fn decide(facts: &Facts) -> &'static Row {
-    static ROWS: [Row; 19] = TABLE;
+    static ROWS: [Row; 21] = TABLE;
     let mut matching = ROWS.iter().filter(|row| (row.matches)(facts));
     let row = matching.next();
     assert!(matching.next().is_none(), "two rows of the recovery table match {facts:?}");
@@ -209,9 +242,11 @@ mod tests {
         for header in [Good, Empty, Short, Zero, Foreign] {
             for stop in stops {
                 for beyond in [Beyond::Nothing, Beyond::Near, Beyond::Far] {
-                    for next in [Next::None, Next::Follows, Next::Gap] {
-                        for has_records in [false, true] {
-                            all.push(Facts { header, stop, beyond, next, has_records });
+                    for behind in [Behind::Nothing, Behind::Unflushed, Behind::Flushed] {
+                        for next in [Next::None, Next::Follows, Next::Gap] {
+                            for has_records in [false, true] {
+                                all.push(Facts { header, stop, beyond, behind, next, has_records });
+                            }
                         }
                     }
                 }
@@ -223,7 +258,7 @@ mod tests {
     #[test]
     fn exactly_one_row_matches_whatever_the_facts() {
         let all = all_facts();
-        assert_eq!(all.len(), 720);
+        assert_eq!(all.len(), 2160);
         for facts in &all {
             let rows: Vec<&str> = TABLE.iter().filter(|row| (row.matches)(facts)).map(|row| row.case).collect();
             assert_eq!(rows.len(), 1, "{facts:?}: {rows:?}");
@@ -245,6 +280,11 @@ mod tests {
                 && facts.stop != Stop::EndOfFile
                 && matches!(facts.header, Header::Good | Header::Zero)
             {
+                assert!(matches!(decision, Decision::Refuse(_)), "{facts:?}");
+            }
+            // Behind a clean end there is nothing, whatever this says.
+            let is_bad = is_torn(&facts) || is_headless(&facts);
+            if facts.behind == Behind::Flushed && is_bad {
                 assert!(matches!(decision, Decision::Refuse(_)), "{facts:?}");
             }
             if decision == Decision::Remove {

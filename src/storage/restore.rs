@@ -9,16 +9,17 @@ use super::data_dir::DataDirs;
 use super::error::{At, StorageError};
 use super::file_name;
 use super::log_reader::{LogFileReader, first_zxid};
-use super::recovery::{Beyond, Decision, Facts, Next, Row, decide, follows};
+use super::recovery::{Behind, Beyond, Decision, Facts, Next, Row, decide, follows};
 use super::snapshot::{self, SnapshotFile};
 use super::snapshot_format::{SnapshotSink, SnapshotTrailer};
+use super::tear::{Surroundings, Tear};
 use super::truncate::{remove, shorten};
-use super::txnlog_format::{HEADER_BYTES, Header, RECORD_FRAME_BYTES, Stop};
+use super::txnlog_format::{HEADER_BYTES, Header, RECORD_FRAME_BYTES};
 use crate::io::disk::{Disk, read_exact_at};
 use crate::message::Txn;
 use crate::types::Zxid;
 use crate::types::limits::FLUSH_BYTES_MAX;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -160,7 +161,7 @@ pub fn restore(
     let tail = replay.tail;
     snapshot::remove_unfinished(disk, &dirs.snapshots)?;
     for repair in restored.repairs.iter().rev() {
-        carry_out(disk, repair, options)?;
+        carry_out(disk, repair)?;
     }
     let removed = restored.repairs.iter().filter(|repair| repair.bytes_kept == 0).map(|repair| &repair.file);
     let removed: Vec<&PathBuf> = removed.collect();
@@ -267,9 +268,13 @@ impl Replay<'_> {
             let end = reader.offset();
             self.tail = Some(Tail { file: path.to_owned(), range: end.saturating_sub(flush_bytes)..end });
         }
-        let facts = self.facts(&reader, later)?;
+        let tear = match reader.header() {
+            Header::Good | Header::Zero => reader.tear()?,
+            _ => None,
+        };
+        let facts = self.facts(&reader, tear.as_ref(), later)?;
         let row = decide(&facts);
-        self.note(row, &reader)
+        self.note(row, &reader, tear.map_or(Vec::new(), |tear| tear.lost()))
     }
 
     /// The first record of a file carries on where snapshot and log are.
@@ -294,24 +299,36 @@ impl Replay<'_> {
         if is_in_order && (first <= covered || follows(covered, first)) { Next::Follows } else { Next::Gap }
     }
 
-    fn facts(&self, reader: &LogFileReader, later: &[PathBuf]) -> Result<Facts, StorageError> {
-        let stop = reader.stop().expect("read to its stop");
-        let beyond = match (reader.header(), stop) {
-            (Header::Good, Stop::EndOfFile) => Beyond::Nothing,
-            (Header::Good | Header::Zero, _) => reader.beyond(self.options.flush_bytes_max)?,
-            _ => Beyond::Nothing,
-        };
-        let mut next = Next::None;
+    fn facts(&self, reader: &LogFileReader, tear: Option<&Tear>, later: &[PathBuf]) -> Result<Facts, StorageError> {
+        let mut next_first = None;
         for path in later {
-            if let Some(first) = first_zxid(self.disk, path)? {
-                next = self.relation(first);
+            next_first = first_zxid(self.disk, path)?;
+            if next_first.is_some() {
                 break;
             }
         }
-        Ok(Facts { header: reader.header(), stop, beyond, next, has_records: reader.last().is_some() })
+        let around = Surroundings {
+            last: self.last_logged.unwrap_or(self.snapshot_zxid),
+            snapshot: self.snapshot_zxid,
+            next: next_first,
+            flush_bytes_max: self.options.flush_bytes_max,
+        };
+        let beyond = match tear {
+            None => Beyond::Nothing,
+            Some(tear) if tear.is_near(around.flush_bytes_max) => Beyond::Near,
+            Some(_) => Beyond::Far,
+        };
+        Ok(Facts {
+            header: reader.header(),
+            stop: reader.stop().expect("read to its stop"),
+            beyond,
+            behind: tear.map_or(Behind::Nothing, |tear| tear.behind(around)),
+            next: next_first.map_or(Next::None, |first| self.relation(first)),
+            has_records: reader.last().is_some(),
+        })
     }
 
-    fn note(&mut self, row: &'static Row, reader: &LogFileReader) -> Result<(), StorageError> {
+    fn note(&mut self, row: &'static Row, reader: &LogFileReader, lost: Vec<Zxid>) -> Result<(), StorageError> {
         let case = row.case;
         match row.decision {
             Decision::Keep => {}
@@ -326,14 +343,17 @@ impl Replay<'_> {
                     bytes_kept,
                     bytes_before: reader.file_bytes(),
                     last_kept: reader.last(),
-                    lost: reader.records_beyond(self.options.flush_bytes_max)?,
+                    lost,
                 });
             }
             Decision::Refuse(advice) => {
-                let detail = match reader.last() {
+                let mut detail = match reader.last() {
                     Some(last) => format!("; the last good transaction before it is {last}"),
                     None => String::new(),
                 };
+                if let (Some(first), Some(last)) = (lost.first(), lost.last()) {
+                    let _ = write!(detail, "; behind it {} are whole, {first} to {last}", lost.len());
+                }
                 return Err(StorageError::CorruptLog {
                     file: reader.path().to_owned(),
                     offset: reader.offset(),
@@ -383,12 +403,12 @@ fn rewrite(disk: &dyn Disk, path: &Path, range: Range<u64>) -> io::Result<()> {
     Ok(())
 }
 
-fn carry_out(disk: &dyn Disk, repair: &Repair, options: &RestoreOptions) -> Result<(), StorageError> {
+fn carry_out(disk: &dyn Disk, repair: &Repair) -> Result<(), StorageError> {
     match repair.bytes_kept {
         0 => remove(disk, &repair.file),
         // The fault needs the file as the crash left it.
         _ if cfg!(put_back = "append_to_inherited_file") => Ok(()),
-        kept => shorten(disk, &repair.file, kept, options.flush_bytes_max),
+        kept => shorten(disk, &repair.file, kept),
     }
 }
 

@@ -3,8 +3,8 @@
 //! leaves a log without holes.
 //!
 //! A file system may write the zeros behind a cut before it writes the cut itself: to the end of the block that the file now
-//! ends in. So a long tail goes piece by piece: whatever a crash leaves then looks like a torn end, no longer than a flush,
-//! and never like damage in the middle of a file, which a start refuses.
+//! ends in. With whole records behind them that would look like damage in the middle of a file, which a start refuses. So a file
+//! is first cut where a block ends, for any size of block in turn: there is nothing to zero then, or nothing behind the zeros.
 
 use super::data_dir::DataDirs;
 use super::error::{At, StorageError};
@@ -15,9 +15,12 @@ use crate::io::disk::Disk;
 use crate::types::Zxid;
 use std::path::{Path, PathBuf};
 
+/// Sizes that the blocks of file systems have, largest first.
+const BLOCK_BYTES: [u64; 7] = [64 << 10, 32 << 10, 16 << 10, 8 << 10, 4 << 10, 2 << 10, 1 << 10];
+
 /// Cuts the log right behind `target` and removes snapshots above it. Everything is durable on return; after `NotInLog`
-/// nothing has changed. No `TxnLog` is open on the directory. `flush_bytes_max` is the one that recovery is told.
-pub fn truncate(dirs: &DataDirs, target: Zxid, flush_bytes_max: u64) -> Result<(), StorageError> {
+/// nothing has changed. No `TxnLog` is open on the directory.
+pub fn truncate(dirs: &DataDirs, target: Zxid) -> Result<(), StorageError> {
     let (disk, directory) = (&*dirs.disk, dirs.logs.as_path());
     let names = disk.names(directory).at("cannot list", directory)?;
     let mut logs = file_name::logs_from(&names, target.next());
@@ -32,11 +35,11 @@ pub fn truncate(dirs: &DataDirs, target: Zxid, flush_bytes_max: u64) -> Result<(
         }
         remove(disk, &path)?;
     }
-    shorten(disk, &file, end, flush_bytes_max)
+    shorten(disk, &file, end)
 }
 
 /// Cuts off everything above `target`, whether or not the log holds it; as `truncate` otherwise.
-pub fn cut_above(dirs: &DataDirs, target: Zxid, flush_bytes_max: u64) -> Result<(), StorageError> {
+pub fn cut_above(dirs: &DataDirs, target: Zxid) -> Result<(), StorageError> {
     let (disk, directory) = (&*dirs.disk, dirs.logs.as_path());
     remove_snapshots_above(disk, &dirs.snapshots, target)?;
     let names = disk.names(directory).at("cannot list", directory)?;
@@ -54,7 +57,7 @@ pub fn cut_above(dirs: &DataDirs, target: Zxid, flush_bytes_max: u64) -> Result<
             end = Some(reader.offset());
         }
         return match end {
-            Some(end) => shorten(disk, &path, end, flush_bytes_max),
+            Some(end) => shorten(disk, &path, end),
             None => remove(disk, &path),
         };
     }
@@ -97,14 +100,15 @@ pub(super) fn remove(disk: &dyn Disk, path: &Path) -> Result<(), StorageError> {
 }
 
 /// Shortens a file and makes that durable.
-pub(super) fn shorten(disk: &dyn Disk, path: &Path, bytes: u64, flush_bytes_max: u64) -> Result<(), StorageError> {
+pub(super) fn shorten(disk: &dyn Disk, path: &Path, bytes: u64) -> Result<(), StorageError> {
     let file = disk.open_writable(path).at("cannot open", path)?;
     let mut now = file.bytes().at("cannot look at", path)?;
-    // Half a flush: a piece may end inside a record, whose bytes before it count as well.
-    let piece = (flush_bytes_max / 2).max(1);
-    while now > bytes {
-        now = now.saturating_sub(piece).max(bytes);
-        file.set_bytes(now).and_then(|()| file.sync_all()).at("cannot shorten", path)?;
+    for block_bytes in BLOCK_BYTES.into_iter().chain([1]) {
+        let end = bytes.next_multiple_of(block_bytes);
+        if end < now {
+            file.set_bytes(end).and_then(|()| file.sync_all()).at("cannot shorten", path)?;
+            now = end;
+        }
     }
     sync_directory_of(disk, path)
 }

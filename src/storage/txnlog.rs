@@ -7,6 +7,7 @@
 //! ```
 //! Invariants, which `recovery.rs` builds on:
 //! - Nothing is copied into a file while a flush is in flight: any byte of a batch on disk proves the batch before it durable.
+//! - No flush holds transactions of two epochs.
 //! - A file is written by the process that created it, never by a later one, but for a start that writes the last flush again
 //!   as it is (`restore.rs`).
 //! - A file has its header, its zeros and its blocks on disk before it gets a log's name.
@@ -219,7 +220,7 @@ impl TxnLog {
         let wants_new_file = (self.roll_wanted || self.is_over_limit()) && self.supply.is_ready(bytes);
         if wants_new_file || !self.fits(bytes) {
             self.begin_file(zxid, bytes)?;
-        } else if self.needs_new_run(bytes as usize) {
+        } else if self.needs_new_run(zxid, bytes as usize) {
             self.begin_run(None);
         }
         let run = self.staged.back_mut().expect("begun above if there was none");
@@ -239,10 +240,10 @@ impl TxnLog {
         self.options.file_bytes_limit.is_some_and(|limit| self.end >= limit)
     }
 
-    fn needs_new_run(&self, bytes: usize) -> bool {
-        self.staged
-            .back()
-            .is_none_or(|run| !run.bytes.is_empty() && run.bytes.len() + bytes > self.options.flush_bytes_max)
+    fn needs_new_run(&self, zxid: Zxid, bytes: usize) -> bool {
+        let is_complete =
+            |run: &Run| run.bytes.len() + bytes > self.options.flush_bytes_max || run.through.epoch() != zxid.epoch();
+        self.staged.back().is_none_or(|run| !run.bytes.is_empty() && is_complete(run))
     }
 
     fn begin_file(&mut self, first: Zxid, bytes: u64) -> Result<(), Unavailable> {

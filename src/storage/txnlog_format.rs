@@ -162,9 +162,17 @@ pub fn push_record(out: &mut Vec<u8>, entry: &[u8]) {
     out.push(RECORD_END);
 }
 
-/// zxids of whole records anywhere in `bytes`, which begins at a bad one: what a cut there takes away.
-/// The work is bounded however the bytes were chosen.
-pub fn find_records(bytes: &[u8]) -> Vec<Zxid> {
+/// A whole record among bytes that are none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoundRecord {
+    pub zxid: Zxid,
+    /// Within the bytes that were looked at.
+    pub start: usize,
+    pub end: usize,
+}
+
+/// Whole records anywhere in `bytes`, which begins at a bad one. The work is bounded however the bytes were chosen.
+pub fn find_records(bytes: &[u8]) -> Vec<FoundRecord> {
     let mut checksum_bytes_left = 8 * bytes.len();
     let mut found = Vec::new();
     let mut at = 0;
@@ -175,7 +183,7 @@ pub fn find_records(bytes: &[u8]) -> Vec<Zxid> {
             && let Parsed::Record { entry, framed_bytes } = parse_if_affordable(&bytes[at..], &mut checksum_bytes_left)
             && let Ok(zxid) = txn::decode_zxid(entry)
         {
-            found.push(zxid);
+            found.push(FoundRecord { zxid, start: at, end: at + framed_bytes });
             at += framed_bytes;
         } else {
             at += 1;
@@ -204,7 +212,7 @@ pub fn fuzz_log_entry(entry: &[u8]) -> Result<crate::message::Txn, BadBytes> {
 /// Fuzz target: a whole log file. Returns its good records' zxids and why they end.
 pub fn fuzz_log_file(bytes: &[u8]) -> (Vec<Zxid>, Option<Stop>) {
     if Header::of(bytes) != Header::Good {
-        return (find_records(bytes), None);
+        return (find_records(bytes).iter().map(|found| found.zxid).collect(), None);
     }
     let mut zxids = Vec::new();
     let mut at = HEADER_BYTES;
@@ -291,7 +299,8 @@ mod tests {
         push_record(&mut bytes, &entry(7));
         bytes.extend([0; 600]);
         push_record(&mut bytes, &entry(9));
-        assert_eq!(find_records(&bytes), [Zxid(7), Zxid(9)]);
+        let zxids: Vec<Zxid> = find_records(&bytes).iter().map(|found| found.zxid).collect();
+        assert_eq!(zxids, [Zxid(7), Zxid(9)]);
     }
 
     proptest! {

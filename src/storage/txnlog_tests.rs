@@ -276,7 +276,7 @@ fn truncating_cuts_behind_the_target_and_removes_what_is_later() {
         log.roll();
         append_all(&mut log, 6..=7, 10);
         log.close().unwrap();
-        truncate(&dirs_of(dir.path()), Zxid(target), 100).unwrap();
+        truncate(&dirs_of(dir.path()), Zxid(target)).unwrap();
         let left: Vec<i64> = read_all(dir.path(), 1).into_iter().map(|(zxid, _)| zxid).collect();
         assert_eq!(left, (1..=target).collect::<Vec<_>>());
         // The next one goes on behind it, in a file of its own.
@@ -295,7 +295,7 @@ fn truncating_to_what_is_not_there_changes_nothing() {
     append_all(&mut log, 5..=6, 10);
     log.close().unwrap();
     for target in [4, 9] {
-        assert!(matches!(truncate(&dirs_of(dir.path()), Zxid(target), 100), Err(StorageError::NotInLog(_))));
+        assert!(matches!(truncate(&dirs_of(dir.path()), Zxid(target)), Err(StorageError::NotInLog(_))));
     }
     assert_eq!(read_all(dir.path(), 1).len(), 5);
 }

@@ -31,7 +31,7 @@ pub use leader::{Leader, LeaderStart};
 pub use leader_io::{LeaderInput, LeaderOutput, SyncToken};
 pub use learner::{Learner, LearnerStart};
 pub use learner_io::{LearnerInput, LearnerOutput};
-pub use sync_plan::{History, SyncPlan, plan};
+pub use sync_plan::{History, OnDisk, SyncPlan, plan};
 
 /// Times that both sides use (`tickTime`, `initLimit`, `syncLimit`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,10 +14,18 @@ pub struct History<'a> {
     pub zxids: &'a [Zxid],
     /// Last transaction committed; equals the last of `zxids` unless that is empty.
     pub last: Zxid,
-    /// The last transaction at or below the learner's end that the log on disk holds, where it also holds everything from there
-    /// up to where `zxids` begins; `None` where it cannot be used. Only if it is the learner's last one itself can the log
-    /// be read on from there: a learner may have logged what this history never had.
-    pub disk_from: Option<Zxid>,
+    /// What the log on disk holds around the learner's end, if it also holds everything from there up to where `zxids` begins.
+    pub on_disk: Option<OnDisk>,
+}
+
+/// Transactions in the log on disk that follow one another. Only where `from` is the learner's own last one has it nothing that
+/// this history never had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OnDisk {
+    /// The last one at or below the learner's end.
+    pub from: Zxid,
+    /// The one behind it.
+    pub next: Zxid,
 }
 
 /// First packet of a synchronization, and from where on transactions follow.
@@ -32,10 +40,13 @@ pub enum SyncPlan {
     Trunc {
         to: Zxid,
     },
-    /// As DIFF, the first part read from the log files.
+    /// As DIFF and TRUNC, the first part read from the log files.
     DiffFromDisk {
         head: Zxid,
         after: Zxid,
+    },
+    TruncFromDisk {
+        to: Zxid,
     },
     Snap,
 }
@@ -52,10 +63,25 @@ pub fn plan(peer: Zxid, history: History<'_>) -> SyncPlan {
         if epoch_of(peer) == epoch_of(max) { SyncPlan::Trunc { to: max } } else { SyncPlan::Snap }
     } else if min <= peer && peer <= max {
         walk(peer, max, history.zxids)
-    } else if peer < min && (history.disk_from == Some(peer) || Fault::DiffWithHole.is_put_back()) {
-        SyncPlan::DiffFromDisk { head: max, after: peer }
+    } else if peer < min {
+        from_disk(peer, max, history.on_disk)
     } else {
         SyncPlan::Snap
+    }
+}
+
+/// The learner's last zxid lies before the list.
+fn from_disk(peer: Zxid, max: Zxid, on_disk: Option<OnDisk>) -> SyncPlan {
+    if Fault::DiffWithHole.is_put_back() {
+        return SyncPlan::DiffFromDisk { head: max, after: peer };
+    }
+    match on_disk {
+        Some(OnDisk { from, .. }) if from == peer => SyncPlan::DiffFromDisk { head: max, after: peer },
+        // It has something that we have not, as in `walk`.
+        Some(OnDisk { from, next }) if [from, next].map(epoch_of) == [epoch_of(peer); 2] && peer.counter() != 0 => {
+            SyncPlan::TruncFromDisk { to: from }
+        }
+        _ => SyncPlan::Snap,
     }
 }
 
@@ -88,7 +114,7 @@ mod tests {
     fn as_a_java_leader_was_seen_to_decide() {
         let list = zxids(&[(1, 1), (1, 2), (1, 3), (1, 4), (1, 5), (1, 6)]);
         let last = Zxid::new(1, 6);
-        let history = History { zxids: &list, last, disk_from: Some(Zxid::new(1, 1)) };
+        let history = History { zxids: &list, last, on_disk: None };
         for (peer, expected) in [
             (Zxid(0), SyncPlan::Snap),
             (Zxid::new(1, 3), SyncPlan::Diff { head: last, after: Zxid::new(1, 3) }),
@@ -107,7 +133,7 @@ mod tests {
     #[test]
     fn what_only_the_learner_has_is_cut_within_an_epoch_and_replaced_across() {
         let list = zxids(&[(1, 3), (1, 4), (1, 6), (2, 1), (2, 2)]);
-        let history = History { zxids: &list, last: Zxid::new(2, 2), disk_from: None };
+        let history = History { zxids: &list, last: Zxid::new(2, 2), on_disk: None };
         assert_eq!(plan(Zxid::new(1, 5), history), SyncPlan::Trunc { to: Zxid::new(1, 4) });
         assert_eq!(plan(Zxid::new(1, 7), history), SyncPlan::Snap);
         assert_eq!(plan(Zxid::new(2, 3), history), SyncPlan::Trunc { to: Zxid::new(2, 2) });
@@ -120,16 +146,23 @@ mod tests {
     fn the_log_on_disk_helps_those_who_are_behind_the_list() {
         let list = zxids(&[(1, 8), (1, 9)]);
         let last = Zxid::new(1, 9);
-        let history = |from| History { zxids: &list, last, disk_from: from };
-        let diff = SyncPlan::DiffFromDisk { head: last, after: Zxid::new(1, 5) };
-        assert_eq!(plan(Zxid::new(1, 5), history(Some(Zxid::new(1, 5)))), diff);
-        assert_eq!(plan(Zxid::new(1, 5), history(Some(Zxid::new(1, 4)))), SyncPlan::Snap, "only the learner has 5");
-        assert_eq!(plan(Zxid::new(1, 5), history(None)), SyncPlan::Snap);
+        let one = |counter| Zxid::new(1, counter);
+        let decided = |peer, on_disk: Option<(Zxid, Zxid)>| {
+            let on_disk = on_disk.map(|(from, next)| OnDisk { from, next });
+            plan(peer, History { zxids: &list, last, on_disk })
+        };
+        assert_eq!(decided(one(5), Some((one(5), one(6)))), SyncPlan::DiffFromDisk { head: last, after: one(5) });
+        // Only the learner has 5.
+        assert_eq!(decided(one(5), Some((one(4), one(6)))), SyncPlan::TruncFromDisk { to: one(4) });
+        assert_eq!(decided(one(5), Some((Zxid::new(0, 4), one(1)))), SyncPlan::Snap);
+        assert_eq!(decided(Zxid::new(0, 5), Some((Zxid::new(0, 4), one(1)))), SyncPlan::Snap);
+        assert_eq!(decided(one(0), Some((Zxid::new(0, 4), one(1)))), SyncPlan::Snap);
+        assert_eq!(decided(one(5), None), SyncPlan::Snap);
     }
 
     #[test]
     fn without_any_list_equal_ends_are_equal() {
-        let history = History { zxids: &[], last: Zxid::new(3, 7), disk_from: None };
+        let history = History { zxids: &[], last: Zxid::new(3, 7), on_disk: None };
         let last = history.last;
         assert_eq!(plan(last, history), SyncPlan::Diff { head: last, after: last });
         assert_eq!(plan(Zxid::new(3, 8), history), SyncPlan::Trunc { to: last });

@@ -107,7 +107,7 @@ pub const KNOWN_KEYS: &[KnownKey] = &[
     key("txnLogSizeLimitInKb", Property, ANY_LONG, "-1", Used),
     key("fsync.warningthresholdms", PropertyOrProcess, MILLIS, "1000", Used),
     key("forceSync", Property, YesNo, "yes", Used),
-    key("snapshotSizeFactor", Property, ANY_REAL, "0.33", EnsembleNotYet("what is no longer in memory is not read from the log files: such learners get a snapshot")),
+    key("snapshotSizeFactor", Property, ANY_REAL, "0.33", Ensemble),
     key("snapshot.compression.method", Property, OneOf(&["", "gz", "snappy"]), "", Used),
     key("snapshot.trust.empty", Property, Bool, "false", Used),
     key("forceSnapshotSync", Property, Bool, "false", Ensemble),

@@ -17,6 +17,8 @@ struct Way {
 
 /// We say nothing of it: it is what happens where nothing has to be thrown away.
 const DIFF: Way = Way { to_java: "Getting a diff from the leader", from_us: ": Diff", to_us: "" };
+/// No longer in memory: read from the log files.
+const DIFF_FROM_LOG: Way = Way { from_us: ": DiffFromDisk", ..DIFF };
 const TRUNC: Way =
     Way { to_java: "Truncating log to get in sync", from_us: ": Trunc", to_us: "the leader has the log cut behind" };
 const SNAP: Way =
@@ -126,6 +128,98 @@ fn every_way(kinds: &[Kind; 3]) {
     write_some(&ensemble, 1, "later");
     returns(&mut ensemble, away, &SNAP);
     nobody_has(&ensemble, "/alone-again");
+}
+
+/// Larger than what a leader keeps in memory: beyond the 500 transactions of a Java leader and the 16 MiB of ours.
+fn write_much(ensemble: &Ensemble, at: usize) {
+    let (mut client, _) = session(ensemble.address(at), SESSION_MS);
+    client.call(1, &create("/much", b"", PERSISTENT));
+    let value = vec![b'm'; 32 << 10];
+    for batch in 0..35 {
+        (0..20).for_each(|n| client.push(batch * 20 + n, &set("/much", &value)));
+        client.flush().expect("cannot send");
+        (0..20).for_each(|_| {
+            next(&mut client, crate::codec::op::SET_DATA).expect("an answer");
+        });
+    }
+    client.ask(2, &close_session());
+}
+
+/// Server 1 misses much, and comes back to servers 2 and 3.
+fn much_is_missed(kinds: &[Kind; 3]) {
+    let mut ensemble = Ensemble::of(kinds);
+    ensemble.ids().for_each(|id| {
+        ensemble.server_mut(id).set("snapshotSizeFactor", "0");
+    });
+    ensemble.start_led_by(3);
+    write_some(&ensemble, 1, "begin");
+    ensemble.server_mut(1).kill();
+    write_much(&ensemble, 2);
+    // It is cut off in the middle of what it is sent, several times.
+    if kinds[0] == OURS {
+        for ms in [5, 20, 60, 200] {
+            ensemble.server_mut(1).spawn();
+            std::thread::sleep(std::time::Duration::from_millis(ms));
+            ensemble.server_mut(1).kill();
+        }
+        write_much(&ensemble, 2);
+    }
+    returns(&mut ensemble, 1, &DIFF_FROM_LOG);
+    if kinds[2] != OURS {
+        let led = ensemble.server(3).log();
+        assert!(led.contains("Use txnlog and committedLog for peer sid: 1"), "{led}");
+    }
+    // Who was fed from the log feeds others.
+    ensemble.server_mut(3).kill();
+    ensemble.wait_until_serving(&[1, 2]);
+    write_some(&ensemble, 1, "later");
+    returns(&mut ensemble, 3, &DIFF);
+    // The log is larger than a third of the snapshot.
+    if kinds[2] == OURS {
+        ensemble.server_mut(1).kill();
+        let leader = ensemble.leader();
+        ensemble.ids().for_each(|id| {
+            ensemble.server_mut(id).set("snapshotSizeFactor", "0.33");
+        });
+        ensemble.server_mut(leader).kill();
+        ensemble.server_mut(leader).spawn();
+        ensemble.wait_until_serving(&[2, 3]);
+        write_much(&ensemble, 2);
+        write_much(&ensemble, 2);
+        let leader = ensemble.leader();
+        if ensemble.server(leader).kind == OURS && ensemble.server(leader).setting("snapshotSizeFactor") == Some("0.33")
+        {
+            returns(&mut ensemble, 1, &SNAP);
+        }
+    }
+}
+
+#[test]
+fn what_is_no_longer_in_memory_comes_from_the_log() {
+    much_is_missed(&[OURS, OURS, OURS]);
+    much_is_missed(&[JAVA, OURS, OURS]);
+    much_is_missed(&[OURS, JAVA, JAVA]);
+}
+
+/// A follower that stands still while more is written than memory keeps goes on where it stood.
+#[test]
+fn a_follower_that_stood_still_is_fed_from_the_log() {
+    let mut ensemble = Ensemble::of(&[OURS, OURS, OURS]);
+    ensemble.ids().for_each(|id| {
+        ensemble.server_mut(id).set("syncLimit", "120");
+    });
+    ensemble.start_led_by(3);
+    ensemble.server(1).pause(true);
+    (0..3).for_each(|_| write_much(&ensemble, 2));
+    ensemble.server(1).pause(false);
+    wait_until("server 1 has all of it", || {
+        let zxid = |id: usize| {
+            ensemble.server(id).four_letter("srvr").lines().find(|l| l.starts_with("Zxid")).map(str::to_owned)
+        };
+        zxid(1) == zxid(3)
+    });
+    ensemble.assert_all_equal();
+    assert!(!ensemble.server(1).log().contains("following ends"), "{}", ensemble.logs());
 }
 
 #[test]

@@ -5,7 +5,9 @@ use super::network::{Direction, Message};
 use super::world::{Role, World};
 use crate::message::QuorumPacket;
 use crate::types::{LinkId, ServerId, Zxid};
-use crate::zab::{History, Leader, LeaderInput, LeaderOutput, LeaderStart, SyncPlan, SyncToken, first_of, plan};
+use crate::zab::{
+    History, Leader, LeaderInput, LeaderOutput, LeaderStart, OnDisk, SyncPlan, SyncToken, first_of, plan,
+};
 use std::collections::BTreeMap;
 
 /// The opcode of sync; everything else that is forwarded is a write here.
@@ -232,10 +234,11 @@ impl World {
         let at_hand = committed.saturating_sub(retained);
         let zxids: Vec<Zxid> = disk.entries[at_hand..committed].iter().map(|entry| entry.zxid).collect();
         let logged = &disk.entries[disk.in_snapshot.min(committed)..committed];
-        let at_or_below = logged[..logged.partition_point(|entry| entry.zxid <= peer)].last();
-        let disk_from = at_or_below.map(|entry| entry.zxid).filter(|_| disk_history);
+        let behind = logged.partition_point(|entry| entry.zxid <= peer);
+        let around = logged[..behind].last().zip(logged.get(behind)).filter(|_| disk_history);
+        let on_disk = around.map(|(from, next)| OnDisk { from: from.zxid, next: next.zxid });
         let last = disk.zxid_at(committed);
-        let decided = plan(peer, History { zxids: &zxids, last, disk_from });
+        let decided = plan(peer, History { zxids: &zxids, last, on_disk });
         let from = |zxid: Zxid| disk.entries.partition_point(|entry| entry.zxid <= zxid);
         let (head, what, begin) = match decided {
             SyncPlan::Diff { head, after } => (QuorumPacket::Diff { zxid: head }, "DIFF", from(after).max(at_hand)),
@@ -243,6 +246,7 @@ impl World {
                 (QuorumPacket::Diff { zxid: head }, "DIFF from disk", from(after))
             }
             SyncPlan::Trunc { to } => (QuorumPacket::Trunc { zxid: to }, "TRUNC", from(to)),
+            SyncPlan::TruncFromDisk { to } => (QuorumPacket::Trunc { zxid: to }, "TRUNC from disk", from(to)),
             SyncPlan::Snap => (QuorumPacket::Snap { zxid: last }, "SNAP", committed),
         };
         let mut messages = vec![Message::Packet(head)];
