@@ -137,7 +137,8 @@ impl LogFileReader {
         self.buffer.drain(..self.at);
         self.buffer_start += self.at as u64;
         self.at = 0;
-        let wanted = needed.max(READ_BYTES);
+        let left = self.file_bytes.saturating_sub(self.buffer_start);
+        let wanted = needed.max(READ_BYTES.min(left as usize));
         let mut have = self.buffer.len();
         self.buffer.resize(wanted.max(have), 0);
         while have < needed {
@@ -160,7 +161,7 @@ impl LogFileReader {
     /// Non-zero bytes from the stop on. Reads the rest of the file.
     pub fn beyond(&self, flush_bytes_max: u64) -> Result<Beyond, StorageError> {
         let start = self.offset();
-        let mut piece = vec![0; READ_BYTES];
+        let mut piece = vec![0; READ_BYTES.min((self.file_bytes - start) as usize).max(1)];
         let mut beyond = Beyond::Nothing;
         let mut offset = start;
         loop {

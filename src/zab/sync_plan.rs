@@ -4,8 +4,7 @@
 //! lacks is sent (DIFF), and where neither can be told from the zxids that are at hand it is given the whole state (SNAP).
 
 use super::epoch_of;
-use super::faults::Fault;
-use crate::types::Zxid;
+use crate::types::{PutBack, Zxid};
 
 /// What the leader can send as single transactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,13 +45,15 @@ pub fn plan(peer: Zxid, history: History<'_>) -> SyncPlan {
     let max = history.zxids.last().copied().unwrap_or(history.last);
     if peer == history.last {
         SyncPlan::Diff { head: peer, after: peer }
+    } else if PutBack::DiffByBounds.is_on() && peer >= min {
+        SyncPlan::Diff { head: max, after: peer.min(max) }
     } else if peer > max && peer.counter() != 0 {
         // A Java learner exits when it is told to cut to a transaction that its log does not hold, and across epochs
         // nobody can know that it does.
         if epoch_of(peer) == epoch_of(max) { SyncPlan::Trunc { to: max } } else { SyncPlan::Snap }
     } else if min <= peer && peer <= max {
         walk(peer, max, history.zxids)
-    } else if peer < min && (history.disk_from == Some(peer) || Fault::DiffWithHole.is_put_back()) {
+    } else if peer < min && (history.disk_from == Some(peer) || PutBack::DiffWithHole.is_on()) {
         SyncPlan::DiffFromDisk { head: max, after: peer }
     } else {
         SyncPlan::Snap
