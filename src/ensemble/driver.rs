@@ -18,6 +18,7 @@ use super::role::{Role, Unapplied};
 use super::seat::Seat;
 use super::snapshots::Snapshots;
 use crate::io::ending::stop;
+use crate::io::halfway::halfway;
 use crate::message::lane::{ConnRef, StandingSign};
 use crate::message::{Effect, TxnBody, TxnDigest, TxnHeader, WriteOp};
 use crate::observe::{Counter, MetricsWriter, Namespaced, Summary};
@@ -29,7 +30,7 @@ use crate::runtime::link_io::{LinkAction, LinkEvent};
 use crate::session::{SessionIds, SessionTable};
 use crate::storage::{Background, DataDirs, FlushTicket, LogOptions, RestoreOptions, TxnLog};
 use crate::tree::TreeWriter;
-use crate::types::{Instant, Now, SessionId, Xid, Zxid};
+use crate::types::{Instant, Now, PutBack, SessionId, Xid, Zxid};
 use crate::wire::txn;
 use crate::zab::{LeaderInput, LearnerInput};
 use std::collections::{BTreeMap, VecDeque};
@@ -397,7 +398,9 @@ impl Ensemble {
                 ticket.bytes()
             );
         }
-        if let Err(error) = result {
+        if let Err(error) = result
+            && !PutBack::FlushErrorIgnored.is_on()
+        {
             stop(&format!(
                 "flushing the transaction log failed: {error}. Nothing further is acknowledged; what was \
                  acknowledged is on the disk. Check the disk, then start the server again"
@@ -431,15 +434,24 @@ impl Ensemble {
     /// The order that watches rely on: lanes first, then the version, then the wake-up.
     pub(super) fn release(&mut self) {
         let committed = self.committed_through();
+        let is_committed = |batch: &SealedBatch| batch.last_zxid().is_none_or(|zxid| zxid <= committed);
+        if PutBack::PublishBeforePosting.is_on()
+            && let Some(batch) = self.sealed.iter().take_while(|batch| is_committed(batch)).last()
+        {
+            self.tree.publish_through(batch.version);
+            halfway();
+        }
         let mut posted = Vec::new();
         let mut version = None;
-        while self.sealed.front().is_some_and(|batch| batch.last_zxid().is_none_or(|zxid| zxid <= committed)) {
+        while self.sealed.front().is_some_and(is_committed) {
             let batch = self.sealed.pop_front().expect("just seen");
             version = Some(batch.version);
             posted.push(batch.post(&mut self.lanes));
         }
         if let Some(version) = version {
+            halfway();
             self.tree.publish_through(version);
+            halfway();
             for batch in posted {
                 batch.announce(&self.lanes);
             }

@@ -128,7 +128,7 @@ impl Ensemble {
         self.compare_digest(header.zxid, digest);
         self.keep_digest(header.zxid);
         if !is_serving {
-            return;
+            return self.let_go_of_kept(header.session);
         }
         self.metrics.count(Counter::LearnerCommitReceivedCount);
         self.metrics.record(Summary::PropagationLatency, ms_since(header.time, now));
@@ -139,6 +139,11 @@ impl Ensemble {
             _ => result,
         };
         let awaited = self.take_forwarded(session, xid);
+        if awaited.is_none()
+            && let Role::Learning(learning) = &mut self.role
+        {
+            learning.elsewhere.insert(session);
+        }
         match (&body, awaited) {
             (TxnBody::CreateSession { timeout_ms }, awaited) => {
                 let owner = awaited.as_ref().map(|awaited| awaited.from);
@@ -262,11 +267,11 @@ impl Ensemble {
 
     /// A client came with a session: the leader knows whether it lives.
     pub(super) fn ask_leader_for(&mut self, session: SessionId, attaching: Attaching) {
-        let timeout_ms = attaching.timeout_ms;
+        let (timeout_ms, resumes) = (attaching.timeout_ms, matches!(attaching.how, Attach::Resumed));
         if let Role::Learning(learning) = &mut self.role {
             learning.attaching.entry(session).or_default().push_back(attaching);
         }
-        self.tell_leader(&QuorumPacket::Revalidate { session, timeout_ms });
+        self.tell_leader(&QuorumPacket::Revalidate { session, timeout_ms, resumes });
     }
 
     fn revalidated(&mut self, session: SessionId, valid: bool, now: Now) {
@@ -275,6 +280,9 @@ impl Ensemble {
         let Some(Attaching { from, timeout_ms, how }) = waiting.pop_front() else { return };
         if waiting.is_empty() {
             learning.attaching.remove(&session);
+        }
+        if valid {
+            learning.elsewhere.remove(&session);
         }
         match how {
             Attach::Resumed => self.resume(from, session, valid, now.mono),

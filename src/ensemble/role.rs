@@ -8,7 +8,7 @@ use crate::message::Txn;
 use crate::message::lane::ConnRef;
 use crate::types::{Instant, LinkId, ServerId, SessionId, Xid, Zxid};
 use crate::zab::{Leader, Learner, SyncToken};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 pub(super) enum Role {
@@ -53,6 +53,9 @@ pub(super) struct Learning {
     pub syncs: VecDeque<WaitingSync>,
     /// Clients that came with a session, until the leader has said whether it lives.
     pub attaching: BTreeMap<SessionId, VecDeque<Attaching>>,
+    /// Sessions for which others have written since they were confirmed here: their clients have gone elsewhere, and what is
+    /// left of them here does not outlive this role.
+    pub elsewhere: BTreeSet<SessionId>,
     /// Sessions heard of since then are told with the next answer to a PING, monotonic ms.
     pub touched_since_ms: u64,
     /// A snapshot that is being loaded into the head.

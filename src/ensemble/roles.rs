@@ -17,11 +17,11 @@ use crate::observe::Namespaced;
 use crate::request;
 use crate::runtime::link_io::{LinkAction, LinkEvent, PeerPort};
 use crate::session::SessionTable;
-use crate::types::{Instant, LinkId, Now, Role as MemberRole, ServerState, Zxid, path};
+use crate::types::{Instant, LinkId, Now, PutBack, Role as MemberRole, ServerState, SessionId, Zxid, path};
 use crate::wire::Decoded;
 use crate::wire::quorum::Side;
 use crate::zab::{Leader, LeaderInput, LeaderStart, Learner, LearnerInput, LearnerStart};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// First and longest distance between tries to reach the leader's quorum port, ms.
 const DIAL_RETRY_MS_MIN: u64 = 1;
@@ -303,10 +303,18 @@ impl Ensemble {
         }
     }
 
+    /// Somebody else has written for this session, so its client is there: what it had here is not kept any longer.
+    pub(super) fn let_go_of_kept(&mut self, session: SessionId) {
+        if let Some(conn) = self.kept.remove(&session) {
+            self.batch.close(conn);
+        }
+    }
+
     /// Looks for a leader. The head is the flushed log.
     pub(super) fn look(&mut self, now: Instant) {
         self.role = Role::Looking;
         let zxid = if self.may_vote { self.tree.view().last_zxid() } else { Zxid(-1) };
+        let zxid = if PutBack::VoteByApplied.is_on() { self.tree.reader().pin().view().last_zxid() } else { zxid };
         let seat = self.seat.as_mut().expect("a member of an ensemble");
         seat.clock.looks(now, &self.metrics);
         let (role, epoch) = (seat.role, seat.epochs.current);
@@ -379,6 +387,7 @@ impl Ensemble {
             forwarded: BTreeMap::new(),
             syncs: VecDeque::new(),
             attaching: BTreeMap::new(),
+            elsewhere: BTreeSet::new(),
             touched_since_ms: now.mono.millis(),
             loading: None,
             heard_at: now.mono,
@@ -439,7 +448,8 @@ impl Ensemble {
             let waiting = learning.forwarded.values().flatten().map(|forwarded| forwarded.from);
             let waiting = waiting.chain(learning.attaching.values().flatten().map(|attaching| attaching.from));
             waiting.for_each(|conn| self.batch.close(conn));
-            self.tree_is_partial = learning.loading.is_some();
+            learning.elsewhere.iter().for_each(|session| self.let_go_of_kept(*session));
+            self.tree_is_partial = learning.loading.is_some() && !PutBack::PartialSnapshotKept.is_on();
             self.tail = learning.unapplied;
         }
         self.lanes.wake_all();
@@ -447,15 +457,16 @@ impl Ensemble {
 
     /// Once everything staged is on disk it is applied, and the next leader is looked for.
     fn finish_role(&mut self, now: Now) {
-        if self.in_flight.is_some() || self.log().has_staged() {
+        if (self.in_flight.is_some() || self.log().has_staged()) && !PutBack::FlushOutlivesRole.is_on() {
             return;
         }
         if std::mem::take(&mut self.tree_is_partial) {
             self.tail.clear();
             self.reload();
         }
-        for unapplied in std::mem::take(&mut self.tail) {
+        for unapplied in std::mem::take(&mut self.tail).into_iter().filter(|_| !PutBack::TailNotApplied.is_on()) {
             let Txn { header, body, .. } = &unapplied.txn;
+            self.let_go_of_kept(header.session);
             let _ = request::apply(&mut self.tree, header, body, Some(&mut self.unsaid));
             let zxid = unapplied.zxid();
             self.seat().history.push(zxid, unapplied.entry);

@@ -21,7 +21,7 @@ use crate::storage::{
     list_snapshots, load_epochs, remove_logs, restore, truncate,
 };
 use crate::tree::TreeWriter;
-use crate::types::{Now, ServerId, Zxid};
+use crate::types::{Now, PutBack, ServerId, Zxid};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -120,6 +120,11 @@ pub fn start(
         Origin::Fresh | Origin::LogsAlone if !is_member || last_zxid == Zxid::ZERO => {
             write_snapshot(&*dirs.disk, &options.snapshots, &tree.hold())?;
         }
+        Origin::Snapshot(_) if PutBack::SnapshotOfUncommitted.is_on() => {
+            let version = tree.seal();
+            tree.publish_through(version);
+            write_snapshot(&*dirs.disk, &options.snapshots, &tree.hold())?;
+        }
         Origin::Unknown if !is_member => write_snapshot(&*dirs.disk, &options.snapshots, &tree.hold())?,
         Origin::Snapshot(_) if restored.txns_replayed > 0 => snapshots.want(),
         Origin::LogsAlone => snapshots.want(),
@@ -174,7 +179,7 @@ pub fn start(
         seat,
         standing: options.standing,
         // An empty directory that may have been lost says nothing about what was committed.
-        may_vote: restored.origin != Origin::Unknown,
+        may_vote: restored.origin != Origin::Unknown || PutBack::LostDirectoryVotes.is_on(),
         kept: BTreeMap::new(),
         unsaid: Vec::new(),
         tail: VecDeque::new(),

@@ -8,7 +8,7 @@ use crate::message::{ConnectResponse, Outcome, QuorumPart, QuorumStatus, WriteOp
 use crate::observe::Namespaced;
 use crate::request::{self, Requester};
 use crate::session::{SessionTable, password};
-use crate::types::{ErrorCode, Id, Instant, Now, Role as MemberRole, SessionId, Xid, Zxid};
+use crate::types::{ErrorCode, Id, Instant, Now, PutBack, Role as MemberRole, SessionId, Xid, Zxid};
 use std::sync::atomic::Ordering;
 
 /// Submissions taken from one worker per turn, so that a flush is never kept waiting by a flood.
@@ -85,6 +85,7 @@ impl Ensemble {
             Submit::Reattach { from, session, timeout_ms, read_only } => {
                 self.ask_leader_for(session, Attaching { from, timeout_ms, how: Attach::Connected { read_only } });
             }
+            Submit::Resume { from, session, .. } if self.is_elsewhere(session) => self.batch.close(from),
             Submit::Resume { from, session, timeout_ms } => {
                 self.ask_leader_for(session, Attaching { from, timeout_ms, how: Attach::Resumed });
             }
@@ -93,10 +94,15 @@ impl Ensemble {
         }
     }
 
+    fn is_elsewhere(&self, session: SessionId) -> bool {
+        matches!(&self.role, Role::Learning(learning) if learning.elsewhere.contains(&session))
+    }
+
     fn write(&mut self, from: ConnRef, session: SessionId, xid: Xid, op: WriteOp, ids: &[Id], now: Now) {
         // A request that overtook the end of its session, or that came over a connection it has left, is dropped: the
         // connection is being closed.
-        if self.sessions.get(session).is_none_or(|live| live.owner != Some(from)) {
+        let is_owner = self.sessions.get(session).is_some_and(|live| live.owner == Some(from));
+        if !is_owner && !PutBack::WritesAfterClose.is_on() && !PutBack::OwnerUnchecked.is_on() {
             return;
         }
         if !self.has_room(op.entry_bytes_max(), now.mono) {
@@ -210,7 +216,7 @@ impl Ensemble {
     /// Every session of the tree, with all of its timeout ahead and nobody connected.
     pub(super) fn fresh_sessions(&self, now: Instant) -> SessionTable {
         let mut sessions = SessionTable::new(self.rules.tick_ms);
-        for (id, timeout_ms) in self.tree.view().sessions() {
+        for (id, timeout_ms) in self.tree.view().sessions().filter(|_| !PutBack::SessionsNotRestored.is_on()) {
             sessions.add(id, timeout_ms, None, now);
         }
         sessions

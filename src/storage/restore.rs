@@ -17,8 +17,8 @@ use super::truncate::{remove, shorten};
 use super::txnlog_format::{HEADER_BYTES, Header, RECORD_FRAME_BYTES};
 use crate::io::disk::{Disk, read_exact_at};
 use crate::message::Txn;
-use crate::types::Zxid;
 use crate::types::limits::FLUSH_BYTES_MAX;
+use crate::types::{PutBack, Zxid};
 use std::fmt::{self, Write as _};
 use std::io;
 use std::ops::Range;
@@ -88,6 +88,8 @@ pub struct Restored {
     pub snapshots_rejected: Vec<StorageError>,
     /// What was changed on disk; to be told to the operator.
     pub repairs: Vec<Repair>,
+    /// Rows of the recovery table, one for every log file that was read.
+    pub cases: Vec<&'static str>,
 }
 
 /// A log file that was cut or removed.
@@ -151,6 +153,7 @@ pub fn restore(
         tail: None,
         txns_replayed: 0,
         repairs: Vec::new(),
+        cases: Vec::new(),
     };
     for (index, path) in paths.iter().enumerate() {
         replay.file(path, &paths[index + 1..], sink)?;
@@ -158,6 +161,7 @@ pub fn restore(
     restored.last_zxid = replay.covered();
     restored.txns_replayed = replay.txns_replayed;
     restored.repairs = replay.repairs;
+    restored.cases = replay.cases;
     let tail = replay.tail;
     snapshot::remove_unfinished(disk, &dirs.snapshots)?;
     for repair in restored.repairs.iter().rev() {
@@ -180,6 +184,7 @@ fn load_newest(disk: &dyn Disk, directory: &Path, sink: &mut impl SnapshotSink) 
         txns_replayed: 0,
         snapshots_rejected: Vec::new(),
         repairs: Vec::new(),
+        cases: Vec::new(),
     };
     let mut tried = 0;
     for file in snapshot::list_snapshots(disk, directory)? {
@@ -234,6 +239,7 @@ struct Replay<'a> {
     tail: Option<Tail>,
     txns_replayed: u64,
     repairs: Vec<Repair>,
+    cases: Vec<&'static str>,
 }
 
 /// Where the last flush of an earlier process lies, at the most.
@@ -330,6 +336,7 @@ impl Replay<'_> {
 
     fn note(&mut self, row: &'static Row, reader: &LogFileReader, lost: Vec<Zxid>) -> Result<(), StorageError> {
         let case = row.case;
+        self.cases.push(case);
         match row.decision {
             Decision::Keep => {}
             Decision::Cut | Decision::Remove => {
@@ -377,7 +384,7 @@ fn make_durable<'a>(
     files: impl Iterator<Item = &'a PathBuf>,
     tail: Option<&Tail>,
 ) -> Result<(), StorageError> {
-    if cfg!(put_back = "trust_the_cache") {
+    if PutBack::TrustTheCache.is_on() {
         return Ok(());
     }
     if let Some(Tail { file, range }) = tail {
@@ -407,7 +414,7 @@ fn carry_out(disk: &dyn Disk, repair: &Repair) -> Result<(), StorageError> {
     match repair.bytes_kept {
         0 => remove(disk, &repair.file),
         // The fault needs the file as the crash left it.
-        _ if cfg!(put_back = "append_to_inherited_file") => Ok(()),
+        _ if PutBack::AppendToInheritedFile.is_on() => Ok(()),
         kept => shorten(disk, &repair.file, kept),
     }
 }

@@ -3,8 +3,7 @@
 //! A voter flushes its log in order, so its acknowledgement of a zxid covers everything before it: one number a voter is
 //! enough, however many proposals are out.
 
-use super::faults::Fault;
-use crate::types::{Quorum, ServerId, Zxid};
+use crate::types::{PutBack, Quorum, ServerId, Zxid};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone, Debug)]
@@ -27,7 +26,7 @@ impl Acks {
 
     /// The voter's log is flushed through `zxid`. Returns the last zxid committed thereby, if any is.
     pub fn add(&mut self, voter: ServerId, zxid: Zxid) -> Option<Zxid> {
-        if !self.quorum.is_voter(voter) && !Fault::CommitByCountOfLearners.is_put_back() {
+        if !self.quorum.is_voter(voter) && !PutBack::CommitByCountOfLearners.is_on() {
             return None;
         }
         let known = self.flushed.entry(voter).or_insert(zxid);
@@ -51,7 +50,7 @@ impl Acks {
         let mut have = BTreeSet::new();
         while let Some((zxid, voter)) = by_zxid.pop() {
             have.insert(voter);
-            let counted = Fault::CommitByCountOfLearners.is_put_back() && have.len() > self.quorum.voters().len() / 2;
+            let counted = PutBack::CommitByCountOfLearners.is_on() && have.len() > self.quorum.voters().len() / 2;
             if counted || self.quorum.is_reached_by(&have) {
                 return Some(zxid);
             }

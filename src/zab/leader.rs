@@ -14,12 +14,11 @@ mod time;
 use rounds::WaitingSync;
 
 use super::acks::Acks;
-use super::faults::Fault;
 use super::leader_io::{LeaderInput, LeaderOutput, name_of};
 use super::learners::{Follower, Learners, Stage};
 use super::{Limits, first_of};
 use crate::message::{LearnerCounts, LearnerInfo, QuorumPacket};
-use crate::types::{Instant, LinkId, Quorum, ServerId, Zxid};
+use crate::types::{Instant, LinkId, PutBack, Quorum, ServerId, Zxid};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The last counter of an epoch is never used: the epoch ends before it (`Leader.propose`).
@@ -174,7 +173,7 @@ impl Leader {
                 assert_eq!(Some(zxid), self.next_zxid(), "proposals have no holes");
                 assert_eq!(self.phase, Phase::Broadcast, "nothing is proposed before the epoch is established");
                 self.last_proposed = zxid;
-                if Fault::AckBeforeFlush.is_put_back() {
+                if PutBack::AckBeforeFlush.is_on() {
                     self.own_ack(out);
                 }
             }
@@ -222,8 +221,8 @@ impl Leader {
             QuorumPacket::Request(request) if stage == Stage::Serving => {
                 out.push(LeaderOutput::Forwarded { link, request });
             }
-            QuorumPacket::Revalidate { session, timeout_ms } if stage == Stage::Serving => {
-                out.push(LeaderOutput::Revalidate { link, session, timeout_ms });
+            QuorumPacket::Revalidate { session, resumes, .. } if stage == Stage::Serving => {
+                out.push(LeaderOutput::Revalidate { link, session, resumes });
             }
             other => {
                 let who = if observer { "an observer" } else { "a follower" };
@@ -311,7 +310,7 @@ impl Leader {
         let mine = (self.start.current_epoch, self.start.last_zxid);
         let learner = self.learners.get_mut(link).expect("it just spoke");
         let theirs = current_epoch.map(|epoch| (i64::from(epoch), last_zxid));
-        let checks = self.phase == Phase::Promising && !Fault::NoPromiseCheck.is_put_back();
+        let checks = self.phase == Phase::Promising && !PutBack::NoPromiseCheck.is_on();
         if checks && theirs.is_some_and(|theirs| theirs > mine) {
             let why = format!(
                 "server {} has epoch {:x} and zxid {last_zxid}, more than this leader's {:x} and {}: it must not be led",
@@ -361,7 +360,7 @@ impl Leader {
     }
 
     fn own_ack(&mut self, out: &mut Vec<LeaderOutput>) {
-        let through = if Fault::AckBeforeFlush.is_put_back() { self.last_proposed } else { self.flushed };
+        let through = if PutBack::AckBeforeFlush.is_on() { self.last_proposed } else { self.flushed };
         if self.phase == Phase::Broadcast
             && through > self.start.last_zxid
             && let Some(through) = self.acks.add(self.start.me, through)
@@ -433,7 +432,7 @@ impl Leader {
         let voters =
             self.learners.iter().filter(|(_, learner)| !learner.observer && self.start.quorum.is_voter(learner.server));
         let highest = voters.map(|(_, learner)| learner.accepted_epoch).fold(self.start.accepted_epoch, i64::max);
-        self.epoch = if Fault::ReuseEpoch.is_put_back() { self.start.current_epoch } else { highest } + 1;
+        self.epoch = if PutBack::ReuseEpoch.is_on() { self.start.current_epoch } else { highest } + 1;
         self.phase = Phase::Promising;
         self.phase_ends = now.plus_millis(self.start.limits.init_ms());
         out.push(LeaderOutput::PersistAcceptedEpoch { epoch: self.epoch });

@@ -84,7 +84,8 @@ pub enum LeaderOutput {
     Revalidate {
         link: LinkId,
         session: SessionId,
-        timeout_ms: i32,
+        /// Over a connection that outlived a leader.
+        resumes: bool,
     },
     /// To be answered once everything through `after` is applied: for a learner by a SYNC packet behind those commits.
     Synced {

@@ -8,11 +8,10 @@
 //! first, then the epoch, then the word. Proposals are logged as they come and acknowledged when their flush is done, but
 //! not before UPTODATE.
 
-use super::faults::Fault;
 use super::learner_io::{LearnerInput, LearnerOutput};
 use super::{Limits, epoch_of, first_of};
 use crate::message::{LearnerInfo, QuorumPacket};
-use crate::types::{Instant, ServerId, Zxid};
+use crate::types::{Instant, PutBack, ServerId, Zxid};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -112,7 +111,7 @@ impl Learner {
                     Ok(()) => self.be_patient(now),
                     Err(why) => self.give_up(why, out),
                 }
-                if Fault::AckBeforeFlush.is_put_back() {
+                if PutBack::AckBeforeFlush.is_on() {
                     self.acknowledge(out);
                 }
             }
@@ -196,6 +195,9 @@ impl Learner {
                     self.append(zxid, entry, out)?;
                 }
             }
+            (Settling | Ready, QuorumPacket::Commit { zxid }) if PutBack::CommitBeforeUpToDate.is_on() => {
+                return Err(format!("the leader committed {zxid} before UPTODATE"));
+            }
             (Synchronizing | Settling | Ready | Broadcast, QuorumPacket::Commit { zxid }) => {
                 if !self.start.observer || self.phase != Broadcast {
                     self.commit(zxid, out)?;
@@ -249,7 +251,7 @@ impl Learner {
         if epoch < lowest {
             return Err(format!("the leader's epoch {epoch:x} is below the accepted one, {accepted:x}"));
         }
-        let again = Fault::ReuseEpoch.is_put_back() && epoch == accepted;
+        let again = PutBack::ReuseEpoch.is_on() && epoch == accepted;
         let current_epoch = if epoch > accepted || again {
             out.push(LearnerOutput::PersistAcceptedEpoch { epoch });
             let current = self.start.current_epoch;
@@ -275,7 +277,7 @@ impl Learner {
             true => zxid.0 == self.appended.0 + 1,
             false => zxid > self.appended && zxid.counter() == 1,
         };
-        let passes = follows || Fault::DiffWithHole.is_put_back();
+        let passes = follows || PutBack::DiffWithHole.is_on();
         if !passes || epoch_of(zxid) > self.epoch {
             return Err(format!("the leader sent {zxid} behind {}: its history has a hole", self.appended));
         }
@@ -314,11 +316,11 @@ impl Learner {
         if self.phase != Phase::Settling {
             return;
         }
-        if Fault::EpochBeforeHistory.is_put_back() {
+        if PutBack::EpochBeforeHistory.is_on() {
             out.push(LearnerOutput::PersistCurrentEpoch { epoch: self.epoch });
         }
-        let saving = self.saving && !Fault::NewLeaderAckBeforeSnapshotSaved.is_put_back();
-        let flushed = self.flushed >= self.history_ends || Fault::AckBeforeFlush.is_put_back();
+        let saving = self.saving && !PutBack::NewLeaderAckBeforeSnapshotSaved.is_on();
+        let flushed = self.flushed >= self.history_ends || PutBack::AckBeforeFlush.is_on();
         if saving || !flushed {
             return;
         }
@@ -331,7 +333,7 @@ impl Learner {
     fn acknowledge(&mut self, out: &mut Vec<LearnerOutput>) {
         while self.phase == Phase::Broadcast
             && let Some(zxid) = self.unacknowledged.front().copied()
-            && (zxid <= self.flushed || Fault::AckBeforeFlush.is_put_back())
+            && (zxid <= self.flushed || PutBack::AckBeforeFlush.is_on())
         {
             self.unacknowledged.pop_front();
             out.push(LearnerOutput::Send(QuorumPacket::Ack { zxid }));

@@ -133,7 +133,7 @@ fn every_way(kinds: &[Kind; 3]) {
 /// Larger than what a leader keeps in memory: beyond the 500 transactions of a Java leader and the 16 MiB of ours.
 fn write_much(ensemble: &Ensemble, at: usize) {
     let (mut client, _) = session(ensemble.address(at), SESSION_MS);
-    client.call(1, &create("/much", b"", PERSISTENT));
+    client.ask(1, &create("/much", b"", PERSISTENT));
     let value = vec![b'm'; 32 << 10];
     for batch in 0..35 {
         (0..20).for_each(|n| client.push(batch * 20 + n, &set("/much", &value)));
