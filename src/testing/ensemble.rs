@@ -14,7 +14,7 @@
 
 mod bad_peers;
 mod elections;
-mod ledger;
+pub mod ledger;
 mod migration;
 mod mixed;
 mod synchronization;
@@ -22,7 +22,7 @@ mod words;
 
 use std::fmt::Write as _;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -54,11 +54,16 @@ impl Ensemble {
 
     /// The servers with these ids are observers.
     pub fn with_observers(kinds: &[Kind], observers: &[usize]) -> Ensemble {
+        Ensemble::at(|_| Ipv4Addr::LOCALHOST, kinds, observers)
+    }
+
+    /// Members with these addresses.
+    pub fn at(host_of: impl Fn(usize) -> Ipv4Addr, kinds: &[Kind], observers: &[usize]) -> Ensemble {
         let home = tempfile::tempdir().expect("cannot make a temporary directory");
         let members: Vec<(String, String)> = (1..=kinds.len())
             .map(|id| {
                 let role = if observers.contains(&id) { ":observer" } else { "" };
-                (format!("server.{id}"), format!("127.0.0.1:{}:{}{role}", free_port(), free_port()))
+                (format!("server.{id}"), format!("{}:{}:{}{role}", host_of(id), free_port(), free_port()))
             })
             .collect();
         let servers = (1..=kinds.len()).zip(kinds).map(|(id, kind)| {
