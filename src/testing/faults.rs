@@ -245,7 +245,12 @@ fn chapter(kinds: &[Kind], seed: u64, length: Duration) -> io::Result<()> {
     });
     readers::check_ephemerals(&servers, alive.into_iter().flatten().collect());
     let ledger = load.end();
-    scene.ensemble.assert_all_equal();
+    // A snapshot that one Java server sends another while clients write holds parts of transactions that come again: both are equal in
+    // the end, and until then complain of each other's digests.
+    match kinds.iter().filter(|kind| **kind != OURS).count() {
+        0 | 1 => scene.ensemble.assert_all_equal(),
+        _ => scene.ensemble.assert_equal_trees(),
+    }
     ledger.check(&walk::tree(servers[0]));
     let said = match is_ours {
         true => linearizable::assert_linearizable(&history, scene.ensemble.home()),
