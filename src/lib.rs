@@ -8,7 +8,7 @@
 //! | ensemble | request preparation, the txn log, sessions; the only writer of replicated state. In an ensemble also the election, the role, and the links to the other servers |
 //! | worker, one or more | its client connections, its shard of the watch tables, all their reads |
 //! | background | snapshots, log segments made ready, purge |
-//! | snapshot-feed, one per learner that needs it | a snapshot on its way to that learner |
+//! | learner-feed, one per learner that needs it | a snapshot, or transactions of the log files, on their way to that learner |
 //! | stall | watches that the others turn |
 //!
 //! With one to three cores, worker and ensemble share one thread and take their turns one after the other. Every pinned
@@ -57,7 +57,7 @@
 //!
 //! On the leader it goes the same way, but for the end: `ensemble/driver.rs` also tells `zab/leader.rs` of the proposal and
 //! keeps its entry in `ensemble/history.rs`, from where `ensemble/learner_feed.rs` sends it to every learner while this
-//! server's own disk is at work; `zab/acks.rs` says when a quorum has it, and only then `driver.rs` releases what it says.
+//! server's own disk is at work (`log_feed.rs` reads what is no longer there); `zab/acks.rs` says when a quorum has it, and only then `driver.rs` releases what it says.
 //!
 //! On a learner `ensemble/learning.rs` forwards it to the leader (`forward_write`) and remembers who waits. It comes back as a
 //! proposal like all others: `zab/learner.rs` has it logged, acknowledges it behind the flush, has it applied with its commit;

@@ -172,9 +172,9 @@ fn start_threads<W, M>(
 
 /// A snapshot for a learner waits for that learner, and holds up nothing else.
 fn on_its_own_thread(job: Box<dyn FnOnce() + Send>) {
-    if let Err(error) = std::thread::Builder::new().name("snapshot-feed".to_owned()).spawn(job) {
+    if let Err(error) = std::thread::Builder::new().name("learner-feed".to_owned()).spawn(job) {
         // The job is dropped, and with it the feed ends.
-        tracing::error!("cannot start a thread for a learner's snapshot: {error}");
+        tracing::error!("cannot start a thread for a learner: {error}");
     }
 }
 

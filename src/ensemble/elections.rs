@@ -155,23 +155,23 @@ impl Elections {
         }
     }
 
+    /// However many messages the bytes hold, they are moved once.
     pub fn received(&mut self, now: Instant, link: LinkId, bytes: &[u8], dials: &mut Dials<'_>) {
         let Some(wire) = self.links.get_mut(&link) else { return };
         wire.input.extend_from_slice(bytes);
-        while let Some(wire) = self.links.get_mut(&link).filter(|wire| !wire.closing) {
-            let input = std::mem::take(&mut wire.input);
-            let went_on = match wire.introduced {
-                false => self.introduction(now, link, &input, dials),
-                true => self.notification(now, link, &input, dials),
+        let mut input = std::mem::take(&mut wire.input);
+        let mut taken = 0;
+        while let Some(wire) = self.links.get(&link).filter(|wire| !wire.closing) {
+            let consumed = match wire.introduced {
+                false => self.introduction(now, link, &input[taken..], dials),
+                true => self.notification(now, link, &input[taken..], dials),
             };
-            let Some(wire) = self.links.get_mut(&link) else { return };
-            match went_on {
-                Some(consumed) => wire.input = input[consumed..].to_vec(),
-                None => {
-                    wire.input = input;
-                    return;
-                }
-            }
+            let Some(consumed) = consumed else { break };
+            taken += consumed;
+        }
+        if let Some(wire) = self.links.get_mut(&link) {
+            input.drain(..taken);
+            wire.input = input;
         }
     }
 

@@ -1,7 +1,7 @@
 //! What a leader's state machine asks for, and what its learners' clients ask of it.
 
-use super::driver::Ensemble;
-use super::role::{Leading, Role, WaitingSync};
+use super::driver::{Disk, Ensemble};
+use super::role::{Role, WaitingSync};
 use super::tree_sink::dead_sessions;
 use crate::io::ending::stop;
 use crate::message::lane::{ConnRef, Reply, Standing};
@@ -13,6 +13,9 @@ use crate::types::{ErrorCode, LinkId, Now, OpCode, PutBack, SessionId, Xid, Zxid
 use crate::wire::Reader;
 use crate::wire::client::{Request, decode};
 use crate::zab::{LeaderInput, LeaderOutput, SyncToken};
+
+/// A server whose disk had no room for an epoch takes part again after this, ms: it may be in the way of others each time.
+const EPOCH_RETRY_MS: u64 = 1000;
 
 impl Ensemble {
     pub(super) fn lead(&mut self, input: LeaderInput, now: Now) {
@@ -40,8 +43,8 @@ impl Ensemble {
                 tracing::warn!("closing the connection of {peer}: {why}");
                 self.seat().close_link(link);
             }
-            LeaderOutput::PersistAcceptedEpoch { epoch } => self.persist_epoch(EpochFile::Accepted, epoch),
-            LeaderOutput::PersistCurrentEpoch { epoch } => self.persist_epoch(EpochFile::Current, epoch),
+            LeaderOutput::PersistAcceptedEpoch { epoch } => self.persist_epoch(EpochFile::Accepted, epoch, now),
+            LeaderOutput::PersistCurrentEpoch { epoch } => self.persist_epoch(EpochFile::Current, epoch, now),
             LeaderOutput::Feed { link, server, last_zxid, observer } => {
                 self.begin_feed(link, server, last_zxid, observer)
             }
@@ -78,30 +81,23 @@ impl Ensemble {
         }
     }
 
-    /// A leader steps down for a voter that has promised a later epoch, so that it can follow again; but not for one whose
-    /// data are of a later epoch. It would be elected, and all others would throw away what they have. No epoch behind a
-    /// live leader's can have become current: such data are another ensemble's, or this leader is none any more and will
-    /// find out by itself.
-    pub(super) fn knows_too_much(&self, leading: &Leading, packet: &QuorumPacket) -> Option<String> {
-        let QuorumPacket::LearnerInfo { info: Some(info), .. } = packet else { return None };
-        let (epoch, seat) = (leading.zab.epoch()?, self.seat.as_ref()?);
-        let theirs = seat.elections.own_epoch_of(info.server).filter(|theirs| *theirs > epoch)?;
-        Some(format!(
-            "server {} has data of epoch {theirs:x}, this is epoch {epoch:x}: it has the data directory of another ensemble. \
-             Stop it and empty that directory, or everybody will have its data after the next election",
-            info.server.0
-        ))
-    }
-
-    pub(super) fn persist_epoch(&mut self, file: EpochFile, epoch: i64) {
-        if let Err(error) = write_epoch(&*self.dirs.disk, &self.dirs.snapshots, file, epoch)
-            && !PutBack::EpochErrorIgnored.is_on()
-        {
-            stop(&format!("epoch {epoch:x} cannot be made durable: {error}. Nothing was promised to anybody in it"));
-        }
-        match file {
-            EpochFile::Accepted => self.seat().epochs.accepted = epoch,
-            EpochFile::Current => self.seat().epochs.current = epoch,
+    /// What is said in this epoch is said behind this. Without room for it the role ends, and nothing is said.
+    pub(super) fn persist_epoch(&mut self, file: EpochFile, epoch: i64, now: Now) {
+        match write_epoch(&*self.dirs.disk, &self.dirs.snapshots, file, epoch) {
+            Err(_) if PutBack::EpochErrorIgnored.is_on() => {}
+            Ok(()) => match file {
+                EpochFile::Accepted => self.seat().epochs.accepted = epoch,
+                EpochFile::Current => self.seat().epochs.current = epoch,
+            },
+            Err(error) if error.is_out_of_space() => {
+                self.disk = Disk::Full { retry_at: now.mono.plus_millis(EPOCH_RETRY_MS), refused_bytes: 0 };
+                self.end_role(&format!("epoch {epoch:x} cannot be made durable: {error}"));
+            }
+            Err(error) => {
+                stop(&format!(
+                    "epoch {epoch:x} cannot be made durable: {error}. Nothing was promised to anybody in it"
+                ));
+            }
         }
     }
 

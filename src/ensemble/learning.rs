@@ -39,8 +39,8 @@ impl Ensemble {
                 }
                 self.tell_leader(&packet);
             }
-            LearnerOutput::PersistAcceptedEpoch { epoch } => self.persist_epoch(EpochFile::Accepted, epoch),
-            LearnerOutput::PersistCurrentEpoch { epoch } => self.persist_epoch(EpochFile::Current, epoch),
+            LearnerOutput::PersistAcceptedEpoch { epoch } => self.persist_epoch(EpochFile::Accepted, epoch, now),
+            LearnerOutput::PersistCurrentEpoch { epoch } => self.persist_epoch(EpochFile::Current, epoch, now),
             LearnerOutput::Truncate { to } => self.truncate(to),
             LearnerOutput::TakeSnapshot { zxid } => {
                 tracing::info!("the leader sends a snapshot of zxid {zxid}");

@@ -34,9 +34,9 @@ impl LogLook {
         LogLook(Pieces::of(job, &access.writer, access.wake.clone()))
     }
 
-    /// What it has found, when it has.
+    /// What it has found, when it has; a look that could not be taken has found nothing.
     pub fn take(&mut self) -> Option<Option<LogEnd>> {
-        self.0.take()
+        self.0.take().or_else(|| (self.0.is_over() != Ok(false)).then_some(None))
     }
 }
 

@@ -12,7 +12,7 @@ use super::role::{Dial, Leading, Learning, Role};
 use super::seat::Seat;
 use crate::io::ending::stop;
 use crate::message::lane::Standing;
-use crate::message::{QuorumPacket, Txn, Vote};
+use crate::message::{LearnerInfo, QuorumPacket, Txn, Vote};
 use crate::observe::Namespaced;
 use crate::request;
 use crate::runtime::link_io::{LinkAction, LinkEvent, PeerPort};
@@ -163,10 +163,15 @@ impl Ensemble {
 
     fn packet(&mut self, link: LinkId, packet: QuorumPacket, now: Now) {
         match &self.role {
-            Role::Leading(leading) => match self.knows_too_much(leading, &packet) {
-                Some(why) => self.link_broken(link, &why, now),
-                None => self.lead(LeaderInput::Packet { link, packet }, now),
-            },
+            Role::Leading(_) => {
+                // What it said in an election comes before what it says as a learner.
+                if let QuorumPacket::LearnerInfo { info: Some(LearnerInfo { server, .. }), .. } = packet
+                    && let Some(epoch) = self.seat().elections.own_epoch_of(server)
+                {
+                    self.lead(LeaderInput::DataEpoch { server, epoch }, now);
+                }
+                self.lead(LeaderInput::Packet { link, packet }, now);
+            }
             Role::Learning(_) => self.learn(LearnerInput::Packet(packet), now),
             _ => {}
         }

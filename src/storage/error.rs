@@ -82,6 +82,15 @@ impl<T> At<T> for io::Result<T> {
 }
 
 impl StorageError {
+    /// The disk is full, or its owner's share of it is.
+    pub fn is_out_of_space(&self) -> bool {
+        let kind = match self {
+            StorageError::Io { source, .. } => source.kind(),
+            _ => return false,
+        };
+        matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+
     pub(super) fn bad_snapshot(file: &Path, reason: impl ToString) -> StorageError {
         StorageError::BadSnapshot { file: file.to_owned(), reason: reason.to_string() }
     }

@@ -1,8 +1,6 @@
 //! A disk without room: a small memory file system under the data directory, filled to the brim by a file of ours.
 //!
-//! The mount is made in a mount namespace of the story's own thread, which the server it starts inherits: nobody else sees
-//! it and it is gone with them. That takes root; without, the story is run again inside `unshare`, and where that is
-//! forbidden as well it says so and proves nothing.
+//! The mount is made in a mount namespace of the story's own thread (`namespaces.rs`), which the server it starts inherits.
 
 use std::ffi::CString;
 use std::fs::{self, File};
@@ -12,53 +10,32 @@ use std::time::{Duration, Instant};
 
 use crate::client::{Connection, Welcome};
 use crate::codec::{Frame, Op};
+use crate::namespaces::with_namespaces;
 use crate::process::{Kind, Server};
 use crate::stories::*;
 
 const DISK_BYTES: u64 = 16 << 20;
 const SYSTEM_ERROR: i32 = -1;
-const INSIDE: &str = "RINGKEEPER_TEST_INSIDE_UNSHARE";
 
 /// Runs `story` with a home whose data directory is a disk of its own.
 fn with_small_disk(name: &str, story: fn(&Path)) {
     let home = tempfile::tempdir().expect("cannot make a temporary directory");
-    let on_own_thread = std::thread::scope(|scope| {
-        let path = home.path();
-        fs::create_dir(path.join("data")).expect("cannot make the mount point");
-        let thread = scope.spawn(move || match mount(&path.join("data")) {
-            Ok(()) => {
-                story(path);
-                true
-            }
-            Err(error) => {
-                eprintln!("cannot mount a small disk: {error}");
-                false
-            }
-        });
-        thread.join().unwrap_or_else(|failed| std::panic::resume_unwind(failed))
+    let path = home.path();
+    fs::create_dir(path.join("data")).expect("cannot make the mount point");
+    with_namespaces(&format!("disk_full::tests::{name}"), libc::CLONE_NEWNS, || {
+        mount_small_disk(&path.join("data"), DISK_BYTES)?;
+        story(path);
+        Ok(())
     });
-    if on_own_thread {
-        return;
-    }
-    assert!(std::env::var(INSIDE).is_err(), "unshare let us in and mounting is still forbidden");
-    let mut inside = std::process::Command::new("unshare");
-    inside.args(["--user", "--map-root-user", "--mount"]).arg(std::env::current_exe().expect("our own path"));
-    inside.args(["--exact", &format!("disk_full::tests::{name}"), "--nocapture"]).env(INSIDE, "1");
-    let probe = std::process::Command::new("unshare").args(["--user", "--map-root-user", "--mount", "true"]).status();
-    if probe.is_ok_and(|status| status.success()) {
-        assert!(inside.status().expect("unshare ran just now").success(), "the story inside unshare failed");
-    } else {
-        eprintln!("NOT TESTED: {name} needs root, or unshare with user namespaces");
-    }
 }
 
-fn mount(at: &Path) -> io::Result<()> {
+/// A file system of `bytes` in memory; the mount namespace is the caller's own.
+pub fn mount_small_disk(at: &Path, bytes: u64) -> io::Result<()> {
     let at = CString::new(at.to_str().expect("a text path")).expect("no NUL in it");
     let checked = |outcome: libc::c_int| if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) };
-    let size = CString::new(format!("size={DISK_BYTES}")).expect("no NUL in it");
-    // SAFETY: plain system calls with NUL-terminated strings; the namespace is this thread's alone.
+    let size = CString::new(format!("size={bytes}")).expect("no NUL in it");
+    // SAFETY: plain system calls with NUL-terminated strings.
     unsafe {
-        checked(libc::unshare(libc::CLONE_NEWNS))?;
         let private = libc::MS_REC | libc::MS_PRIVATE;
         checked(libc::mount(std::ptr::null(), c"/".as_ptr(), std::ptr::null(), private, std::ptr::null()))?;
         checked(libc::mount(c"tmpfs".as_ptr(), at.as_ptr(), c"tmpfs".as_ptr(), 0, size.as_ptr().cast()))
@@ -66,10 +43,10 @@ fn mount(at: &Path) -> io::Result<()> {
 }
 
 /// Takes all the room there is, and gives it back.
-struct Filler(PathBuf);
+pub struct Filler(PathBuf);
 
 impl Filler {
-    fn fill(home: &Path) -> Filler {
+    pub fn fill(home: &Path) -> Filler {
         let path = home.join("data/filler");
         let mut file = File::options().create(true).append(true).open(&path).expect("cannot make the filler");
         // In small pieces at the end: not a page is to be left.
@@ -79,7 +56,7 @@ impl Filler {
         Filler(path)
     }
 
-    fn give_back(self) {
+    pub fn give_back(self) {
         fs::remove_file(&self.0).expect("cannot remove the filler");
     }
 }

@@ -14,7 +14,7 @@
 
 mod bad_peers;
 mod elections;
-mod ledger;
+pub mod ledger;
 mod migration;
 mod mixed;
 mod synchronization;
@@ -22,7 +22,7 @@ mod words;
 
 use std::fmt::Write as _;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -54,11 +54,16 @@ impl Ensemble {
 
     /// The servers with these ids are observers.
     pub fn with_observers(kinds: &[Kind], observers: &[usize]) -> Ensemble {
+        Ensemble::at(|_| Ipv4Addr::LOCALHOST, kinds, observers)
+    }
+
+    /// Members with these addresses.
+    pub fn at(host_of: impl Fn(usize) -> Ipv4Addr, kinds: &[Kind], observers: &[usize]) -> Ensemble {
         let home = tempfile::tempdir().expect("cannot make a temporary directory");
         let members: Vec<(String, String)> = (1..=kinds.len())
             .map(|id| {
                 let role = if observers.contains(&id) { ":observer" } else { "" };
-                (format!("server.{id}"), format!("127.0.0.1:{}:{}{role}", free_port(), free_port()))
+                (format!("server.{id}"), format!("{}:{}:{}{role}", host_of(id), free_port(), free_port()))
             })
             .collect();
         let servers = (1..=kinds.len()).zip(kinds).map(|(id, kind)| {
@@ -168,13 +173,7 @@ impl Ensemble {
 
     /// The same znodes with the same stats, ACLs and owners on every server, and nobody has seen another digest.
     pub fn assert_all_equal(&self) {
-        let read = |id| walk::without_config_time(walk::tree(self.address(id)));
-        let first = read(1);
-        for id in self.ids().skip(1) {
-            if let Err(difference) = walk::same_bits(&first, &read(id)) {
-                panic!("servers 1 and {id}: {difference}\n{}", self.logs());
-            }
-        }
+        self.assert_equal_trees();
         for id in self.ids() {
             assert_eq!(gauge(self.server(id), "zk_digest_mismatches_count"), 0, "server {id}\n{}", self.logs());
             let log = self.server(id).log();
@@ -182,6 +181,17 @@ impl Ensemble {
             assert_eq!(told, None, "server {id}");
         }
         self.assert_equal_digests();
+    }
+
+    /// The same znodes with the same stats, ACLs and owners on every server.
+    pub fn assert_equal_trees(&self) {
+        let read = |id| walk::without_config_time(walk::tree(self.address(id)));
+        let first = read(1);
+        for id in self.ids().skip(1) {
+            if let Err(difference) = walk::same_bits(&first, &read(id)) {
+                panic!("servers 1 and {id}: {difference}\n{}", self.logs());
+            }
+        }
     }
 
     /// Every 128th transaction leaves a digest with each server; those of the same transaction are the same.

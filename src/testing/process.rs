@@ -8,9 +8,11 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The ZooKeeper release everything is compared with.
@@ -91,7 +93,10 @@ pub fn target_dir() -> PathBuf {
 pub struct Server {
     pub kind: Kind,
     home: PathBuf,
+    host: Ipv4Addr,
     port: u16,
+    /// The network namespace that the process runs in; `None`: ours.
+    namespace: Option<Arc<File>>,
     settings: Vec<(String, String)>,
     properties: Vec<(String, String)>,
     child: Option<Child>,
@@ -106,7 +111,9 @@ impl Server {
         let mut server = Server {
             kind,
             home: home.to_path_buf(),
+            host: Ipv4Addr::LOCALHOST,
             port: free_port(),
+            namespace: None,
             settings: Vec::new(),
             properties: Vec::new(),
             child: None,
@@ -153,8 +160,14 @@ impl Server {
         self
     }
 
+    /// Lets this server live at that address of a network of its own.
+    pub fn live_at(&mut self, host: Ipv4Addr, namespace: Arc<File>) -> &mut Server {
+        (self.host, self.namespace) = (host, Some(namespace));
+        self
+    }
+
     pub fn address(&self) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+        SocketAddr::from((self.host, self.port))
     }
 
     pub fn data_dir(&self) -> PathBuf {
@@ -191,8 +204,12 @@ impl Server {
     /// Starts the process and waits for nothing.
     pub fn spawn(&mut self) {
         assert!(self.child.is_none(), "the server runs already");
-        let mut text =
-            format!("dataDir={}\nclientPort={}\nclientPortAddress=127.0.0.1\n", self.data_dir().display(), self.port);
+        let mut text = format!(
+            "dataDir={}\nclientPort={}\nclientPortAddress={}\n",
+            self.data_dir().display(),
+            self.port,
+            self.host
+        );
         for (key, value) in &self.settings {
             writeln!(text, "{key}={value}").expect("writing to a string");
         }
@@ -211,10 +228,16 @@ impl Server {
         command.arg(&cfg).current_dir(&self.home).stdin(Stdio::null());
         command.stdout(log.try_clone().expect("cannot share the log")).stderr(log);
         let descriptors_max = self.descriptors_max;
-        // SAFETY: prctl and setrlimit are async-signal-safe and touch only the child between fork and exec.
+        let namespace = self.namespace.clone();
+        // SAFETY: prctl, setns and setrlimit are async-signal-safe and touch only the child between fork and exec.
         unsafe {
             command.pre_exec(move || {
                 if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
+                    return Err(io::Error::last_os_error());
+                }
+                if let Some(namespace) = &namespace
+                    && libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) != 0
+                {
                     return Err(io::Error::last_os_error());
                 }
                 if let Some(most) = descriptors_max {

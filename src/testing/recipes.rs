@@ -8,7 +8,7 @@
 //! `RINGKEEPER_RECIPES_KILLS` leaders are killed in each ensemble (3).
 
 mod ledger;
-mod linearizable;
+pub mod linearizable;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

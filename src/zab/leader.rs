@@ -61,6 +61,8 @@ pub struct Leader {
     /// Fixed by the quorum of `Discovery`.
     epoch: i64,
     learners: Learners,
+    /// As servers told in elections.
+    data_epochs: BTreeMap<ServerId, i64>,
     /// Servers that have promised to follow nobody of a lower epoch, to this leader and nobody else. They stay so when they
     /// connect again, and say then that they have accepted the epoch before.
     promised: BTreeSet<ServerId>,
@@ -87,6 +89,7 @@ impl Leader {
             phase: Phase::Discovery,
             epoch: 0,
             learners: Learners::default(),
+            data_epochs: BTreeMap::new(),
             promised: BTreeSet::new(),
             acks,
             last_proposed: start.last_zxid,
@@ -165,6 +168,9 @@ impl Leader {
         match input {
             LeaderInput::Packet { link, packet } => self.packet(now, link, packet, out),
             LeaderInput::Closed { link } => self.closed(link),
+            LeaderInput::DataEpoch { server, epoch } => {
+                self.data_epochs.insert(server, epoch);
+            }
             LeaderInput::Flushed { through } => {
                 self.flushed = through.max(self.flushed);
                 self.own_ack(out);
@@ -256,6 +262,9 @@ impl Leader {
             let why = format!("server {} has accepted epoch {accepted_epoch:x}, the last there is", info.server.0);
             return out.push(LeaderOutput::Close { link, why });
         }
+        if let Some(why) = self.is_of_another_ensemble(info.server) {
+            return out.push(LeaderOutput::Close { link, why });
+        }
         if self.phase != Phase::Discovery
             && accepted_epoch > self.epoch
             && !observer
@@ -268,7 +277,11 @@ impl Leader {
             return self.give_up(why, out);
         }
         if let Some(older) = self.learners.other_of(info.server, link) {
-            out.push(self.refuse(older, format!("server {} has connected again", info.server.0)));
+            let why = format!(
+                "server {} has connected again: it was started anew, or two servers have the same myid",
+                info.server.0
+            );
+            out.push(self.refuse(older, why));
         }
         let follower = Follower {
             server: info.server,
@@ -287,6 +300,21 @@ impl Leader {
         if self.phase != Phase::Discovery {
             self.inform(now, link, out);
         }
+    }
+
+    /// A leader steps down for a voter that has promised a later epoch, so that it can follow again; but not for one whose
+    /// data are of a later epoch. It would be elected, and all others would throw away what they have. No epoch behind a
+    /// live leader's can have become current: such data are another ensemble's, or this leader is none any more and will
+    /// find out by itself.
+    fn is_of_another_ensemble(&self, server: ServerId) -> Option<String> {
+        let theirs = self.data_epochs.get(&server).filter(|theirs| **theirs > self.epoch)?;
+        (self.phase != Phase::Discovery).then(|| {
+            format!(
+                "server {} has data of epoch {theirs:x}, this is epoch {:x}: it has the data directory of another ensemble. \
+                 Stop it and empty that directory, or everybody will have its data after the next election",
+                server.0, self.epoch
+            )
+        })
     }
 
     fn inform(&mut self, now: Instant, link: LinkId, out: &mut Vec<LeaderOutput>) {

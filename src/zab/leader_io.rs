@@ -17,6 +17,11 @@ pub enum LeaderInput {
     Closed {
         link: LinkId,
     },
+    /// A server has said in an election of which epoch its data are.
+    DataEpoch {
+        server: ServerId,
+        epoch: i64,
+    },
     /// This server's own log is on disk through `through`.
     Flushed {
         through: Zxid,

@@ -153,6 +153,33 @@ mod tests {
         assert_eq!(names.len(), 1501);
     }
 
+    /// One bit of what was acknowledged, within a flush's reach of the end of the log: no crash does that.
+    #[test]
+    fn a_flipped_bit_before_the_last_transaction_is_refused() {
+        let home = tempfile::tempdir().unwrap();
+        let mut server = server(home.path());
+        some_history(&mut server, 100);
+        let last = log_files(&server).pop().unwrap();
+        let whole = fs::read(&last).unwrap();
+        let end = whole.iter().rposition(|byte| *byte != 0).unwrap();
+        for at in [end / 3, end - 500] {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            fs::write(&last, &bytes).unwrap();
+            assert_eq!(server.start_in_vain(), EXIT_CODE_UNEXPECTED);
+            let log = server.log();
+            for told in [last.to_str().unwrap(), "at byte ", "flushed after it", "Nothing was changed. Restore"] {
+                assert!(log.contains(told), "not {told:?}:\n{log}");
+            }
+            assert!(fs::read(&last).unwrap() == bytes, "a refused start changes nothing");
+        }
+        fs::write(&last, &whole).unwrap();
+        server.start();
+        let (mut client, _) = session(server.address(), 60_000);
+        let Body::NamesStat(names, _) = client.ask(1, &children("/")) else { panic!("no children") };
+        assert_eq!(names.len(), 101);
+    }
+
     #[test]
     fn a_torn_tail_is_cut_and_said() {
         let home = tempfile::tempdir().unwrap();

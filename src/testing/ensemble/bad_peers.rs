@@ -322,6 +322,17 @@ fn strangers_and_pretenders_harm_nobody() {
         ensemble.server(3).log().contains("two servers have the same myid")
     });
 
+    // One that looks for a leader a hundred thousand times in one breath, and does not listen.
+    let before = scene.ensemble.server(3).heap_bytes();
+    let mut flooding = connect(election);
+    flooding.write_all(&introduction(V1, STRANGER, "127.0.0.1:1")).expect("it listens");
+    flooding.set_write_timeout(Some(CLOSED_WITHIN)).expect("a socket option");
+    let _ = flooding.write_all(&vote(LOOKING, STRANGER, 1, 1).repeat(100_000));
+    scene.check_on_writer("a flood of votes");
+    let more = scene.ensemble.server(3).heap_bytes().saturating_sub(before);
+    assert!(more < 40 << 20, "{more} bytes more for votes that are not to be answered");
+    drop(flooding);
+
     // A learner from the future, and one from the past.
     let future = FakeLearner::greet(quorum, STRANGER, FOLLOWERINFO, 0x7000, i64::MAX - 7, 0x7000);
     let past = FakeLearner::greet(quorum, STRANGER - 1, FOLLOWERINFO, 0, 3, 0);

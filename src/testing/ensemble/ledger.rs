@@ -19,6 +19,8 @@ use crate::stories::*;
 const PACE: Duration = Duration::from_millis(3);
 /// How long a client waits for an answer before it goes to another server.
 const ANSWER_WITHIN: Duration = Duration::from_secs(4);
+const SESSION_EXPIRED: i32 = -112;
+const SESSION_MOVED: i32 = -118;
 
 /// Clients at work.
 pub struct Load {
@@ -40,6 +42,8 @@ struct Client {
     /// Writes that were answered: all from 0 on.
     done: u64,
     reconnects: u64,
+    /// Sessions that were lost; `None`: none may be.
+    expired: Option<u64>,
     acknowledged: Arc<AtomicU64>,
     over: Arc<AtomicBool>,
 }
@@ -47,6 +51,15 @@ struct Client {
 impl Load {
     /// The parent of every client's znodes has to be there.
     pub fn begin(servers: &[SocketAddr], clients: usize) -> Load {
+        Load::with(servers, clients, None)
+    }
+
+    /// Where clients are cut off for longer than their sessions live.
+    pub fn begin_where_sessions_expire(servers: &[SocketAddr], clients: usize) -> Load {
+        Load::with(servers, clients, Some(0))
+    }
+
+    fn with(servers: &[SocketAddr], clients: usize, expired: Option<u64>) -> Load {
         let (over, acknowledged) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
         let clients = (0..clients).map(|nth| {
             let mut client = Client {
@@ -56,6 +69,7 @@ impl Load {
                 session: None,
                 done: 0,
                 reconnects: 0,
+                expired,
                 acknowledged: acknowledged.clone(),
                 over: over.clone(),
             };
@@ -90,6 +104,11 @@ impl Ledger {
 
     pub fn reconnects(&self) -> u64 {
         self.clients.iter().map(|client| client.reconnects).sum()
+    }
+
+    /// Sessions that were lost.
+    pub fn expired(&self) -> u64 {
+        self.clients.iter().filter_map(|client| client.expired).sum()
     }
 
     /// Every acknowledged write is in the tree.
@@ -130,11 +149,17 @@ impl Client {
                     self.reconnects += 1;
                     connection = self.connect();
                 }
+                // No room for it there: it was not done.
+                Ok((_, Frame::Reply { err: -1, .. })) if self.expired.is_some() => {}
+                // The session expired elsewhere, or moved on.
+                Ok((_, Frame::Reply { err: SESSION_EXPIRED | SESSION_MOVED, .. })) if self.expired.is_some() => {
+                    connection = self.connect();
+                }
                 Ok(other) => panic!("{path} was answered {other:?}"),
             }
             sleep(PACE);
         }
-        connection.ask(2, &close_session());
+        let _ = connection.call(2, &close_session());
     }
 
     /// To the next server that takes the session.
@@ -158,7 +183,11 @@ impl Client {
             None => Hello::new_session(SESSION_MS),
         };
         let welcome = connection.shake_hands(&hello).ok()??;
-        assert_ne!(welcome.session_id, 0, "{} has lost its session", self.name);
+        if welcome.session_id == 0 {
+            *self.expired.as_mut().unwrap_or_else(|| panic!("{} has lost its session", self.name)) += 1;
+            self.session = None;
+            return None;
+        }
         self.session = Some(welcome);
         Some(connection)
     }

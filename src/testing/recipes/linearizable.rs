@@ -26,7 +26,7 @@ const CLIENTS: usize = 6;
 const PACE: Duration = Duration::from_millis(2);
 const ANSWER_WITHIN: Duration = Duration::from_secs(4);
 
-struct Client<'a> {
+pub struct Client<'a> {
     nth: usize,
     servers: &'a [SocketAddr],
     at: usize,
@@ -38,7 +38,17 @@ struct Client<'a> {
     lost: u64,
 }
 
-impl Client<'_> {
+impl<'a> Client<'a> {
+    pub fn new(
+        nth: usize,
+        servers: &'a [SocketAddr],
+        began: Instant,
+        last_value: &'a AtomicU64,
+        over: &'a AtomicBool,
+    ) -> Client<'a> {
+        Client { nth, servers, at: nth, began, last_value, over, history: String::new(), lost: 0 }
+    }
+
     fn now(&self) -> u128 {
         self.began.elapsed().as_nanos()
     }
@@ -59,7 +69,8 @@ impl Client<'_> {
         }
     }
 
-    fn work(mut self) -> (String, u64) {
+    /// Its history, and how many connections it lost.
+    pub fn work(mut self) -> (String, u64) {
         let mut connection = self.connect();
         for turn in self.nth.. {
             if self.over.load(Ordering::Relaxed) {
@@ -108,7 +119,8 @@ impl Client<'_> {
                 assert_eq!(stat.version, version + 1, "{znode} was set from version {version}");
                 "done"
             }
-            Some((BAD_VERSION, _)) => "refused",
+            // -1: no room for it, and no zxid was taken.
+            Some((BAD_VERSION | -1, _)) => "refused",
             Some(other) => panic!("{znode} was answered {other:?}"),
             None => "unknown",
         };
@@ -128,6 +140,24 @@ fn answer(connection: &mut Connection, xid: i32, opcode: i32) -> Option<(i32, Bo
         Ok(Frame::Closed) | Err(_) => None,
         other => panic!("instead of the reply to request {xid}: {other:?}"),
     }
+}
+
+/// Makes what the clients read and write.
+pub fn set_up(server: SocketAddr) {
+    let (mut setter, _) = session(server, SESSION_MS);
+    ZNODES.iter().for_each(|znode| {
+        setter.ask(1, &create(znode, b"0", PERSISTENT));
+    });
+    setter.ask(2, &close_session());
+}
+
+/// Asks porcupine, and keeps the history if it does not like it.
+pub fn assert_linearizable(history: &str, home: &Path) -> String {
+    check(history, home).unwrap_or_else(|said| {
+        let kept = std::env::temp_dir().join(format!("history-{}", std::process::id()));
+        std::fs::write(&kept, history).expect("cannot keep the history");
+        panic!("{said}: the history is in {}", kept.display())
+    })
 }
 
 /// Asks porcupine; the answer is what it says.
@@ -155,18 +185,14 @@ mod tests {
     fn reads_and_writes_are_linearizable_while_leaders_die() {
         let mut ensemble = Ensemble::of(&[OURS, OURS, OURS]);
         ensemble.start_led_by(3);
-        let (mut setter, _) = session(ensemble.address(1), SESSION_MS);
-        ZNODES.iter().for_each(|znode| {
-            setter.ask(1, &create(znode, b"0", PERSISTENT));
-        });
+        set_up(ensemble.address(1));
         let (servers, began) = (ensemble.addresses(), Instant::now());
         let (last_value, over) = (AtomicU64::new(0), AtomicBool::new(false));
         let histories: Vec<(String, u64)> = std::thread::scope(|scope| {
             let clients: Vec<_> = (0..CLIENTS)
                 .map(|nth| {
                     let (servers, last_value, over) = (&servers, &last_value, &over);
-                    let client =
-                        Client { nth, servers, at: nth, began, last_value, over, history: String::new(), lost: 0 };
+                    let client = Client::new(nth, servers, began, last_value, over);
                     scope.spawn(move || client.work())
                 })
                 .collect();
@@ -185,11 +211,7 @@ mod tests {
         ensemble.assert_all_equal();
         let history: String = histories.iter().map(|(history, _)| history.as_str()).collect();
         let lost: u64 = histories.iter().map(|(_, lost)| lost).sum();
-        let said = check(&history, ensemble.home()).unwrap_or_else(|said| {
-            let kept = std::env::temp_dir().join(format!("history-{}", std::process::id()));
-            std::fs::write(&kept, &history).expect("cannot keep the history");
-            panic!("{said}: the history is in {}", kept.display())
-        });
+        let said = assert_linearizable(&history, ensemble.home());
         println!("{} leaders killed, {lost} connections lost; {said}", kills());
     }
 

@@ -231,6 +231,25 @@ fn a_voter_ahead_of_the_epoch_gets_a_new_one() {
     all_equal(&world);
 }
 
+/// The same, but its data are of that epoch too: they are another ensemble's, and it would win the next election.
+#[test]
+fn data_of_a_later_epoch_are_another_ensembles() {
+    let mut world = ensemble(3, 3, &[1]);
+    world.persist_accepted(id(2), 9);
+    world.leader_input(id(3), LeaderInput::DataEpoch { server: id(2), epoch: 9 });
+    world.follow(id(2), id(3));
+    world.run_ms(50);
+    assert!(world.server(id(3)).is_established() && !world.server(id(2)).is_serving());
+    writes(&mut world, 3, 2);
+    assert_eq!(world.ghost.committed.len(), 2);
+    // Emptied, it is one of them.
+    world.leader_input(id(3), LeaderInput::DataEpoch { server: id(2), epoch: 1 });
+    world.server_mut(id(2)).disk.accepted_epoch = 0;
+    world.follow(id(2), id(3));
+    world.run_ms(50);
+    all_equal(&world);
+}
+
 #[test]
 fn a_single_voter_leads_by_itself() {
     let mut world = ensemble(1, 1, &[]);
