@@ -83,12 +83,16 @@ pub struct Seat {
     bell: Arc<Bell>,
     waker: Waker,
     pub next_turn: Option<u64>,
+    /// When it has to have a turn if nothing happens.
+    pub deadline: Option<u64>,
+    /// The next time somebody looks whether the deadline has come.
+    pub alarm_at: Option<u64>,
 }
 
 impl Seat {
     fn new() -> Seat {
         let bell = Arc::<Bell>::default();
-        Seat { waker: Waker::from(bell.clone()), bell, next_turn: None }
+        Seat { waker: Waker::from(bell.clone()), bell, next_turn: None, deadline: None, alarm_at: None }
     }
 }
 
