@@ -3,7 +3,7 @@
 use super::driver::Ensemble;
 use super::history::History;
 use super::learner_feed::{Feed, Progress};
-use super::role::{Leading, Role, WaitingSync};
+use super::role::{Leading, Owner, Role, WaitingSync};
 use super::snapshot_feed::SnapshotFeed;
 use super::tree_sink::dead_sessions;
 use crate::io::ending::stop;
@@ -18,6 +18,11 @@ use crate::wire::client::{Request, decode};
 use crate::zab::{self, LeaderInput, LeaderOutput, SyncPlan, SyncToken};
 
 impl Leading {
+    /// Its client came to a learner last.
+    pub fn is_elsewhere(&self, session: SessionId) -> bool {
+        matches!(self.owners.get(&session), Some(Owner::Learner(_)))
+    }
+
     /// What learners may be sent: before the epoch is established the history that the leader was elected with, as
     /// committed.
     pub fn progress(&self, history: &History) -> Progress {
@@ -49,7 +54,7 @@ impl Ensemble {
             }
             LeaderOutput::Close { link, why } => {
                 leading.feeds.remove(&link);
-                leading.owners.retain(|_, owner| *owner != link);
+                leading.owners.retain(|_, owner| *owner != Owner::Learner(link));
                 let peer = self.seat().links.name_of(link);
                 tracing::warn!("closing the connection of {peer}: {why}");
                 self.seat().close_link(link);
@@ -215,14 +220,14 @@ impl Ensemble {
             return Some(ErrorCode::SessionMoved);
         }
         let Role::Leading(leading) = &mut self.role else { return Some(ErrorCode::SessionExpired) };
-        let owner = *leading.owners.entry(session).or_insert(link);
-        (owner != link).then_some(ErrorCode::SessionMoved)
+        let owner = *leading.owners.entry(session).or_insert(Owner::Learner(link));
+        (owner != Owner::Learner(link)).then_some(ErrorCode::SessionMoved)
     }
 
     /// The session's client is connected to that learner now.
     fn own(&mut self, session: SessionId, link: LinkId) {
         if let Role::Leading(leading) = &mut self.role {
-            leading.owners.insert(session, link);
+            leading.owners.insert(session, Owner::Learner(link));
         }
         if let Some(before) = self.sessions.get(session).and_then(|live| live.owner) {
             self.sessions.disconnected(session, before);
@@ -230,8 +235,17 @@ impl Ensemble {
         }
     }
 
-    /// The session's client is connected to this server now.
+    /// The session's client is connected to this server now. That holds when the connection is gone, until it comes elsewhere.
     pub(super) fn own_locally(&mut self, session: SessionId) {
+        if self.sessions.get(session).is_some()
+            && let Role::Leading(leading) = &mut self.role
+        {
+            leading.owners.insert(session, Owner::Here);
+        }
+    }
+
+    /// The session is over.
+    pub(super) fn disown(&mut self, session: SessionId) {
         if let Role::Leading(leading) = &mut self.role {
             leading.owners.remove(&session);
         }

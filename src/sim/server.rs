@@ -168,7 +168,7 @@ pub struct Server {
     faults_before: u64,
     /// The last it has shown to clients.
     pub shown: Zxid,
-    /// Its files were damaged since it served last: it may refuse to start, or come back with less.
+    /// Some of its files are damaged, and were not replaced since: it may refuse to start, or come back with less.
     pub is_damaged: bool,
     /// Its operator has emptied its directory; from then on it must not take an empty one for the beginning.
     pub is_wiped: bool,

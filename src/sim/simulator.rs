@@ -263,7 +263,7 @@ impl Simulator {
             return Ok(());
         }
         let (zxid, digest) = running.shown();
-        (server.is_damaged, server.has_served) = (false, true);
+        server.has_served = true;
         if zxid != server.shown || begins_to_lead {
             let before = std::mem::replace(&mut server.shown, zxid);
             let (shown, server) = (Shown { server: index, zxid, digest }, &self.servers[index]);
