@@ -1,7 +1,7 @@
 //! What a leader's state machine asks for, and what its learners' clients ask of it.
 
 use super::driver::{Disk, Ensemble};
-use super::role::{Role, WaitingSync};
+use super::role::{Leading, Owner, Role, WaitingSync};
 use super::tree_sink::dead_sessions;
 use crate::io::ending::stop;
 use crate::message::lane::{ConnRef, Reply, Standing};
@@ -16,6 +16,13 @@ use crate::zab::{LeaderInput, LeaderOutput, SyncToken};
 
 /// A server whose disk had no room for an epoch takes part again after this, ms: it may be in the way of others each time.
 const EPOCH_RETRY_MS: u64 = 1000;
+
+impl Leading {
+    /// Its client came to a learner last.
+    pub fn is_elsewhere(&self, session: SessionId) -> bool {
+        matches!(self.owners.get(&session), Some(Owner::Learner(_)))
+    }
+}
 
 impl Ensemble {
     pub(super) fn lead(&mut self, input: LeaderInput, now: Now) {
@@ -38,7 +45,7 @@ impl Ensemble {
             LeaderOutput::Close { link, why } => {
                 leading.feeds.remove(&link);
                 leading.looks.remove(&link);
-                leading.owners.retain(|_, owner| *owner != link);
+                leading.owners.retain(|_, owner| *owner != Owner::Learner(link));
                 let peer = self.seat().links.name_of(link);
                 tracing::warn!("closing the connection of {peer}: {why}");
                 self.seat().close_link(link);
@@ -163,14 +170,14 @@ impl Ensemble {
             return Some(ErrorCode::SessionMoved);
         }
         let Role::Leading(leading) = &mut self.role else { return Some(ErrorCode::SessionExpired) };
-        let owner = *leading.owners.entry(session).or_insert(link);
-        (owner != link).then_some(ErrorCode::SessionMoved)
+        let owner = *leading.owners.entry(session).or_insert(Owner::Learner(link));
+        (owner != Owner::Learner(link)).then_some(ErrorCode::SessionMoved)
     }
 
     /// The session's client is connected to that learner now.
     fn own(&mut self, session: SessionId, link: LinkId) {
         if let Role::Leading(leading) = &mut self.role {
-            leading.owners.insert(session, link);
+            leading.owners.insert(session, Owner::Learner(link));
         }
         if let Some(before) = self.sessions.get(session).and_then(|live| live.owner) {
             self.sessions.disconnected(session, before);
@@ -178,8 +185,17 @@ impl Ensemble {
         }
     }
 
-    /// The session's client is connected to this server now.
+    /// The session's client is connected to this server now. That holds when the connection is gone, until it comes elsewhere.
     pub(super) fn own_locally(&mut self, session: SessionId) {
+        if self.sessions.get(session).is_some()
+            && let Role::Leading(leading) = &mut self.role
+        {
+            leading.owners.insert(session, Owner::Here);
+        }
+    }
+
+    /// The session is over.
+    pub(super) fn disown(&mut self, session: SessionId) {
         if let Role::Leading(leading) = &mut self.role {
             leading.owners.remove(&session);
         }

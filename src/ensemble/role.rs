@@ -21,14 +21,20 @@ pub(super) enum Role {
     Learning(Box<Learning>),
 }
 
+/// Where a session's client is, or was before it went away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    Here,
+    Learner(LinkId),
+}
+
 pub(super) struct Leading {
     pub zab: Leader,
     pub feeds: BTreeMap<LinkId, Feed>,
     /// Learners for which the log is looked at.
     pub looks: BTreeMap<LinkId, Look>,
-    /// Sessions whose clients are connected to learners. A session is here, or has an owner in the table, or nobody has
-    /// written or attached since this server leads.
-    pub owners: BTreeMap<SessionId, LinkId>,
+    /// Where each session's client came last, or wrote from, since this server leads.
+    pub owners: BTreeMap<SessionId, Owner>,
     /// Syncs of clients of this server.
     pub syncs: BTreeMap<SyncToken, WaitingSync>,
     pub next_token: u64,

@@ -66,7 +66,10 @@ impl Ensemble {
                 self.attach(from, session, timeout_ms, read_only, now.mono);
             }
             Submit::Resume { from, session, .. } => {
-                let has_moved = matches!(&self.role, Role::Leading(leading) if leading.owners.contains_key(&session));
+                let has_moved = matches!(&self.role, Role::Leading(leading) if leading.is_elsewhere(session));
+                if !has_moved {
+                    self.own_locally(session);
+                }
                 self.resume(from, session, !has_moved, now.mono);
             }
             Submit::CloseSession { from, session, xid } => self.close_by_client(from, session, xid, now),
@@ -209,7 +212,7 @@ impl Ensemble {
     /// Ends a session: one transaction deletes its ephemerals.
     pub(super) fn close_session(&mut self, session: SessionId, xid: Xid, now: Now) -> Option<Zxid> {
         self.sessions.remove(session);
-        self.own_locally(session);
+        self.disown(session);
         self.execute(session, xid, now, request::close_session).map(|executed| executed.outcome.zxid)
     }
 

@@ -18,6 +18,12 @@ pub enum Event {
         life: u64,
         actor: Actor,
     },
+    /// Somebody's turn may be due, whether or not anything has happened.
+    Deadline {
+        server: usize,
+        life: u64,
+        actor: Actor,
+    },
     Flushed {
         server: usize,
         life: u64,

@@ -18,6 +18,8 @@ use crate::wire::Writer;
 use crate::wire::client::encode_write;
 use std::collections::VecDeque;
 
+/// Somebody without a connection looks for one about so often.
+const IMPATIENT_US: u64 = 100_000;
 const SET_WATCHES_XID: i32 = -8;
 const PING_XID: i32 = -2;
 const NOTIFICATION_XID: i32 = -1;
@@ -33,6 +35,8 @@ pub struct Client {
     seen: Seen,
     /// A connection that was left open when the client went elsewhere.
     left: Option<Left>,
+    /// When it is going to ask for something next.
+    asks_at: u64,
     pub answered_since_heal: u64,
 }
 
@@ -101,13 +105,14 @@ impl Client {
             watches: Watches::default(),
             seen: Seen::default(),
             left: None,
+            asks_at: 0,
             answered_since_heal: 0,
         }
     }
 
     /// Something to do now and then; returns the server to connect to, if any, and when to come again.
     pub fn turn(&mut self, world: &mut Surroundings<'_>) -> (Option<usize>, u64) {
-        let again = 1 + self.random.below(2 * world.options.think_us);
+        let again = 1 + self.random.below(2 * world.options.think_us.min(IMPATIENT_US));
         let Some(conn) = &self.conn else {
             if self.dial.is_some() {
                 return (None, again);
@@ -130,7 +135,8 @@ impl Client {
         let Some(conn) = &self.conn else { return (None, again) };
         if conn.is_greeted {
             let room = world.options.pipeline_max.saturating_sub(conn.pending.len()) as u64;
-            if !world.is_silent && room > 0 {
+            if !world.is_silent && room > 0 && now >= self.asks_at {
+                self.asks_at = now + 1 + self.random.below(2 * world.options.think_us);
                 for _ in 0..1 + self.random.below(room) {
                     let request = workload::request(&mut self.random, world.options.writes_percent);
                     self.ask(Asked::Of(request), world);
@@ -142,6 +148,7 @@ impl Client {
                 });
             }
         }
+        let again = if self.asks_at > now && !world.is_silent { self.asks_at - now } else { again };
         (None, again.min(timeout_us / 6))
     }
 
@@ -342,8 +349,10 @@ impl Client {
 
     fn frame(&mut self, frame: &[u8], world: &mut Surroundings<'_>) -> Checked {
         let session = self.session.expect("greeted").id;
-        self.take_frame(frame, world)
-            .map_err(|Violation(why)| Violation(format!("client {} of session {session}: {why}", self.node)))
+        let server = self.conn.as_ref().map_or(0, |conn| conn.server);
+        self.take_frame(frame, world).map_err(|Violation(why)| {
+            Violation(format!("client {} of session {session} at server {server}: {why}", self.node))
+        })
     }
 
     fn take_frame(&mut self, frame: &[u8], world: &mut Surroundings<'_>) -> Checked {

@@ -19,14 +19,15 @@ type Deed = fn(&mut Damage) -> bool;
 struct Damage {
     disk: SimDisk,
     random: Random,
-    /// Oldest first.
+    /// Oldest first. Without those whose end only the next one's first transaction could tell, where that is the first of its
+    /// epoch: it may follow anything.
     logs: Vec<PathBuf>,
     others: Vec<PathBuf>,
 }
 
 /// Does one or two kinds of damage; says what was done.
 pub(super) fn damage(disk: &SimDisk, random: &mut Random) -> Vec<&'static str> {
-    const MENU: [(&str, Deed); 14] = [
+    const MENU: [(&str, Deed); 13] = [
         ("a bit flipped", Damage::flip_bit),
         ("a sector unreadable", Damage::make_unreadable),
         ("a sector zeroed", Damage::zero_sector),
@@ -36,7 +37,6 @@ pub(super) fn damage(disk: &SimDisk, random: &mut Random) -> Vec<&'static str> {
         ("a header zeroed", Damage::zero_header),
         ("a foreign file in place of a log", Damage::foreign_log),
         ("a log gone", Damage::remove_log),
-        ("a snapshot gone", Damage::remove_snapshot),
         ("garbage behind the records of a log", Damage::append_garbage),
         ("an unknown or repeated record behind the others", Damage::append_record),
         ("an empty log file behind the last", Damage::add_log),
@@ -62,6 +62,9 @@ impl Damage {
             }
         }
         logs.sort();
+        let is_read = |index: usize| logs.get(index + 1).is_none_or(|(next, _): &(Zxid, PathBuf)| next.counter() != 1);
+        let logs: Vec<(Zxid, PathBuf)> =
+            (0..logs.len()).filter(|index| is_read(*index)).map(|index| logs[index].clone()).collect();
         Damage { disk: disk.clone(), random, logs: logs.into_iter().map(|(_, path)| path).collect(), others }
     }
 
@@ -155,12 +158,6 @@ impl Damage {
     fn remove_log(&mut self) -> bool {
         let Some(path) = self.some_log() else { return false };
         self.disk.take_away(&path);
-        true
-    }
-
-    fn remove_snapshot(&mut self) -> bool {
-        let Some(path) = self.others.iter().rev().find(|path| is_snapshot(path)) else { return false };
-        self.disk.take_away(path);
         true
     }
 

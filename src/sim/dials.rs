@@ -212,7 +212,9 @@ impl Simulator {
             LinkAction::Send { link, bytes } => {
                 if let Some(socket) = running.links.get(&link).copied() {
                     self.taps.hear(socket, &bytes);
-                    self.net.send(&mut self.agenda, socket, bytes);
+                    if self.net.send(&mut self.agenda, socket, bytes) {
+                        running.events.push(LinkEvent::Sent { link, buffer: Vec::new() });
+                    }
                 }
             }
             LinkAction::ReadOn { link, .. } => {

@@ -130,31 +130,44 @@ impl Net {
         (end.life == Life::Open).then_some(end.owner)
     }
 
-    pub fn send(&mut self, agenda: &mut Agenda, socket: Socket, bytes: Vec<u8>) {
+    /// True: it is on its way already, and nothing more will be said of it.
+    pub fn send(&mut self, agenda: &mut Agenda, socket: Socket, bytes: Vec<u8>) -> bool {
         let delay = self.delay();
-        let Some(stream) = self.streams.get_mut(socket.stream) else { return };
+        let Some(stream) = self.streams.get_mut(socket.stream) else { return false };
         let peer = 1 - socket.side;
         match stream.ends[peer].life {
             Life::Open => {}
             Life::Gone if !self.is_powered[stream.ends[peer].node] => {
                 stream.touched = true;
-                return;
+                return false;
             }
-            Life::Gone | Life::Closed => return self.reset(agenda, socket, delay),
+            Life::Gone | Life::Closed => {
+                self.reset(agenda, socket, delay);
+                return false;
+            }
         }
         self.bytes_sent += bytes.len() as u64;
         let pipe = &mut stream.pipes[peer];
+        if pipe.is_reset {
+            // Broken behind what was kept of the bytes before: nothing follows them.
+            return false;
+        }
         pipe.last_at = pipe.last_at.max(agenda.now() + delay);
         pipe.bytes += bytes.len();
         pipe.chunks.push_back((pipe.last_at, bytes));
-        agenda.at(pipe.last_at, Event::Arrive { socket: Socket { side: peer, ..socket } });
-        if matches!(stream.ends[socket.side].owner, Owner::Client { .. }) {
-            // Clients do not wait for what they have sent.
-        } else if pipe.bytes <= WINDOW_BYTES {
-            agenda.after(1 + delay % 16, Event::Sent { socket });
-        } else {
-            pipe.sender_waits = true;
+        if pipe.is_read {
+            agenda.at(pipe.last_at, Event::Arrive { socket: Socket { side: peer, ..socket } });
         }
+        let has_room = pipe.bytes <= WINDOW_BYTES;
+        match stream.ends[socket.side].owner {
+            // Clients do not wait for what they have sent.
+            Owner::Client { .. } => return true,
+            // Mostly the kernel takes it at once.
+            Owner::Link { .. } if has_room && delay % 8 != 0 => return true,
+            _ if has_room => agenda.after(1 + delay % 16, Event::Sent { socket }),
+            _ => pipe.sender_waits = true,
+        }
+        false
     }
 
     /// Its owner takes more bytes.

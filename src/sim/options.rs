@@ -11,7 +11,7 @@ pub const ELECTION_PORT: u16 = 3888;
 pub const QUORUM_PORT: u16 = 2888;
 
 /// What clients ask for in a simulation, so that it is worth its while and no more than that.
-const WRITES_MIN: u64 = 400;
+const WRITES_MIN: u64 = 550;
 const WRITES_SPREAD: u64 = 900;
 
 /// How likely each kind of fault is, in parts of their sum.
@@ -105,7 +105,7 @@ impl Options {
         let silence_us = faults_until_us + tick_ms * 1000 * (10 + random.below(20));
         // Whoever is up needs an election or two, and a snapshot perhaps.
         let ends_us = silence_us + limits.init_ms() * 1000 * 6 + 20_000_000;
-        let turn_us_max = [50, 400, 1000, 2000][random.below(4) as usize];
+        let turn_us_max = [50, 1000, 2000, 4000][random.below(4) as usize];
         let turn_us = 1 + random.below(turn_us_max);
         let clients = 1 + random.below(6);
         let pipeline_max = [1, 2, 8][random.below(3) as usize];

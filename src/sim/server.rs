@@ -83,12 +83,16 @@ pub struct Seat {
     bell: Arc<Bell>,
     waker: Waker,
     pub next_turn: Option<u64>,
+    /// When it has to have a turn if nothing happens.
+    pub deadline: Option<u64>,
+    /// The next time somebody looks whether the deadline has come.
+    pub alarm_at: Option<u64>,
 }
 
 impl Seat {
     fn new() -> Seat {
         let bell = Arc::<Bell>::default();
-        Seat { waker: Waker::from(bell.clone()), bell, next_turn: None }
+        Seat { waker: Waker::from(bell.clone()), bell, next_turn: None, deadline: None, alarm_at: None }
     }
 }
 
@@ -164,7 +168,7 @@ pub struct Server {
     faults_before: u64,
     /// The last it has shown to clients.
     pub shown: Zxid,
-    /// Its files were damaged since it served last: it may refuse to start, or come back with less.
+    /// Some of its files are damaged, and were not replaced since: it may refuse to start, or come back with less.
     pub is_damaged: bool,
     /// Its operator has emptied its directory; from then on it must not take an empty one for the beginning.
     pub is_wiped: bool,

@@ -126,6 +126,7 @@ impl Simulator {
     fn happens(&mut self, event: Event) -> Checked {
         match event {
             Event::Turn { server, life, actor } => self.turn(server, life, actor)?,
+            Event::Deadline { server, life, actor } => self.deadline(server, life, actor),
             Event::Flushed { server, life } => self.flush_ends(server, life),
             Event::Background { server, life } => self.background(server, life)?,
             Event::Arrive { socket } => self.arrives(socket)?,
@@ -160,6 +161,36 @@ impl Simulator {
     pub(super) fn wake(&mut self, index: usize, actor: Actor) {
         let soon = 1 + self.random.below(self.options.turn_us);
         self.schedule(index, actor, self.agenda.now() + soon);
+    }
+
+    /// Most deadlines are put off before they come, so there is one event for them at a time, and not one for each.
+    fn set_deadline(&mut self, index: usize, actor: Actor, deadline: Option<u64>) {
+        let server = &mut self.servers[index];
+        let life = server.life;
+        let Some(running) = &mut server.running else { return };
+        let seat = running.seat(actor);
+        seat.deadline = deadline;
+        if let Some(at) = deadline
+            && seat.alarm_at.is_none_or(|alarm| at < alarm)
+        {
+            seat.alarm_at = Some(at);
+            self.agenda.at(at, Event::Deadline { server: index, life, actor });
+        }
+    }
+
+    fn deadline(&mut self, index: usize, life: u64, actor: Actor) {
+        let now = self.agenda.now();
+        let server = &mut self.servers[index];
+        let Some(running) = server.running.as_mut().filter(|_| server.life == life) else { return };
+        let seat = running.seat(actor);
+        if seat.alarm_at != Some(now) {
+            return;
+        }
+        seat.alarm_at = None;
+        match seat.deadline {
+            Some(at) if at <= now => self.schedule(index, actor, now),
+            later => self.set_deadline(index, actor, later),
+        }
     }
 
     fn turn(&mut self, index: usize, life: u64, actor: Actor) -> Checked {
@@ -213,9 +244,7 @@ impl Simulator {
                 self.wake(index, actor);
             }
         }
-        if let Some(at) = deadline {
-            self.schedule(index, actor, at.max(now + 1));
-        }
+        self.set_deadline(index, actor, deadline.map(|at| at.max(now + 1)));
         if has_jobs {
             let micros = self.random.below(50_000);
             self.agenda.after(micros, Event::Background { server: index, life });
@@ -234,7 +263,7 @@ impl Simulator {
             return Ok(());
         }
         let (zxid, digest) = running.shown();
-        (server.is_damaged, server.has_served) = (false, true);
+        server.has_served = true;
         if zxid != server.shown || begins_to_lead {
             let before = std::mem::replace(&mut server.shown, zxid);
             let (shown, server) = (Shown { server: index, zxid, digest }, &self.servers[index]);

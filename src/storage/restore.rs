@@ -86,6 +86,8 @@ pub struct Restored {
     pub txns_replayed: u64,
     /// Newer snapshots that could not be read, and why.
     pub snapshots_rejected: Vec<StorageError>,
+    /// zxid of the newest of these.
+    pub newest_rejected: Option<Zxid>,
     /// What was changed on disk; to be told to the operator.
     pub repairs: Vec<Repair>,
     /// Rows of the recovery table, one for every log file that was read.
@@ -149,6 +151,7 @@ pub fn restore(
         options,
         is_first_trusted: restored.origin == Origin::LogsAlone,
         snapshot_zxid: restored.snapshot_zxid,
+        newest_snapshot: restored.newest_rejected.unwrap_or(restored.snapshot_zxid),
         last_logged: None,
         tail: None,
         txns_replayed: 0,
@@ -183,6 +186,7 @@ fn load_newest(disk: &dyn Disk, directory: &Path, sink: &mut impl SnapshotSink) 
         last_zxid: Zxid::ZERO,
         txns_replayed: 0,
         snapshots_rejected: Vec::new(),
+        newest_rejected: None,
         repairs: Vec::new(),
         cases: Vec::new(),
     };
@@ -202,7 +206,10 @@ fn load_newest(disk: &dyn Disk, directory: &Path, sink: &mut impl SnapshotSink) 
                 restored.origin = Origin::Snapshot(file);
                 return Ok(restored);
             }
-            Err(error) => restored.snapshots_rejected.push(error),
+            Err(error) => {
+                restored.newest_rejected.get_or_insert(file.zxid);
+                restored.snapshots_rejected.push(error);
+            }
         }
     }
     if tried == 0 {
@@ -235,6 +242,9 @@ struct Replay<'a> {
     /// The first record may have any zxid.
     is_first_trusted: bool,
     snapshot_zxid: Zxid,
+    /// That of a newer snapshot that cannot be read, or the same. What leads from the one to the other has to be in the log: a
+    /// new epoch alone does not show that nothing is missing before it.
+    newest_snapshot: Zxid,
     last_logged: Option<Zxid>,
     tail: Option<Tail>,
     txns_replayed: u64,
@@ -302,7 +312,8 @@ impl Replay<'_> {
     fn relation(&self, first: Zxid) -> Next {
         let covered = self.covered();
         let is_in_order = self.last_logged.is_none_or(|last| first > last);
-        if is_in_order && (first <= covered || follows(covered, first)) { Next::Follows } else { Next::Gap }
+        let leaps = covered < self.newest_snapshot && first > self.newest_snapshot;
+        if is_in_order && !leaps && (first <= covered || follows(covered, first)) { Next::Follows } else { Next::Gap }
     }
 
     fn facts(&self, reader: &LogFileReader, tear: Option<&Tear>, later: &[PathBuf]) -> Result<Facts, StorageError> {
