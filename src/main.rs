@@ -50,6 +50,17 @@ fn main() {
     serve(Arc::new(loaded.settings));
 }
 
+/// Members that stand in the static file move out of it with the first configuration that is in force; the file is kept as it
+/// was written.
+fn back_up_members(settings: &Settings) {
+    if let Some(member) = settings.ensemble.as_ref().filter(|member| member.dynamic_file.is_none())
+        && settings.reconfig_enabled
+        && let Err(error) = mapping::config_files(member).back_up()
+    {
+        tracing::error!("{error}: there is no copy of the configuration file as it was written");
+    }
+}
+
 /// A panic of any thread ends the process, before anything is unwound: what an invariant was about is not to be trusted.
 fn stop_on_broken_invariants() {
     let report = std::panic::take_hook();
@@ -73,6 +84,7 @@ fn serve(settings: Arc<Settings>) {
     let dirs =
         mapping::open_data_dir(&settings).unwrap_or_else(|error| give_up(EXIT_CODE_DATA_DIR, &error.to_string()));
     let dirs = Arc::new(dirs);
+    back_up_members(&settings);
     let listeners = listen(&settings, &placement);
     let addresses: Vec<String> =
         listeners.first().and_then(|l| l.local_addr().ok()).map(|a| a.to_string()).into_iter().collect();

@@ -27,6 +27,13 @@ impl Leading {
         let last = history.last();
         Progress { committed: last, proposed: last }
     }
+
+    /// No learner is fed from before `base`.
+    pub fn forget_activations_before(&mut self, base: Zxid) {
+        if self.activations.first_key_value().is_some_and(|(zxid, _)| *zxid <= base) {
+            self.activations = self.activations.split_off(&base.next());
+        }
+    }
 }
 
 impl Ensemble {
@@ -71,6 +78,13 @@ impl Ensemble {
                 // One epoch's zxids have no holes.
                 self.metrics.count_many(Counter::CommitCount, (through.0 - before.0).unsigned_abs());
             }
+            LeaderOutput::Seen { config } => {
+                // The same members: it may be lost.
+                if let Err(why) = self.see_config(config, false, now.mono) {
+                    tracing::error!("{why}: the version of the configuration cannot be kept");
+                }
+            }
+            LeaderOutput::Activate { config, designated } => self.activate_as_leader(config, designated, now),
             LeaderOutput::Forwarded { link, request } => self.forwarded(link, request, now),
             LeaderOutput::Touched { sessions, .. } => {
                 for (session, _) in sessions {
@@ -143,9 +157,8 @@ impl Ensemble {
             SnapshotFeed::begin(self.tree.hold(), &seat.feed_writer, seat.wake.clone())
         });
         let seat = self.seat();
-        let new_leader = QuorumPacket::NewLeader { zxid: zab::first_of(epoch), config: Some(seat.config_text.clone()) };
         let Some(state) = seat.links.get_mut(link) else { return };
-        let feed = Feed::begin(server, observer, plan, snapshot, progress, new_leader, &mut state.out);
+        let feed = Feed::begin(server, observer, plan, snapshot, progress, zab::first_of(epoch), &mut state.out);
         if let Role::Leading(leading) = &mut self.role {
             leading.feeds.insert(link, feed);
         }
@@ -196,6 +209,10 @@ impl Ensemble {
                 }
                 let refusal = self.refusal(session, link);
                 let by = Requester { ids: &request.ids, refusal };
+                if matches!(op, WriteOp::Reconfig { .. }) {
+                    self.reconfigure(session, xid, &op, by, now);
+                    return;
+                }
                 self.execute(session, xid, now, |tree, header, rules, effects| {
                     request::execute(tree, header, op, by, rules, effects)
                 });

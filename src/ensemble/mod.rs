@@ -3,7 +3,8 @@
 //! `driver.rs` takes the turns; `submits.rs` is what workers ask, `batch.rs` what a turn means to them; `chores.rs` and
 //! `snapshots.rs` are what is due now and then. In an ensemble `roles.rs` leads from role to role (`role.rs`): `elections.rs`
 //! speaks with the others until there is a leader, `leading.rs` and `learning.rs` do what `zab` asks for, `learner_feed.rs`
-//! is the stream to one learner, over `links.rs`. `startup.rs` makes all of it from the data directory; `witness.rs` shows it
+//! is the stream to one learner, over `links.rs`. `membership.rs` knows who the members are, `reconfiguring.rs` does what changes
+//! of them mean. `startup.rs` makes all of it from the data directory; `witness.rs` shows it
 //! to the simulator.
 
 mod batch;
@@ -15,6 +16,8 @@ mod leading;
 mod learner_feed;
 mod learning;
 mod links;
+mod membership;
+mod reconfiguring;
 mod role;
 mod role_clock;
 mod roles;
@@ -28,7 +31,8 @@ mod tree_sink;
 mod witness;
 
 pub use driver::{Ensemble, EnsembleRules};
-pub use seat::SeatOptions;
+pub use membership::ReconfigOptions;
+pub use seat::{MoveClientPort, SeatOptions};
 pub use snapshot_feed::FeedWriter;
 pub use snapshots::SnapshotOptions;
 pub use startup::{Backgrounds, Loaded, StartOptions, load, start};

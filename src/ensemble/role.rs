@@ -31,6 +31,8 @@ pub(super) struct Leading {
     pub next_token: u64,
     /// Counted as committed through here.
     pub counted: Zxid,
+    /// Who leads after each reconfiguration that this leader has committed and may still have to tell of.
+    pub activations: BTreeMap<Zxid, ServerId>,
 }
 
 pub(super) struct WaitingSync {

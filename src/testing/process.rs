@@ -97,6 +97,7 @@ pub struct Server {
     child: Option<Child>,
     starts: u32,
     descriptors_max: Option<u64>,
+    owns_config: bool,
 }
 
 impl Server {
@@ -112,6 +113,7 @@ impl Server {
             child: None,
             starts: 0,
             descriptors_max: None,
+            owns_config: false,
         };
         server.set("tickTime", "2000");
         server.set("admin.enableServer", "false");
@@ -145,6 +147,17 @@ impl Server {
     pub fn limit_descriptors(&mut self, most: u64) -> &mut Server {
         self.descriptors_max = Some(most);
         self
+    }
+
+    /// The server may rewrite its `zoo.cfg`, and later starts begin from what it made of it.
+    pub fn owns_config(&mut self) -> &mut Server {
+        self.owns_config = true;
+        self
+    }
+
+    /// A file beside `zoo.cfg`, or that one.
+    pub fn config_file(&self, name: &str) -> PathBuf {
+        self.home.join(name)
     }
 
     /// Lets this server stand where another one does.
@@ -197,7 +210,9 @@ impl Server {
             writeln!(text, "{key}={value}").expect("writing to a string");
         }
         let cfg = self.home.join("zoo.cfg");
-        fs::write(&cfg, text).expect("cannot write zoo.cfg");
+        if !(self.owns_config && cfg.exists()) {
+            fs::write(&cfg, text).expect("cannot write zoo.cfg");
+        }
 
         let mut command = self.kind.command();
         for (name, value) in &self.properties {
