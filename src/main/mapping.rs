@@ -3,7 +3,9 @@
 
 use ringkeeper::config::{EnsembleSettings, PinCores, Settings, SnapshotCompression, static_text_for};
 use ringkeeper::election::ElectionRules;
-use ringkeeper::ensemble::{EnsembleRules, ReconfigOptions, SeatOptions, SnapshotOptions, StartOptions};
+use ringkeeper::ensemble::{
+    EnsembleRules, MoveClientPort, ReconfigOptions, SeatOptions, SnapshotOptions, StartOptions,
+};
 use ringkeeper::io::real_disk::RealDisk;
 use ringkeeper::message::lane::StandingSign;
 use ringkeeper::observe::MetricsRegistry;
@@ -43,6 +45,7 @@ pub fn start_options(
     seed: u64,
     registry: &MetricsRegistry,
     standing: StandingSign,
+    move_client_port: MoveClientPort,
 ) -> StartOptions {
     let version_dir = |root: &std::path::Path| root.join("version-2");
     StartOptions {
@@ -86,12 +89,12 @@ pub fn start_options(
         hash_seed: seed,
         metrics: registry.register(),
         snapshot_metrics: registry.register(),
-        seat: settings.ensemble.as_ref().map(|member| seat(settings, member)),
+        seat: settings.ensemble.as_ref().map(|member| seat(settings, member, move_client_port)),
         standing,
     }
 }
 
-fn seat(settings: &Settings, member: &EnsembleSettings) -> SeatOptions {
+fn seat(settings: &Settings, member: &EnsembleSettings, move_client_port: MoveClientPort) -> SeatOptions {
     let ms = |ms: u32| u64::from(ms);
     SeatOptions {
         me: member.my_id,
@@ -102,7 +105,7 @@ fn seat(settings: &Settings, member: &EnsembleSettings) -> SeatOptions {
             last_seen: member.last_seen.clone(),
             files: settings.reconfig_enabled.then(|| config_files(member)),
         },
-        move_client_port: None,
+        move_client_port: Some(move_client_port),
         role: member.role,
         limits: Limits {
             tick_ms: ms(settings.tick_time_ms),
