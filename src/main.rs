@@ -4,6 +4,7 @@ use client_port::{ClientPort, Mover};
 use ringkeeper::config::{self, Command, EXIT_CODE_BAD_CONFIG, Settings, parse_args};
 use ringkeeper::ensemble::{self, Backgrounds, FeedWriter};
 use ringkeeper::io::{clock, process, signals};
+use ringkeeper::message::MembersSign;
 use ringkeeper::message::lane::{Standing, StandingSign};
 use ringkeeper::runtime::background::Jobs;
 use ringkeeper::runtime::client_port::PortSlot;
@@ -95,8 +96,9 @@ fn serve(settings: Arc<Settings>) {
         listeners.first().and_then(|l| l.local_addr().ok()).map(|a| a.to_string()).into_iter().collect();
     let registry = Arc::new(ringkeeper::observe::MetricsRegistry::new());
     let standing = StandingSign::new(Standing::Looking);
-    let mover = Mover::default();
-    let options = mapping::start_options(&settings, seed, &registry, standing.clone(), mover.moves(port));
+    let (mover, members) = (Mover::default(), MembersSign::default());
+    let options =
+        mapping::start_options(&settings, seed, &registry, standing.clone(), mover.moves(port), members.clone());
     let loaded = ensemble::load(&dirs, &options)
         .unwrap_or_else(|error| give_up(EXIT_CODE_UNEXPECTED, &format!("cannot restore the data: {error}")));
     report(&loaded);
@@ -122,7 +124,7 @@ fn serve(settings: Arc<Settings>) {
         seed,
     ));
     let desk = Arc::new(Desk::new(
-        status::source(&settings, &dirs, registry.clone(), admission.clone(), began.mono, standing.clone()),
+        status::source(&settings, &dirs, registry.clone(), admission.clone(), began.mono, standing.clone(), members),
         doorbells,
     ));
     let make_worker = move |index: u16, lane: WorkerLane, listener: Vec<TcpListener>| {

@@ -127,6 +127,7 @@ impl Ensemble {
         let seat = self.seat();
         let change = seat.configs.commit(config)?;
         seat.tell_elections(now);
+        seat.show_members();
         if change.election_port {
             seat.listen_for_votes();
         }

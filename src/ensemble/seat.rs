@@ -8,6 +8,7 @@ use super::role_clock::RoleClock;
 use super::snapshot_feed::{FeedWriter, Wake};
 use crate::election::ElectionRules;
 use crate::election::connections::ConnectionRules;
+use crate::message::{InForce, MembersSign};
 use crate::runtime::link_io::{LinkAction, PeerPort};
 use crate::storage::Epochs;
 use crate::types::{ClientAddress, Instant, LinkId, QuorumConfig, Role, ServerId};
@@ -33,6 +34,8 @@ pub struct SeatOptions {
     pub reconfig: ReconfigOptions,
     /// `None`: the client port stays where it is.
     pub move_client_port: Option<MoveClientPort>,
+    /// Where the members in force are written down for operators.
+    pub members: MembersSign,
     /// `peerType`, where the configuration does not name this server.
     pub role: Role,
     pub limits: Limits,
@@ -89,7 +92,7 @@ impl Seat {
         });
         let mut actions = Vec::new();
         elections.listen(options.listen_on_all_addresses, &mut actions);
-        Seat {
+        let seat = Seat {
             configs,
             successor: None,
             epochs,
@@ -103,7 +106,9 @@ impl Seat {
             actions,
             held_buffers: Vec::new(),
             options,
-        }
+        };
+        seat.show_members();
+        seat
     }
 
     /// The elections, and what they need to dial.
@@ -122,6 +127,12 @@ impl Seat {
         let (electorate, addresses) = (self.configs.electorate(), self.configs.election_addresses());
         let (elections, mut dials) = self.elections();
         elections.configure(now, electorate, addresses, &mut dials);
+    }
+
+    /// Operators are told of the configuration in force.
+    pub fn show_members(&self) {
+        let (config, own) = (self.configs.committed().clone(), self.configs.own().cloned());
+        self.options.members.set(InForce { config, role: self.configs.role(), own });
     }
 
     /// Takes election connections, at the address that is this server's now.

@@ -7,6 +7,7 @@ use ringkeeper::ensemble::{
     EnsembleRules, MoveClientPort, ReconfigOptions, SeatOptions, SnapshotOptions, StartOptions,
 };
 use ringkeeper::io::real_disk::RealDisk;
+use ringkeeper::message::MembersSign;
 use ringkeeper::message::lane::StandingSign;
 use ringkeeper::observe::MetricsRegistry;
 use ringkeeper::request::{AccessRules, AuthRules, DigestRules, ReapRules, RequestRules};
@@ -46,6 +47,7 @@ pub fn start_options(
     registry: &MetricsRegistry,
     standing: StandingSign,
     move_client_port: MoveClientPort,
+    members: MembersSign,
 ) -> StartOptions {
     let version_dir = |root: &std::path::Path| root.join("version-2");
     StartOptions {
@@ -89,12 +91,17 @@ pub fn start_options(
         hash_seed: seed,
         metrics: registry.register(),
         snapshot_metrics: registry.register(),
-        seat: settings.ensemble.as_ref().map(|member| seat(settings, member, move_client_port)),
+        seat: settings.ensemble.as_ref().map(|member| seat(settings, member, move_client_port, members)),
         standing,
     }
 }
 
-fn seat(settings: &Settings, member: &EnsembleSettings, move_client_port: MoveClientPort) -> SeatOptions {
+fn seat(
+    settings: &Settings,
+    member: &EnsembleSettings,
+    move_client_port: MoveClientPort,
+    members: MembersSign,
+) -> SeatOptions {
     let ms = |ms: u32| u64::from(ms);
     SeatOptions {
         me: member.my_id,
@@ -106,6 +113,7 @@ fn seat(settings: &Settings, member: &EnsembleSettings, move_client_port: MoveCl
             files: settings.reconfig_enabled.then(|| config_files(member)),
         },
         move_client_port: Some(move_client_port),
+        members,
         role: member.role,
         limits: Limits {
             tick_ms: ms(settings.tick_time_ms),

@@ -155,6 +155,11 @@ impl Server {
         self
     }
 
+    /// Clients find it at another port from now on.
+    pub fn has_moved_to(&mut self, port: u16) {
+        self.port = port;
+    }
+
     /// A file beside `zoo.cfg`, or that one.
     pub fn config_file(&self, name: &str) -> PathBuf {
         self.home.join(name)

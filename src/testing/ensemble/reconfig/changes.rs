@@ -90,3 +90,45 @@ fn java_leads_ours() {
 fn java_joins_ours() {
     tell(&[OURS, JAVA, OURS, JAVA]);
 }
+
+/// All three ports of a server change while it runs: of a follower, and of the leader, which is found elsewhere and therefore
+/// leads no longer.
+fn members_move(kinds: &[Kind; 3]) {
+    let (mut ensemble, mut lines) = reconfigurable(kinds, 3);
+    start(&mut ensemble, &[2, 3]);
+    start(&mut ensemble, &[1]);
+    for id in [1, 3] {
+        let (was, was_leader) = (ensemble.address(id), ensemble.leader() == id);
+        let mut stays = visitor(was);
+        lines.0[id - 1] = (free_port(), free_port(), free_port());
+        reconfig(&ensemble, 2, &lines.participant(id), "", "");
+        ensemble.server_mut(id).has_moved_to(lines.0[id - 1].2);
+        wait_until("clients are refused at the old port", || std::net::TcpStream::connect(was).is_err());
+        ensemble.wait_for(id, "follows", |mode| mode == Some("follower"));
+        if !was_leader {
+            stays.ask(1, &exists("/"));
+        }
+        let all: Vec<String> = [1, 2, 3].map(|id| lines.participant(id)).into();
+        wait_for_one_config(&ensemble, &[1, 2, 3], &all);
+    }
+    // Votes find them.
+    ensemble.server_mut(2).kill();
+    ensemble.wait_until_serving(&[1, 3]);
+    ensemble.server_mut(1).kill();
+    ensemble.server_mut(1).spawn();
+    ensemble.wait_until_serving(&[1, 3]);
+    ensemble.server_mut(2).spawn();
+    ensemble.wait_until_all_serve();
+    ensemble.assert_all_equal();
+}
+
+#[test]
+fn members_of_ours_move() {
+    members_move(&[OURS, OURS, OURS]);
+}
+
+#[test]
+fn members_of_both_kinds_move() {
+    members_move(&[JAVA, OURS, OURS]);
+    members_move(&[OURS, OURS, JAVA]);
+}
