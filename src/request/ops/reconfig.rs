@@ -5,6 +5,7 @@
 use crate::message::{Effect, TxnBody, TxnHeader, WriteOp};
 use crate::request::prepare::{Context, Executed, RequestRules, Requester, execute_body};
 use crate::tree::{TreeWriter, View};
+use crate::types::limits::CONFIG_BYTES_MAX;
 use crate::types::{
     BadMemberLine, ErrorCode, Member, Membership, OpCode, Quorum, QuorumConfig, ServerId, Zxid, path, perms,
 };
@@ -61,16 +62,21 @@ pub fn plan_reconfig(
         Some(list) => replaced(list, scene)?,
         None => changed(joining.as_deref(), leaving.as_deref(), scene)?,
     };
+    let config = QuorumConfig { membership, version: zxid.0 };
+    if config.to_string().len() > CONFIG_BYTES_MAX {
+        return Err(ErrorCode::BadArguments);
+    }
+    let membership = &config.membership;
     let voters_min = if scene.standalone_enabled { 2 } else { 1 };
     if membership.voters() < voters_min {
         return Err(ErrorCode::BadArguments);
     }
-    if !Quorum::of(&membership).is_reached_by(scene.synced) {
+    if !Quorum::of(membership).is_reached_by(scene.synced) {
         return Err(ErrorCode::NewConfigNoQuorum);
     }
     let node = view.lookup(path::CONFIG).ok_or(ErrorCode::NoNode)?;
     rules.access.check(node.acl(), perms::WRITE, by.ids)?;
-    Ok(QuorumConfig { membership, version: zxid.0 })
+    Ok(config)
 }
 
 /// What was planned as a transaction, or a refusal as one.
@@ -163,6 +169,7 @@ mod tests {
     use crate::message::{EffectKind, WriteResult};
     use crate::request::testbed::{ALICE, Testbed};
     use crate::types::Id;
+    use proptest::prelude::*;
 
     #[test]
     fn there_is_nothing_to_reconfigure() {
@@ -301,6 +308,31 @@ mod tests {
         assert_eq!(stage.plan("", "", "version=5", -1), Err(ErrorCode::MarshallingError));
         let grouped = Stage::of(&format!("{THREE}\ngroup.1=1:2:3"));
         assert_eq!(grouped.plan("", "3", "", -1), Err(ErrorCode::BadArguments), "groups change as a whole");
+    }
+
+    #[test]
+    fn nobody_makes_a_configuration_that_does_not_travel() {
+        let stage = Stage::of(THREE);
+        let many: Vec<String> = (4..9000).map(|id| format!("server.{id}=host{id}:1:2:observer;3")).collect();
+        assert_eq!(stage.plan(&many.join(","), "", "", -1), Err(ErrorCode::BadArguments));
+        assert!(stage.plan(&many[..500].join(","), "", "", -1).is_ok());
+    }
+
+    proptest! {
+        /// What is planned is read back as it was.
+        #[test]
+        fn any_words_are_planned_or_refused(
+            joining in "[server.=0-9a:;,|\\[\\]\\-gw \\n]{0,60}",
+            leaving in "[0-9, x]{0,12}",
+            members in "(server|group|weight|version)[.=0-9a:;,\\n|p-t]{0,80}",
+        ) {
+            for members in [members.as_str(), ""] {
+                let stage = Stage::of(THREE);
+                if let Ok(text) = stage.plan(&joining, &leaving, members, -1) {
+                    prop_assert_eq!(QuorumConfig::parse(&text).unwrap().to_string(), text);
+                }
+            }
+        }
     }
 
     #[test]

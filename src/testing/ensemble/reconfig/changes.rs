@@ -1,5 +1,6 @@
 //! One change after the other, under load: a server joins, changes its role back and forth, leaves; the leader leaves; a list as
-//! a whole; a restart of everybody from the files.
+//! a whole; a restart of everybody from
+//! the files, read by servers of the other kind.
 
 use super::*;
 use crate::differential::walk;
@@ -64,8 +65,12 @@ fn tell(kinds: &[Kind]) {
     ensemble.assert_all_equal();
     ledger.check(&walk::tree(ensemble.address(4)));
 
-    // From their files.
-    ensemble.ids().for_each(|id| ensemble.server_mut(id).kill());
+    // From their files, each read by a server of the other kind.
+    for id in ensemble.ids() {
+        let server = ensemble.server_mut(id);
+        server.kill();
+        server.kind = if server.kind == OURS { JAVA } else { OURS };
+    }
     start(&mut ensemble, &[1, 2, 3, 4]);
     wait_for_one_config(&ensemble, &[1, 2, 3, 4], &p(&[1, 2, 3, 4]));
     ledger.check(&walk::tree(ensemble.address(1)));

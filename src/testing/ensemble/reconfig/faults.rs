@@ -3,8 +3,8 @@
 
 use super::*;
 use crate::differential::walk;
-use crate::ensemble::OURS;
 use crate::ensemble::ledger::Load;
+use crate::ensemble::{JAVA, OURS};
 
 #[test]
 fn of_two_at_a_time_one_waits_or_is_refused() {
@@ -38,11 +38,11 @@ fn of_two_at_a_time_one_waits_or_is_refused() {
 }
 
 /// The leader is killed right after it was asked: the change is done or it is not, on all servers alike, and they go on.
-#[test]
-fn the_leader_is_killed_in_the_middle() {
+fn the_leader_is_killed(kinds: &[Kind; 4]) {
     let rounds = std::env::var("RINGKEEPER_RECONFIG_ROUNDS").map_or(6, |text| text.parse().expect("a number"));
-    let (mut ensemble, lines) = reconfigurable(&[OURS; 4], 3);
-    start(&mut ensemble, &[1, 2, 3, 4]);
+    let (mut ensemble, lines) = reconfigurable(kinds, 3);
+    start(&mut ensemble, &[1, 2, 3]);
+    start(&mut ensemble, &[4]);
     let load = Load::begin(&ensemble.addresses(), 3);
     for round in 0..rounds {
         load.wait_for_more(30);
@@ -75,6 +75,16 @@ fn the_leader_is_killed_in_the_middle() {
     println!("{} writes acknowledged, {} reconnects", ledger.acknowledged(), ledger.reconnects());
     ensemble.assert_all_equal();
     ledger.check(&walk::tree(ensemble.address(1)));
+}
+
+#[test]
+fn leaders_of_ours_are_killed_in_the_middle() {
+    the_leader_is_killed(&[OURS; 4]);
+}
+
+#[test]
+fn leaders_of_both_kinds_are_killed_in_the_middle() {
+    the_leader_is_killed(&[OURS, JAVA, OURS, JAVA]);
 }
 
 /// A server that was down while the others changed hears of it from their votes, and takes the new members up.
