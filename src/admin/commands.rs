@@ -8,6 +8,7 @@ use super::status::{
 };
 use super::version::version_line;
 use crate::config::{EnsembleSettings, Settings};
+use crate::message::InForce;
 use crate::observe::java_double;
 use crate::types::{QuorumAddress, Role, SessionId};
 use std::fmt::Write;
@@ -118,13 +119,15 @@ fn java_address(address: SocketAddr) -> String {
     }
 }
 
-pub fn conf(settings: &Settings, directories: &Directories) -> String {
+/// `in_force`: the members, where they may have changed since the start.
+pub fn conf(settings: &Settings, directories: &Directories, in_force: Option<&InForce>) -> String {
     /// Of a server on its own.
     const NO_ID: i64 = 0;
     let port = |port: Option<u16>| port.map_or(-1, i32::from);
     let server_id = settings.ensemble.as_ref().map_or(NO_ID, |member| member.my_id.0);
     let mut text = String::new();
-    put!(text, "clientPort={}\n", port(settings.client_port));
+    let moved = in_force.and_then(|in_force| in_force.own.as_ref()?.client.as_ref());
+    put!(text, "clientPort={}\n", port(moved.map(|client| client.port).or(settings.client_port)));
     put!(text, "secureClientPort={}\n", port(None));
     put!(text, "dataDir={}\n", directories.data_dir.display());
     put!(text, "dataDirSize={}\n", directories.data_dir_bytes);
@@ -137,13 +140,16 @@ pub fn conf(settings: &Settings, directories: &Directories) -> String {
     put!(text, "clientPortListenBacklog={}\n", settings.client_port_listen_backlog);
     put!(text, "serverId={server_id}\n");
     if let Some(member) = &settings.ensemble {
-        put_member_conf(&mut text, member);
+        put_member_conf(&mut text, member, in_force);
     }
     text
 }
 
-fn put_member_conf(text: &mut String, member: &EnsembleSettings) {
-    let own = member.config.membership.members.get(&member.my_id);
+fn put_member_conf(text: &mut String, member: &EnsembleSettings, in_force: Option<&InForce>) {
+    let (config, role, own) = match in_force {
+        Some(InForce { config, role, own }) => (&**config, *role, own.as_ref()),
+        None => (&member.config, member.role, member.config.membership.members.get(&member.my_id)),
+    };
     let ports = |port_of: fn(&QuorumAddress) -> u16| {
         let ports = own.into_iter().flat_map(|own| &own.addresses).map(|address| port_of(address).to_string());
         ports.collect::<Vec<_>>().join("|")
@@ -153,8 +159,8 @@ fn put_member_conf(text: &mut String, member: &EnsembleSettings) {
     put!(text, "electionAlg={ELECTION_ALG}\n");
     put!(text, "electionPort={}\n", ports(|address| address.election_port));
     put!(text, "quorumPort={}\n", ports(|address| address.quorum_port));
-    put!(text, "peerType={}\n", u8::from(member.role == Role::Observer));
-    put!(text, "membership: \n{}", member.config);
+    put!(text, "peerType={}\n", u8::from(role == Role::Observer));
+    put!(text, "membership: \n{config}");
 }
 
 pub fn dirs(directories: &Directories) -> String {

@@ -173,7 +173,7 @@ fn conf_and_dirs() {
     };
     let settings = load(&line, &mut files).unwrap().settings;
     assert_eq!(
-        conf(&settings, &directories()),
+        conf(&settings, &directories(), None),
         "clientPort=28471\nsecureClientPort=-1\ndataDir=/var/zk/version-2\ndataDirSize=67109358\n\
          dataLogDir=/var/zklog/version-2\ndataLogSize=478\ntickTime=2000\nmaxClientCnxns=60\nminSessionTimeout=4000\n\
          maxSessionTimeout=40000\nclientPortListenBacklog=-1\nserverId=0\n"
@@ -193,7 +193,7 @@ fn conf_of_a_member() {
             Some("/var/zk/myid") => Ok(format!("{id}\n").into_bytes()),
             _ => Err(ErrorKind::NotFound.into()),
         };
-        conf(&load(&line, &mut files).unwrap().settings, &directories())
+        conf(&load(&line, &mut files).unwrap().settings, &directories(), None)
     };
     let (own, observer) = (text(3), text(4));
     assert_eq!(
@@ -289,4 +289,25 @@ fn hash_masks_and_environment() {
     assert_eq!(keys.join(" "), expected);
     assert!(text.starts_with("Environment:\nzookeeper.version=3.9.5-ringkeeper-"));
     assert!(text.contains("\nhost.name=zoo1\n") && text.contains("\nos.memory.max=256MB\n"));
+}
+
+/// Of one that was removed by a reconfiguration: it keeps its ports.
+#[test]
+fn conf_of_a_member_shows_what_is_in_force() {
+    let line = CommandLine { given: crate::config::Given::File("zoo.cfg".into()), ..CommandLine::default() };
+    let zoo_cfg = "dataDir=/var/zk\nclientPort=41004\ninitLimit=10\nsyncLimit=5\nserver.1=127.0.0.1:41101:41201\n\
+                   server.2=127.0.0.1:41102:41202\nserver.3=127.0.0.1:41103:41203\n";
+    let mut files = |path: &std::path::Path| match path.to_str() {
+        Some("zoo.cfg") => Ok(zoo_cfg.as_bytes().to_vec()),
+        Some("/var/zk/myid") => Ok(b"3\n".to_vec()),
+        _ => Err(ErrorKind::NotFound.into()),
+    };
+    let settings = load(&line, &mut files).unwrap().settings;
+    let own = settings.membership.members[&crate::types::ServerId(3)].clone();
+    let text = "server.1=127.0.0.1:41101:41201:participant;0.0.0.0:5\nversion=100000007";
+    let config = crate::types::QuorumConfig::parse(text).unwrap().into();
+    let in_force = InForce { config, role: crate::types::Role::Participant, own: Some(own) };
+    let shown = conf(&settings, &directories(), Some(&in_force));
+    let ports = "electionPort=41203\nquorumPort=41103\npeerType=0\nmembership: \n";
+    assert!(shown.starts_with("clientPort=41004\n") && shown.ends_with(&format!("{ports}{text}")), "{shown}");
 }

@@ -268,7 +268,13 @@ impl Ensemble {
             self.metrics.count(Counter::ProposalCount);
             self.metrics.proposal(entry.len() as u64, now.mono.micros);
             seat.history.push(zxid, entry.as_slice().into());
-            self.lead(LeaderInput::Proposed { zxid }, now);
+            self.entry = entry;
+            let input = match request::config_of(&executed.txn.body) {
+                Some(Ok(config)) => LeaderInput::ProposedConfig { config: Arc::new(config) },
+                _ => LeaderInput::Proposed { zxid },
+            };
+            self.lead(input, now);
+            return Some(executed);
         }
         self.entry = entry;
         Some(executed)
@@ -378,7 +384,7 @@ impl Ensemble {
             }
     }
 
-    fn seal_batch(&mut self) {
+    pub(super) fn seal_batch(&mut self) {
         if self.batch.is_empty() {
             return;
         }

@@ -6,11 +6,10 @@
 
 use super::driver::Ensemble;
 use super::history::History;
-use super::learner_feed::{Feed, Progress};
+use super::learner_feed::{Feed, Progress, Words};
 use super::log_feed::LogLook;
 use super::role::{Leading, Role};
 use super::snapshot_feed::SnapshotFeed;
-use crate::message::QuorumPacket;
 use crate::observe::Counter;
 use crate::types::{LinkId, Now, ServerId, Zxid};
 use crate::zab::{self, OnDisk, SyncPlan};
@@ -94,10 +93,8 @@ impl Ensemble {
             let seat = self.seat.as_ref().expect("just seen");
             SnapshotFeed::begin(self.tree.hold(), &seat.log.writer, seat.log.wake.clone())
         });
-        let seat = self.seat();
-        let new_leader = QuorumPacket::NewLeader { zxid: zab::first_of(epoch), config: Some(seat.config_text.clone()) };
-        let Some(state) = seat.links.get_mut(link) else { return };
-        let feed = Feed::begin(server, observer, plan, snapshot, progress, new_leader, &mut state.out);
+        let Some(state) = self.seat().links.get_mut(link) else { return };
+        let feed = Feed::begin(server, observer, plan, snapshot, progress, zab::first_of(epoch), &mut state.out);
         if let Role::Leading(leading) = &mut self.role {
             leading.feeds.insert(link, feed);
         }
@@ -124,10 +121,15 @@ impl Ensemble {
         let Role::Leading(leading) = &mut self.role else { return };
         let Some(seat) = &mut self.seat else { return };
         let progress = leading.progress(&seat.history, self.flushed_through);
+        let words = Words {
+            // While one is pending, whoever is told of it would take it for committed.
+            config: (!leading.zab.is_reconfiguring()).then(|| seat.configs.newest_text().clone()),
+            activations: &leading.activations,
+        };
         let mut lost = Vec::new();
         for (id, feed) in &mut leading.feeds {
             let Some(link) = seat.links.get_mut(*id) else { continue };
-            if let Err(why) = Feed::pump(feed, &seat.history, progress, &seat.log, &mut link.out) {
+            if let Err(why) = Feed::pump(feed, &seat.history, progress, &seat.log, &words, &mut link.out) {
                 lost.push((*id, why));
             }
         }

@@ -67,6 +67,13 @@ impl Ensemble {
                 // One epoch's zxids have no holes.
                 self.metrics.count_many(Counter::CommitCount, (through.0 - before.0).unsigned_abs());
             }
+            LeaderOutput::Seen { config } => {
+                // The same members: it may be lost.
+                if let Err(why) = self.see_config(config, false, now.mono) {
+                    tracing::error!("{why}: the version of the configuration cannot be kept");
+                }
+            }
+            LeaderOutput::Activate { config, designated } => self.activate_as_leader(config, designated, now),
             LeaderOutput::Forwarded { link, request } => self.forwarded(link, request, now),
             LeaderOutput::Touched { sessions, .. } => {
                 for (session, _) in sessions {
@@ -153,6 +160,10 @@ impl Ensemble {
                 }
                 let refusal = self.refusal(session, link);
                 let by = Requester { ids: &request.ids, refusal };
+                if matches!(op, WriteOp::Reconfig { .. }) {
+                    self.reconfigure(session, xid, &op, by, now);
+                    return;
+                }
                 self.execute(session, xid, now, |tree, header, rules, effects| {
                     request::execute(tree, header, op, by, rules, effects)
                 });

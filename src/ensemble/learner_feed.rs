@@ -12,7 +12,9 @@ use crate::message::QuorumPacket;
 use crate::types::{ServerId, Zxid};
 use crate::wire::quorum::{Side, encode};
 use crate::zab::SyncPlan;
+use std::collections::BTreeMap;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Bytes that one turn puts behind what a link has not sent yet.
 const OUTPUT_BYTES_MAX: usize = 1 << 20;
@@ -28,10 +30,24 @@ pub(super) struct Feed {
     sent: Zxid,
     /// Sent as proposals, not as commits.
     uncommitted: VecDeque<Zxid>,
-    /// NEWLEADER, until the history through this zxid is sent.
-    new_leader: Option<(Zxid, QuorumPacket)>,
+    /// NEWLEADER is owed, with this zxid, once the history through the other is sent.
+    new_leader: Option<NewLeader>,
     /// SYNC packets that wait for commits.
     syncs: VecDeque<Zxid>,
+}
+
+#[derive(Clone, Copy)]
+struct NewLeader {
+    zxid: Zxid,
+    history_ends: Zxid,
+}
+
+/// What the leader has to say beside transactions.
+pub(super) struct Words<'a> {
+    /// The configuration that NEWLEADER names; without one it has to wait.
+    pub config: Option<Arc<str>>,
+    /// Commits that put a configuration in force, and who leads then.
+    pub activations: &'a BTreeMap<Zxid, ServerId>,
 }
 
 /// Where the leader stands.
@@ -45,7 +61,7 @@ pub(super) struct Progress {
 }
 
 impl Feed {
-    /// Begins with the first packet of `plan`. `new_leader` leaves when everything through `progress.proposed` has left: what is
+    /// Begins with the first packet of `plan`. NEWLEADER leaves when everything through `progress.proposed` has left: what is
     /// committed, and for a voter what is not yet.
     pub fn begin(
         server: ServerId,
@@ -53,7 +69,7 @@ impl Feed {
         plan: SyncPlan,
         snapshot: Option<SnapshotFeed>,
         progress: Progress,
-        new_leader: QuorumPacket,
+        new_leader: Zxid,
         out: &mut Vec<u8>,
     ) -> Feed {
         let (first, sent) = match (plan, &snapshot) {
@@ -75,7 +91,7 @@ impl Feed {
             log: None,
             sent,
             uncommitted: VecDeque::new(),
-            new_leader: Some((history_ends, new_leader)),
+            new_leader: Some(NewLeader { zxid: new_leader, history_ends }),
             syncs: VecDeque::new(),
         }
     }
@@ -91,6 +107,7 @@ impl Feed {
         history: &History,
         progress: Progress,
         access: &LogAccess,
+        words: &Words<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), String> {
         if let Some(snapshot) = &mut self.snapshot {
@@ -105,16 +122,17 @@ impl Feed {
             let through = history.base().min(may_send).min(progress.flushed);
             self.log = (through > self.sent).then(|| LogFeed::begin(access, self.sent, through));
         }
-        self.send_from_log(progress, out)?;
+        self.send_from_log(progress, words, out)?;
         if self.log.is_none() && history.reaches_back_to(self.sent) {
-            self.send_entries(history, progress, may_send, out);
+            self.send_entries(history, progress, may_send, words, out);
         }
-        self.send_commits(progress.committed, out);
-        if let Some((history_ends, _)) = &self.new_leader
-            && (self.sent >= *history_ends || history.last() <= self.sent)
+        self.send_commits(progress.committed, words, out);
+        if let Some(NewLeader { zxid, history_ends }) = self.new_leader
+            && let Some(config) = &words.config
+            && (self.sent >= history_ends || history.last() <= self.sent)
         {
-            let (_, packet) = self.new_leader.take().expect("just seen");
-            encode(&packet, Side::Leader, out);
+            self.new_leader = None;
+            encode(&QuorumPacket::NewLeader { zxid, config: Some(config.clone()) }, Side::Leader, out);
         }
         while self.new_leader.is_none()
             && self.syncs.front().is_some_and(|after| self.has_committed_through(*after, progress.committed))
@@ -125,12 +143,12 @@ impl Feed {
         Ok(())
     }
 
-    fn send_from_log(&mut self, progress: Progress, out: &mut Vec<u8>) -> Result<(), String> {
+    fn send_from_log(&mut self, progress: Progress, words: &Words<'_>, out: &mut Vec<u8>) -> Result<(), String> {
         while out.len() < OUTPUT_BYTES_MAX
             && let Some(log) = &mut self.log
             && let Some(entry) = log.take()
         {
-            self.send_entry(entry, progress, out);
+            self.send_entry(entry, progress, words, out);
         }
         if let Some(log) = &self.log
             && log.is_over()?
@@ -141,31 +159,47 @@ impl Feed {
         Ok(())
     }
 
-    fn send_entries(&mut self, history: &History, progress: Progress, may_send: Zxid, out: &mut Vec<u8>) {
+    fn send_entries(
+        &mut self,
+        history: &History,
+        progress: Progress,
+        may_send: Zxid,
+        words: &Words<'_>,
+        out: &mut Vec<u8>,
+    ) {
         for entry in history.after(self.sent) {
             if entry.zxid > may_send || out.len() >= OUTPUT_BYTES_MAX {
                 break;
             }
-            self.send_entry(entry.clone(), progress, out);
+            self.send_entry(entry.clone(), progress, words, out);
         }
     }
 
-    fn send_entry(&mut self, entry: Entry, progress: Progress, out: &mut Vec<u8>) {
+    fn send_entry(&mut self, entry: Entry, progress: Progress, words: &Words<'_>, out: &mut Vec<u8>) {
         let Entry { zxid, bytes } = entry;
         self.sent = zxid;
         if self.observer && self.new_leader.is_none() {
-            return encode(&QuorumPacket::Inform { zxid, entry: bytes }, Side::Leader, out);
+            let packet = match words.activations.get(&zxid) {
+                Some(designated) => QuorumPacket::InformAndActivate { zxid, designated: *designated, entry: bytes },
+                None => QuorumPacket::Inform { zxid, entry: bytes },
+            };
+            return encode(&packet, Side::Leader, out);
         }
         encode(&QuorumPacket::Proposal { zxid, entry: bytes }, Side::Leader, out);
         self.uncommitted.push_back(zxid);
         // Java's leader sends history pair by pair; and what is committed need not be remembered.
-        self.send_commits(progress.committed, out);
+        self.send_commits(progress.committed, words, out);
     }
 
-    fn send_commits(&mut self, committed: Zxid, out: &mut Vec<u8>) {
+    /// As long as NEWLEADER is owed it will say which configuration is in force.
+    fn send_commits(&mut self, committed: Zxid, words: &Words<'_>, out: &mut Vec<u8>) {
         while let Some(zxid) = self.uncommitted.front().copied().filter(|zxid| *zxid <= committed) {
             self.uncommitted.pop_front();
-            encode(&QuorumPacket::Commit { zxid }, Side::Leader, out);
+            let packet = match words.activations.get(&zxid).filter(|_| self.new_leader.is_none()) {
+                Some(designated) => QuorumPacket::CommitAndActivate { zxid, designated: *designated },
+                None => QuorumPacket::Commit { zxid },
+            };
+            encode(&packet, Side::Leader, out);
         }
     }
 

@@ -56,7 +56,7 @@ impl Ensemble {
             LearnerOutput::Append { zxid, entry } => self.append(zxid, entry, now),
             LearnerOutput::Commit { through } => self.commit_through(through, now),
             LearnerOutput::Serve { epoch } => {
-                let standing = match self.seat().role {
+                let standing = match self.seat().configs.role() {
                     MemberRole::Observer => Standing::Observing,
                     MemberRole::Participant => Standing::Following,
                 };
@@ -72,11 +72,18 @@ impl Ensemble {
                 }
             }
             LearnerOutput::Revalidated { session, valid } => self.revalidated(session, valid, now),
-            LearnerOutput::Config { text } => {
-                if *text != *self.seat().config_text {
-                    tracing::warn!("the leader has another configuration than this server:\n{text}");
+            LearnerOutput::Seen { config } => {
+                let configs = &self.seat().configs;
+                if !configs.is_enabled() && config.membership != configs.committed().membership {
+                    tracing::warn!("the leader has another configuration than this server:\n{config}");
                 }
+                self.see_as_learner(config, true, now);
             }
+            LearnerOutput::Unreadable { why } => {
+                tracing::error!("the leader names a configuration that cannot be read, and is not taken up: {why}");
+            }
+            LearnerOutput::Adopt { config } => self.adopt_as_learner(config, now),
+            LearnerOutput::Activate { zxid, designated } => self.activate_as_learner(zxid, designated, now),
             LearnerOutput::GiveUp { why } => self.end_role(&why),
         }
     }
@@ -99,8 +106,18 @@ impl Ensemble {
         if !self.has_room(entry.len(), now.mono) {
             return self.end_role("there is no room for the transaction log");
         }
+        match request::config_of(&txn.body) {
+            None => {}
+            Some(Ok(config)) => {
+                self.see_as_learner(Arc::new(config), false, now);
+                if !matches!(self.role, Role::Learning(_)) {
+                    return;
+                }
+            }
+            Some(Err(why)) => return self.end_role(&format!("the leader proposes an unreadable configuration: {why}")),
+        }
         self.log_entry(zxid, &entry);
-        if self.is_serving() && self.seat().role == MemberRole::Participant {
+        if self.is_serving() && self.seat().configs.role() == MemberRole::Participant {
             self.metrics.count(Counter::LearnerProposalReceivedCount);
             self.metrics.record(Summary::ProposalLatency, ms_since(txn.header.time, now));
         }
@@ -213,6 +230,7 @@ impl Ensemble {
         if is_done {
             let zxid = load.zxid();
             learning.loading = None;
+            self.see_config_of_tree(now.mono);
             self.keep_loaded_snapshot(zxid);
             self.learn(LearnerInput::SnapshotSaved, now);
         }

@@ -40,6 +40,8 @@ pub(super) struct Leading {
     pub next_token: u64,
     /// Counted as committed through here.
     pub counted: Zxid,
+    /// Who leads after each reconfiguration that this leader has committed: learners are told of it whenever they get there.
+    pub activations: BTreeMap<Zxid, ServerId>,
 }
 
 pub(super) struct WaitingSync {

@@ -296,6 +296,7 @@ impl Ensemble {
                     self.end_role("the others have gone elsewhere");
                 }
                 (Verdict::Unsupported, _) => {}
+                (Verdict::ConfigSeen { config }, _) => self.config_heard(&config, now),
             }
         }
     }
@@ -322,29 +323,30 @@ impl Ensemble {
         let zxid = if PutBack::VoteByApplied.is_on() { self.tree.reader().pin().view().last_zxid() } else { zxid };
         let seat = self.seat.as_mut().expect("a member of an ensemble");
         seat.clock.looks(now, &self.metrics);
-        let (role, epoch) = (seat.role, seat.epochs.current);
+        seat.successor = None;
+        let (role, epoch) = (seat.configs.role(), seat.epochs.current);
         tracing::info!("looking for a leader: last zxid {zxid}, epoch {epoch:x}");
         let (elections, mut dials) = seat.elections();
         elections.look(now, role, zxid, epoch, &mut dials);
     }
 
-    fn begin_role(&mut self, vote: Vote, state: ServerState, now: Now) {
+    pub(super) fn begin_role(&mut self, vote: Vote, state: ServerState, now: Now) {
         let last_zxid = self.tree.view().last_zxid();
         let may_tell = self.may_vote && !std::mem::take(&mut self.needs_snapshot);
         let seat = self.seat.as_mut().expect("a member of an ensemble");
-        seat.clock.elected(now.mono, seat.role, &self.metrics);
+        seat.clock.elected(now.mono, seat.configs.role(), &self.metrics);
         let (limits, epochs) = (seat.options.limits, seat.epochs);
-        let config_version = seat.options.config.version;
         if state == ServerState::Leading {
             tracing::info!("elected: leading, if a quorum follows");
             let start = LeaderStart {
                 me: seat.options.me,
-                quorum: seat.quorum.clone(),
+                config: seat.configs.committed().clone(),
+                last_seen: seat.configs.last_seen().cloned(),
+                reconfig_enabled: seat.configs.is_enabled(),
                 limits,
                 accepted_epoch: epochs.accepted,
                 current_epoch: epochs.current,
                 last_zxid,
-                config_version,
             };
             seat.listen_for_learners();
             let zab = Leader::new(start, now.mono);
@@ -356,11 +358,12 @@ impl Ensemble {
                 syncs: BTreeMap::new(),
                 next_token: 0,
                 counted: Zxid::ZERO,
+                activations: BTreeMap::new(),
             }));
             // With one voter there is nobody to wait for.
             return self.lead(LeaderInput::Tick, now);
         }
-        let addresses = VecDeque::from(seat.quorum_addresses(vote.leader));
+        let addresses = VecDeque::from(seat.configs.quorum_addresses(vote.leader));
         let Some((host, port)) = addresses.front() else {
             tracing::error!("server {} was elected and is not in the configuration", vote.leader.0);
             return self.look(now.mono);
@@ -368,13 +371,13 @@ impl Ensemble {
         tracing::info!("following server {} at {host}:{port}", vote.leader.0);
         let start = LearnerStart {
             me: seat.options.me,
-            observer: seat.role == MemberRole::Observer,
+            observer: seat.configs.role() == MemberRole::Observer,
             limits,
             accepted_epoch: epochs.accepted,
             current_epoch: epochs.current,
             // From nothing the leader sends everything.
             last_zxid: if may_tell { last_zxid } else { Zxid::ZERO },
-            config_version,
+            config_version: seat.configs.committed().version,
         };
         let leader = Dial {
             server: vote.leader,
@@ -402,8 +405,9 @@ impl Ensemble {
 
     /// The leader is active: clients may be served. Those who were kept hear first what has been committed since.
     pub(super) fn begin_service(&mut self, epoch: i64, standing: Standing, now: Now) {
-        let (config, of) = (self.seat().config_text.clone(), Zxid(self.seat().options.config.version));
-        request::show_config(&mut self.tree, &config, of, now.wall);
+        let configs = &self.seat().configs;
+        let (config, of) = (configs.text().clone(), Zxid(configs.committed().version));
+        request::show_config(&mut self.tree, &config, of, now.wall, &mut self.unsaid);
         let written = path::CONFIG.len() + config.len();
         self.metrics.record_for_path(Namespaced::Write, path::CONFIG, written as u64);
         self.sessions = self.fresh_sessions(now.mono);
@@ -424,7 +428,7 @@ impl Ensemble {
             learning.touched_since_ms = now.mono.millis() + 1;
         }
         let seat = self.seat.as_mut().expect("a member of an ensemble");
-        seat.clock.serves(now.mono, seat.role, &self.metrics);
+        seat.clock.serves(now.mono, seat.configs.role(), &self.metrics);
         let (elections, mut dials) = seat.elections();
         elections.activated(now.mono, epoch, &mut dials);
         self.standing.set(standing);
@@ -477,7 +481,10 @@ impl Ensemble {
             self.seat().history.push(zxid, unapplied.entry);
         }
         if self.has_room(0, now.mono) {
-            self.look(now.mono);
+            match self.seat().successor.take() {
+                Some(leader) => self.succeed(leader, now),
+                None => self.look(now.mono),
+            }
         }
     }
 }

@@ -1,25 +1,41 @@
 //! This server's seat in its ensemble: who it is, who the others are, its epochs, its links to them.
 
-use super::elections::{Addresses, Dials, ElectionSetup, Elections};
+use super::elections::{Dials, ElectionSetup, Elections};
 use super::history::History;
 use super::links::Links;
 use super::log_feed::LogAccess;
+use super::membership::{Configurations, ReconfigOptions};
 use super::role_clock::RoleClock;
+use crate::election::ElectionRules;
 use crate::election::connections::ConnectionRules;
-use crate::election::{ElectionRules, Electorate};
+use crate::message::{InForce, MembersSign};
 use crate::runtime::link_io::{LinkAction, PeerPort};
 use crate::storage::Epochs;
-use crate::types::{LinkId, Quorum, QuorumConfig, Role, ServerId};
-use crate::wire::election::ElectionAddress;
+use crate::types::{ClientAddress, Instant, LinkId, QuorumConfig, Role, ServerId};
 use crate::zab::Limits;
 use std::sync::Arc;
+
+/// Has clients taken at another address from now on; those that are connected stay.
+#[derive(Clone)]
+pub struct MoveClientPort(pub Arc<dyn Fn(ClientAddress) + Send + Sync>);
+
+impl std::fmt::Debug for MoveClientPort {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MoveClientPort")
+    }
+}
 
 /// What a member of an ensemble is told by its configuration.
 #[derive(Clone, Debug)]
 pub struct SeatOptions {
     pub me: ServerId,
-    /// The committed configuration.
+    /// The committed configuration, at the start.
     pub config: QuorumConfig,
+    pub reconfig: ReconfigOptions,
+    /// `None`: the client port stays where it is.
+    pub move_client_port: Option<MoveClientPort>,
+    /// Where the members in force are written down for operators.
+    pub members: MembersSign,
     /// `peerType`, where the configuration does not name this server.
     pub role: Role,
     pub limits: Limits,
@@ -45,9 +61,9 @@ pub struct SeatOptions {
 
 pub(super) struct Seat {
     pub options: SeatOptions,
-    pub role: Role,
-    pub quorum: Quorum,
-    pub config_text: Arc<str>,
+    pub configs: Configurations,
+    /// Who leads when the present role is over, if a configuration said so.
+    pub successor: Option<ServerId>,
     pub epochs: Epochs,
     pub elections: Elections,
     pub links: Links,
@@ -63,18 +79,7 @@ pub(super) struct Seat {
 
 impl Seat {
     pub fn new(options: SeatOptions, epochs: Epochs, history: History, log: LogAccess) -> Seat {
-        let quorum = Quorum::of(&options.config.membership);
-        let config_text: Arc<str> = options.config.to_string().into();
-        let members = &options.config.membership.members;
-        let addresses: Addresses = members
-            .values()
-            .map(|member| {
-                let of = member.addresses.iter();
-                let named = of.map(|a| ElectionAddress { host: a.host.clone(), port: a.election_port });
-                (member.id, named.collect())
-            })
-            .collect();
-        let role = members.get(&options.me).map_or(options.role, |member| member.role);
+        let configs = Configurations::new(&options);
         let elections = Elections::new(ElectionSetup {
             me: options.me,
             rules: options.election,
@@ -83,16 +88,15 @@ impl Seat {
                 hello_ms_max: options.hello_timeout_ms,
                 ..ConnectionRules::default()
             },
-            electorate: Electorate::new(quorum.clone(), options.config.version, config_text.clone()),
-            addresses,
+            electorate: configs.electorate(),
+            addresses: configs.election_addresses(),
             multi_address: options.multi_address,
         });
         let mut actions = Vec::new();
         elections.listen(options.listen_on_all_addresses, &mut actions);
-        Seat {
-            role,
-            quorum,
-            config_text,
+        let seat = Seat {
+            configs,
+            successor: None,
             epochs,
             elections,
             links: Links::default(),
@@ -103,7 +107,9 @@ impl Seat {
             actions,
             held_buffers: Vec::new(),
             options,
-        }
+        };
+        seat.show_members();
+        seat
     }
 
     /// The elections, and what they need to dial.
@@ -117,12 +123,35 @@ impl Seat {
         self.elections().1.next_link()
     }
 
+    /// The elections are told of the configurations there are.
+    pub fn tell_elections(&mut self, now: Instant) {
+        let (electorate, addresses) = (self.configs.electorate(), self.configs.election_addresses());
+        let (elections, mut dials) = self.elections();
+        elections.configure(now, electorate, addresses, &mut dials);
+    }
+
+    /// Operators are told of the configuration in force.
+    pub fn show_members(&self) {
+        let (config, own) = (self.configs.committed().clone(), self.configs.own().cloned());
+        self.options.members.set(InForce { config, role: self.configs.role(), own });
+    }
+
+    /// Takes election connections, at the address that is this server's now.
+    pub fn listen_for_votes(&mut self) {
+        self.elections.listen(self.options.listen_on_all_addresses, &mut self.actions);
+    }
+
+    pub fn move_client_port(&self, to: ClientAddress) {
+        if let Some(MoveClientPort(move_to)) = &self.options.move_client_port {
+            move_to(to);
+        }
+    }
+
     /// Takes connections of learners from now on.
     pub fn listen_for_learners(&mut self) {
-        let own = self.options.config.membership.members.get(&self.options.me);
         let everywhere = self.options.listen_on_all_addresses;
-        let addresses = own.into_iter().flat_map(|member| &member.addresses);
-        let addresses = addresses.map(|a| ((!everywhere).then(|| a.host.clone()), a.quorum_port)).collect();
+        let ports = self.configs.own().into_iter().flat_map(|member| member.quorum_ports());
+        let addresses = ports.map(|(host, port)| ((!everywhere).then(|| host.to_owned()), port)).collect();
         self.actions.push(LinkAction::Listen { port: PeerPort::Quorum, addresses });
     }
 
@@ -139,12 +168,5 @@ impl Seat {
         if self.links.remove(link).is_some() {
             self.actions.push(LinkAction::Close { link });
         }
-    }
-
-    /// Addresses of a member's quorum port.
-    pub fn quorum_addresses(&self, id: ServerId) -> Vec<(String, u16)> {
-        let member = self.options.config.membership.members.get(&id);
-        let addresses = member.into_iter().flat_map(|member| &member.addresses);
-        addresses.map(|address| (address.host.clone(), address.quorum_port)).collect()
     }
 }

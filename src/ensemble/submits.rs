@@ -118,9 +118,12 @@ impl Ensemble {
         }
         let by = Requester { ids, refusal: None };
         let asking = request::asking_paths(self.tree.view(), &op, &self.rules.request);
-        let executed = self.execute(session, xid, now, |tree, header, rules, effects| {
-            request::execute(tree, header, op, by, rules, effects)
-        });
+        let executed = match &op {
+            WriteOp::Reconfig { .. } if self.seat.is_some() => self.reconfigure(session, xid, &op, by, now),
+            _ => self.execute(session, xid, now, |tree, header, rules, effects| {
+                request::execute(tree, header, op, by, rules, effects)
+            }),
+        };
         match executed {
             Some(executed) => {
                 if let Some(path) = request::refused_path(&asking, &executed.outcome.result) {
@@ -242,12 +245,12 @@ impl Ensemble {
         let seat = self.seat.as_ref().filter(|_| self.is_serving())?;
         let part = match &self.role {
             Role::Leading(leading) => QuorumPart::Leading(leading.zab.count_learners()),
-            Role::Learning(learning) if seat.role == MemberRole::Observer => {
+            Role::Learning(learning) if seat.configs.role() == MemberRole::Observer => {
                 QuorumPart::Observing { leader: learning.leader.server }
             }
             _ => QuorumPart::Following,
         };
-        let voters = seat.quorum.voters().len() as u64;
+        let voters = seat.configs.quorum().voters().len() as u64;
         Some(QuorumStatus { voters, serving_since: seat.clock.serves_since(), part })
     }
 }

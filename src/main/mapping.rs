@@ -1,16 +1,21 @@
 //! From settings to what each part wants to know. The parts do not know the configuration, so that each can be built and
 //! tested without it.
 
-use ringkeeper::config::{EnsembleSettings, PinCores, Settings, SnapshotCompression};
+use ringkeeper::config::{EnsembleSettings, PinCores, Settings, SnapshotCompression, static_text_for};
 use ringkeeper::election::ElectionRules;
-use ringkeeper::ensemble::{EnsembleRules, SeatOptions, SnapshotOptions, StartOptions};
+use ringkeeper::ensemble::{
+    EnsembleRules, MoveClientPort, ReconfigOptions, SeatOptions, SnapshotOptions, StartOptions,
+};
+use ringkeeper::io::real_disk::RealDisk;
+use ringkeeper::message::MembersSign;
 use ringkeeper::message::lane::StandingSign;
 use ringkeeper::observe::MetricsRegistry;
 use ringkeeper::request::{AccessRules, AuthRules, DigestRules, ReapRules, RequestRules};
 use ringkeeper::runtime::placement::Wish;
 use ringkeeper::server::{ConnectionThrottle, RandomDrop, RequestThrottle, ServerRules};
-use ringkeeper::storage::{Compression, LogOptions, RestoreOptions, StorageError};
-use ringkeeper::storage::{DataDirOptions, DataDirs};
+use ringkeeper::storage::{
+    Compression, ConfigFiles, DataDirOptions, DataDirs, LogOptions, RestoreOptions, StorageError,
+};
 use ringkeeper::types::{OwnerRules, ServerId, limits};
 use ringkeeper::zab::Limits;
 
@@ -41,6 +46,8 @@ pub fn start_options(
     seed: u64,
     registry: &MetricsRegistry,
     standing: StandingSign,
+    move_client_port: MoveClientPort,
+    members: MembersSign,
 ) -> StartOptions {
     let version_dir = |root: &std::path::Path| root.join("version-2");
     StartOptions {
@@ -84,16 +91,29 @@ pub fn start_options(
         hash_seed: seed,
         metrics: registry.register(),
         snapshot_metrics: registry.register(),
-        seat: settings.ensemble.as_ref().map(|member| seat(settings, member)),
+        seat: settings.ensemble.as_ref().map(|member| seat(settings, member, move_client_port, members)),
         standing,
     }
 }
 
-fn seat(settings: &Settings, member: &EnsembleSettings) -> SeatOptions {
+fn seat(
+    settings: &Settings,
+    member: &EnsembleSettings,
+    move_client_port: MoveClientPort,
+    members: MembersSign,
+) -> SeatOptions {
     let ms = |ms: u32| u64::from(ms);
     SeatOptions {
         me: member.my_id,
         config: member.config.clone(),
+        reconfig: ReconfigOptions {
+            enabled: settings.reconfig_enabled,
+            standalone_enabled: member.standalone_enabled,
+            last_seen: member.last_seen.clone(),
+            files: settings.reconfig_enabled.then(|| config_files(member)),
+        },
+        move_client_port: Some(move_client_port),
+        members,
         role: member.role,
         limits: Limits {
             tick_ms: ms(settings.tick_time_ms),
@@ -117,6 +137,19 @@ fn seat(settings: &Settings, member: &EnsembleSettings) -> SeatOptions {
         snapshot_size_factor: member.snapshot_size_factor,
         force_snapshot_sync: member.force_snapshot_sync,
     }
+}
+
+/// The files that configurations are kept in. What they name is named as Java's servers name it: without links.
+pub fn config_files(member: &EnsembleSettings) -> ConfigFiles {
+    let file = std::path::absolute(&member.static_file).unwrap_or_else(|_| member.static_file.clone());
+    let directory = file.parent().and_then(|directory| std::fs::canonicalize(directory).ok());
+    let file = match (directory, file.file_name()) {
+        (Some(directory), Some(name)) => directory.join(name),
+        _ => file,
+    };
+    ConfigFiles::new(RealDisk::shared(), file, |text, dynamic_file, drops_client| {
+        static_text_for(text, dynamic_file, drops_client).map_err(|bad| bad.to_string())
+    })
 }
 
 fn compression(setting: SnapshotCompression) -> Compression {

@@ -3,6 +3,7 @@
 use ringkeeper::admin::{self, Directories, Environment, ServerMode, TimeZone};
 use ringkeeper::config::Settings;
 use ringkeeper::io::process;
+use ringkeeper::message::MembersSign;
 use ringkeeper::message::lane::{Standing, StandingSign};
 use ringkeeper::observe::MetricsRegistry;
 use ringkeeper::server::{Admission, StatusSource};
@@ -18,6 +19,7 @@ pub fn source(
     admission: Arc<Admission>,
     started: Instant,
     standing: StandingSign,
+    members: MembersSign,
 ) -> StatusSource {
     let (for_gate, for_conf) = (settings.clone(), settings.clone());
     let (data_dir, log_dir) = (absolute(&dirs.snapshots), absolute(&dirs.logs));
@@ -29,7 +31,7 @@ pub fn source(
             admin::gate(word, &for_gate.four_letter_whitelist, serving)
         }),
         mode: Box::new(move || mode(standing.get())),
-        conf: Box::new(move |directories| admin::conf(&for_conf, directories)),
+        conf: Box::new(move |directories| admin::conf(&for_conf, directories, members.get().as_deref())),
         directories: Box::new(move || Directories {
             data_dir_bytes: bytes_of_files(&data_dir),
             data_dir: data_dir.clone(),

@@ -28,6 +28,7 @@ mod x500;
 
 pub use apply::{apply, kill_session, replay};
 pub use auth::{AuthRules, AuthVerdict, DigestRules, authenticate, digest_id, ids_at_connect, user_name};
+pub use ops::reconfig::{ReconfigScene, config_of, execute_reconfig, plan_reconfig};
 pub use ops::set_data::show_config;
 pub use permission::{AccessRules, SUPER_SCHEME, SaslRules, X509Rules};
 pub use prepare::{Executed, RequestRules, Requester, close_session, create_session, execute};

@@ -91,15 +91,32 @@ pub fn execute(
     effects: Option<&mut Vec<Effect>>,
 ) -> Executed {
     let context = Context { by, rules };
-    let (body, result) = match op {
-        WriteOp::Multi(ops) => multi::execute(tree, &header, ops, &context, effects),
-        op => match prepare(tree.view(), op, &context) {
-            Ok(body) => {
-                let result = apply(tree, &header, &body, effects);
-                (body, result)
-            }
-            Err(error) => refused(tree, &header, error),
-        },
+    match op {
+        WriteOp::Multi(ops) => {
+            let (body, result) = multi::execute(tree, &header, ops, &context, effects);
+            finished(tree, header, body, result, rules)
+        }
+        op => {
+            let decided = prepare(tree.view(), op, &context);
+            execute_body(tree, header, decided, rules, effects)
+        }
+    }
+}
+
+/// What was decided elsewhere, applied as a transaction.
+pub(super) fn execute_body(
+    tree: &mut TreeWriter,
+    header: TxnHeader,
+    decided: Result<TxnBody, ErrorCode>,
+    rules: &RequestRules,
+    effects: Option<&mut Vec<Effect>>,
+) -> Executed {
+    let (body, result) = match decided {
+        Ok(body) => {
+            let result = apply(tree, &header, &body, effects);
+            (body, result)
+        }
+        Err(error) => refused(tree, &header, error),
     };
     finished(tree, header, body, result, rules)
 }

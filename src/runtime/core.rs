@@ -4,6 +4,7 @@
 //! what they want done to the ring. The ring is entered once, when the thread has nothing left to do.
 
 use super::alarm::Alarm;
+use super::client_port::{PortChange, PortSlot};
 use super::link_io::{LinkAction, LinkEvent, LinkOptions};
 use super::links::Links;
 use super::sockets::{SocketEvent, Sockets};
@@ -145,6 +146,7 @@ fn run<F: Future<Output = ()>>(main: F) {
 pub struct WorkerCore<W> {
     worker: W,
     sockets: Sockets,
+    port: PortSlot,
     events: Vec<SocketEvent>,
     actions: Vec<SocketAction>,
     deadline: Option<Instant>,
@@ -152,18 +154,28 @@ pub struct WorkerCore<W> {
 
 impl<W: WorkerTurn> WorkerCore<W> {
     /// To be called on the thread that will run it.
-    pub fn new(worker: W, listeners: Vec<TcpListener>) -> WorkerCore<W> {
+    pub fn new(worker: W, listeners: Vec<TcpListener>, port: PortSlot) -> WorkerCore<W> {
         let mut sockets = Sockets::new();
         for listener in listeners {
             sockets.listen(listener);
         }
-        WorkerCore { worker, sockets, events: Vec::new(), actions: Vec::new(), deadline: None }
+        WorkerCore { worker, sockets, port, events: Vec::new(), actions: Vec::new(), deadline: None }
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) {
+        if let Some(change) = self.port.take() {
+            self.sockets.close_listeners();
+            if let PortChange::Listen(listener) = change {
+                self.sockets.listen(listener);
+            }
+        }
         self.sockets.poll(cx, &mut self.events);
         self.decide();
         self.carry_out();
+    }
+
+    fn has_work(&self) -> bool {
+        self.worker.has_work() || self.port.is_filled()
     }
 
     fn decide(&mut self) {
@@ -190,7 +202,7 @@ impl<W: WorkerTurn> WorkerCore<W> {
             loop {
                 self.turn(cx);
                 self.worker.alarm().fall_asleep(cx.waker());
-                if !self.worker.has_work() {
+                if !self.has_work() {
                     break;
                 }
                 self.worker.alarm().stay_awake();
@@ -286,6 +298,10 @@ pub async fn run_both<W: WorkerTurn, E: EnsembleTurn>(
             }
             // The background thread rings as well; whatever was put down before is seen by the next look.
             ensemble_alarm.fall_asleep(cx.waker());
+            if worker.port.is_filled() {
+                // Taken at the beginning of a turn.
+                cx.waker().wake_by_ref();
+            }
             if !ensemble.ensemble.has_work() && !worker.worker.has_work() {
                 break;
             }

@@ -3,7 +3,8 @@
 use super::options::Options;
 use super::server::data_directory;
 use crate::admin::{Gate, ServerMode, TimeZone};
-use crate::ensemble::{EnsembleRules, SeatOptions, SnapshotOptions, StartOptions};
+use crate::ensemble::{EnsembleRules, ReconfigOptions, SeatOptions, SnapshotOptions, StartOptions};
+use crate::message::MembersSign;
 use crate::message::lane::StandingSign;
 use crate::observe::MetricsRegistry;
 use crate::request::{AccessRules, AuthRules, ReapRules, RequestRules};
@@ -94,6 +95,9 @@ pub(super) fn start_options(
             hello_timeout_ms: options.limits.sync_ms(),
             me: Options::id_of(index),
             config: options.config(),
+            reconfig: ReconfigOptions::disabled(),
+            move_client_port: None,
+            members: MembersSign::default(),
             role: if index < options.voters { Role::Participant } else { Role::Observer },
             limits: options.limits,
             election: options.election,

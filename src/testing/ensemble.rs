@@ -9,6 +9,7 @@
 //! - `synchronization`: DIFF, TRUNC and SNAP between the two
 //! - `bad_peers`: garbage on the ports between servers, and servers that are not what they say
 //! - `migration`: `tools/migrate`
+//! - `reconfig`: members that come, go and change what they are
 //! - `words`: what operators are told by leaders, followers and observers
 //! - `ledger`: clients that write all the while and know what was acknowledged to them
 
@@ -17,6 +18,7 @@ mod elections;
 pub mod ledger;
 mod migration;
 mod mixed;
+mod reconfig;
 mod synchronization;
 mod words;
 

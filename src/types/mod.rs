@@ -21,7 +21,7 @@ pub use acl::{Acl, AclList, Id, perms};
 pub use digest_algorithm::DigestAlgorithm;
 pub use error_code::ErrorCode;
 pub use ids::{ConnId, LinkId, ServerId, SessionId, WorkerIndex, Xid};
-pub use membership::{ClientAddress, Member, Membership, QuorumAddress, Role};
+pub use membership::{BadMemberLine, ClientAddress, Member, Membership, QuorumAddress, Role};
 pub use op_code::{CreateMode, OpCode};
 pub use put_back::PutBack;
 pub use quorum::Quorum;

@@ -11,7 +11,7 @@
 use super::learner_io::{LearnerInput, LearnerOutput};
 use super::{Limits, epoch_of, first_of};
 use crate::message::{LearnerInfo, QuorumPacket};
-use crate::types::{Instant, PutBack, ServerId, Zxid};
+use crate::types::{Instant, PutBack, QuorumConfig, ServerId, Zxid};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -58,6 +58,10 @@ pub struct Learner {
     unacknowledged: VecDeque<Zxid>,
     /// What the log ended with when NEWLEADER came; proposals behind it are another matter.
     history_ends: Zxid,
+    /// Last zxid known to be committed.
+    committed: Zxid,
+    /// What NEWLEADER named, until UPTODATE.
+    named: Option<Arc<QuorumConfig>>,
     /// A snapshot is on its way to the disk.
     saving: bool,
     /// What came behind it. A log must not go on where the snapshot is not durable: after a crash there would be a hole.
@@ -76,6 +80,8 @@ impl Learner {
             uncommitted: VecDeque::new(),
             unacknowledged: VecDeque::new(),
             history_ends: start.last_zxid,
+            committed: start.last_zxid,
+            named: None,
             saving: false,
             held: Vec::new(),
             patience_ends: now.plus_millis(start.limits.init_ms()),
@@ -203,29 +209,36 @@ impl Learner {
                     self.commit(zxid, out)?;
                 }
             }
-            (Synchronizing | Settling | Ready | Broadcast, QuorumPacket::CommitAndActivate { zxid, .. }) => {
+            (Synchronizing | Settling | Ready | Broadcast, QuorumPacket::CommitAndActivate { zxid, designated }) => {
+                self.commit(zxid, out)?;
+                self.when_saved(out).push(LearnerOutput::Activate { zxid, designated });
+            }
+            (Synchronizing | Settling | Ready | Broadcast, QuorumPacket::Inform { zxid, entry }) => {
+                self.append(zxid, entry, out)?;
                 self.commit(zxid, out)?;
             }
             (
                 Synchronizing | Settling | Ready | Broadcast,
-                QuorumPacket::Inform { zxid, entry } | QuorumPacket::InformAndActivate { zxid, entry, .. },
+                QuorumPacket::InformAndActivate { zxid, designated, entry },
             ) => {
                 self.append(zxid, entry, out)?;
                 self.commit(zxid, out)?;
+                self.when_saved(out).push(LearnerOutput::Activate { zxid, designated });
             }
             (Synchronizing, QuorumPacket::NewLeader { zxid, config }) => {
                 if zxid != first_of(self.epoch) {
                     return Err(format!("NEWLEADER names {zxid}, the epoch is {:x}", self.epoch));
                 }
-                if let Some(text) = config {
-                    out.push(LearnerOutput::Config { text });
-                }
+                self.take_named(config.as_deref(), out);
                 self.phase = Settling;
                 self.history_ends = self.appended;
                 self.settle(now, out);
             }
             (Ready, QuorumPacket::UpToDate) => {
                 self.phase = Broadcast;
+                if let Some(config) = self.named.take().filter(|config| !self.is_undecided(config)) {
+                    out.push(LearnerOutput::Adopt { config });
+                }
                 out.push(LearnerOutput::Serve { epoch: self.epoch });
                 out.push(LearnerOutput::Send(QuorumPacket::Ack { zxid: first_of(self.epoch) }));
                 self.acknowledge(out);
@@ -265,9 +278,30 @@ impl Learner {
         Ok(())
     }
 
+    /// A text of one byte is none, as in Java.
+    fn take_named(&mut self, text: Option<&str>, out: &mut Vec<LearnerOutput>) {
+        let Some(text) = text.filter(|text| text.len() > 1) else { return };
+        match QuorumConfig::parse(text) {
+            Ok(config) => {
+                let config = Arc::new(config);
+                self.named = Some(config.clone());
+                out.push(LearnerOutput::Seen { config });
+            }
+            Err(why) => out.push(LearnerOutput::Unreadable { why: why.to_string() }),
+        }
+    }
+
+    /// A Java leader names a reconfiguration of this epoch that it has proposed and not committed; its commit will say when
+    /// it is in force. Who takes it to be so before may vote with it, while others decide without.
+    fn is_undecided(&self, config: &QuorumConfig) -> bool {
+        let version = Zxid(config.version);
+        epoch_of(version) == self.epoch && version.counter() > 0 && version > self.committed
+    }
+
     /// The log ends at `zxid` now.
     fn begin_from(&mut self, zxid: Zxid) {
         self.phase = Phase::Synchronizing;
+        self.committed = zxid;
         self.appended = zxid;
         self.flushed = zxid;
     }
@@ -303,6 +337,7 @@ impl Learner {
                     // queues begin with the same proposal.
                     self.unacknowledged.pop_front();
                 }
+                self.committed = zxid;
                 self.when_saved(out).push(LearnerOutput::Commit { through: zxid });
                 Ok(())
             }

@@ -4,7 +4,7 @@
 //!
 //! In reading order:
 //! - `sync_plan`: DIFF, TRUNC or SNAP, from what a learner has and what the leader has
-//! - `acks`: which proposals a quorum has on disk
+//! - `reconfig`: the one or two configurations whose quorums count; `acks`: which proposals a quorum has on disk
 //! - `leader`, and within it `learners`: the leader's view of those who follow it
 //! - `learner`: a follower or an observer
 //!
@@ -21,6 +21,7 @@ mod leader_io;
 mod learner;
 mod learner_io;
 mod learners;
+mod reconfig;
 mod sync_plan;
 #[cfg(test)]
 mod tests;

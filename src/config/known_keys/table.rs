@@ -67,7 +67,7 @@ pub const KNOWN_KEYS: &[KnownKey] = &[
     key("electionAlg", File, Kind::Int { min: 3, max: 3 }, "3", Ensemble),
     key("quorumListenOnAllIPs", File, Bool, "false", Ensemble),
     key("standaloneEnabled", File, Bool, "true", Used),
-    key("reconfigEnabled", File, Bool, "false", EnsembleNotYet("reconfig is refused by a leader here: -123, or -6 where it is enabled")),
+    key("reconfigEnabled", File, Bool, "false", Ensemble),
     key("dynamicConfigFile", File, Text, "", Used),
     key("syncEnabled", File, Bool, "true", OBSERVER_DISK),
     key("localSessionsEnabled", File, Bool, "false", LOCAL_SESSIONS),

@@ -64,6 +64,6 @@ impl Leader {
         let answered = round.iter().filter_map(|(link, ping)| {
             self.learners.get(*link).filter(|learner| learner.pings_answered >= *ping).map(|learner| learner.server)
         });
-        self.start.quorum.is_reached_by(&answered.chain([self.start.me]).collect())
+        self.configs.is_reached_by(&answered.chain([self.start.me]).collect())
     }
 }
