@@ -118,7 +118,8 @@ fn java_address(address: SocketAddr) -> String {
     }
 }
 
-pub fn conf(settings: &Settings, directories: &Directories) -> String {
+/// A read-only server does not show its members.
+pub fn conf(settings: &Settings, directories: &Directories, mode: ServerMode) -> String {
     /// Of a server on its own.
     const NO_ID: i64 = 0;
     let port = |port: Option<u16>| port.map_or(-1, i32::from);
@@ -138,6 +139,9 @@ pub fn conf(settings: &Settings, directories: &Directories) -> String {
     put!(text, "serverId={server_id}\n");
     if let Some(member) = &settings.ensemble {
         put_member_conf(&mut text, member);
+        if mode != ServerMode::ReadOnly {
+            put!(text, "membership: \n{}", member.config);
+        }
     }
     text
 }
@@ -154,7 +158,6 @@ fn put_member_conf(text: &mut String, member: &EnsembleSettings) {
     put!(text, "electionPort={}\n", ports(|address| address.election_port));
     put!(text, "quorumPort={}\n", ports(|address| address.quorum_port));
     put!(text, "peerType={}\n", u8::from(member.role == Role::Observer));
-    put!(text, "membership: \n{}", member.config);
 }
 
 pub fn dirs(directories: &Directories) -> String {
@@ -163,13 +166,13 @@ pub fn dirs(directories: &Directories) -> String {
 
 pub fn dump(dump: &DumpStatus) -> String {
     let mut text = "SessionTracker dump:\n".to_owned();
+    if let Some(buckets) = &dump.local_sessions {
+        put_session_buckets(&mut text, dump, "Local Session Sets", buckets);
+    }
     match &dump.sessions {
         DumpSessions::Expiring(buckets) => {
-            put_buckets_header(&mut text, "Session Sets", buckets);
-            for bucket in buckets {
-                put_bucket(&mut text, dump, bucket);
-                bucket.members.iter().for_each(|session| put_session(&mut text, *session));
-            }
+            let what = if dump.local_sessions.is_some() { "Global Session Sets" } else { "Session Sets" };
+            put_session_buckets(&mut text, dump, what, buckets);
         }
         DumpSessions::OfLeader(sessions) => {
             put!(text, "Global Sessions({}):\n", sessions.len());
@@ -196,6 +199,14 @@ pub fn dump(dump: &DumpStatus) -> String {
         }
     }
     text
+}
+
+fn put_session_buckets(text: &mut String, dump: &DumpStatus, what: &str, buckets: &[Bucket<SessionId>]) {
+    put_buckets_header(text, what, buckets);
+    for bucket in buckets {
+        put_bucket(text, dump, bucket);
+        bucket.members.iter().for_each(|session| put_session(text, *session));
+    }
 }
 
 fn put_buckets_header<T>(text: &mut String, what: &str, buckets: &[Bucket<T>]) {

@@ -4,6 +4,7 @@ use super::driver::Ensemble;
 use super::history::History;
 use super::learner_feed::{Feed, Progress};
 use super::role::{Leading, Role, WaitingSync};
+use super::seat::SeatOptions;
 use super::snapshot_feed::SnapshotFeed;
 use super::tree_sink::dead_sessions;
 use crate::io::ending::stop;
@@ -26,6 +27,21 @@ impl Leading {
         }
         let last = history.last();
         Progress { committed: last, proposed: last }
+    }
+
+    /// Observers are brought to the history in turns, so that followers are not kept from it (`LearnerSyncThrottler`): why this
+    /// one has to come again. Followers count, and are never turned away.
+    fn too_many_syncs(&self, plan: &SyncPlan, options: &SeatOptions) -> Option<String> {
+        let is_snapshot = *plan == SyncPlan::Snap;
+        let (max, key) = match is_snapshot {
+            true => (options.snap_syncs_max, "leader.maxConcurrentSnapSyncs"),
+            false => (options.diff_syncs_max, "leader.maxConcurrentDiffSyncs"),
+        };
+        let syncs = self
+            .feeds
+            .iter()
+            .filter(|(link, feed)| feed.begins_with_snapshot == is_snapshot && self.zab.is_synchronizing(**link));
+        (syncs.count() as u64 >= u64::from(max)).then(|| format!("{max} others are being synchronized ({key})"))
     }
 }
 
@@ -57,7 +73,7 @@ impl Ensemble {
             LeaderOutput::PersistAcceptedEpoch { epoch } => self.persist_epoch(EpochFile::Accepted, epoch),
             LeaderOutput::PersistCurrentEpoch { epoch } => self.persist_epoch(EpochFile::Current, epoch),
             LeaderOutput::Feed { link, server, last_zxid, observer } => {
-                self.begin_feed(link, server, last_zxid, observer)
+                self.begin_feed(link, server, last_zxid, observer, now)
             }
             LeaderOutput::Established { epoch } => {
                 leading.counted = leading.zab.committed();
@@ -118,7 +134,7 @@ impl Ensemble {
     }
 
     /// Brings a learner to this server's history, by the table of `zab/sync_plan.rs`.
-    fn begin_feed(&mut self, link: LinkId, server: ServerId, last_zxid: Zxid, observer: bool) {
+    fn begin_feed(&mut self, link: LinkId, server: ServerId, last_zxid: Zxid, observer: bool, now: Now) {
         let Role::Leading(leading) = &self.role else { return };
         let Some(seat) = &self.seat else { return };
         let progress = leading.progress(&seat.history);
@@ -132,6 +148,9 @@ impl Ensemble {
             false => zab::plan(last_zxid, history),
         };
         tracing::info!("server {}: its log ends at {last_zxid}, ours at {committed}: {plan:x?}", server.0);
+        if observer && let Some(why) = leading.too_many_syncs(&plan, &seat.options) {
+            return self.link_broken(link, &why, now);
+        }
         self.metrics.count(if plan == SyncPlan::Snap { Counter::SnapCount } else { Counter::DiffCount });
         let snapshot = (plan == SyncPlan::Snap).then(|| {
             if !is_established {
@@ -194,8 +213,8 @@ impl Ensemble {
                 if !self.has_room(op.entry_bytes_max(), now.mono) {
                     return self.step_down_for_disk(now);
                 }
-                let refusal = self.refusal(session, link);
-                let by = Requester { ids: &request.ids, refusal };
+                let (refusal, ephemeral_refusal) = self.refusals(session, link);
+                let by = Requester { ids: &request.ids, refusal, ephemeral_refusal };
                 self.execute(session, xid, now, |tree, header, rules, effects| {
                     request::execute(tree, header, op, by, rules, effects)
                 });
@@ -203,15 +222,20 @@ impl Ensemble {
         }
     }
 
-    /// Why a session may not write through this learner (`SessionTracker.checkSession`).
-    fn refusal(&mut self, session: SessionId, link: LinkId) -> Option<ErrorCode> {
-        let Some(live) = self.sessions.get(session) else { return Some(ErrorCode::SessionExpired) };
-        if live.owner.is_some() {
-            return Some(ErrorCode::SessionMoved);
+    /// Why a session may not write through this learner, and what more there is against its owning ephemerals
+    /// (`SessionTracker.checkSession`, `checkGlobalSession`).
+    fn refusals(&mut self, session: SessionId, link: LinkId) -> (Option<ErrorCode>, Option<ErrorCode>) {
+        let moved = Some(ErrorCode::SessionMoved);
+        if self.is_local(session) {
+            return (moved, Some(ErrorCode::SessionExpired));
         }
-        let Role::Leading(leading) = &mut self.role else { return Some(ErrorCode::SessionExpired) };
+        let Some(live) = self.sessions.get(session) else { return self.refusals_of_unknown(session) };
+        if live.owner.is_some() {
+            return (moved, None);
+        }
+        let Role::Leading(leading) = &mut self.role else { return (Some(ErrorCode::SessionExpired), None) };
         let owner = *leading.owners.entry(session).or_insert(link);
-        (owner != link).then_some(ErrorCode::SessionMoved)
+        (if owner == link { None } else { moved }, None)
     }
 
     /// The session's client is connected to that learner now.

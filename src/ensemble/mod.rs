@@ -3,18 +3,22 @@
 //! `driver.rs` takes the turns; `submits.rs` is what workers ask, `batch.rs` what a turn means to them; `chores.rs` and
 //! `snapshots.rs` are what is due now and then. In an ensemble `roles.rs` leads from role to role (`role.rs`): `elections.rs`
 //! speaks with the others until there is a leader, `leading.rs` and `learning.rs` do what `zab` asks for, `learner_feed.rs`
-//! is the stream to one learner, over `links.rs`. `startup.rs` makes all of it from the data directory; `witness.rs` shows it
+//! is the stream to one learner, over `links.rs`. `local_sessions.rs` is what needs no leader, `read_only.rs` the time without
+//! one. `startup.rs` makes all of it from the data directory; `witness.rs` shows it
 //! to the simulator.
 
 mod batch;
 mod chores;
 mod driver;
+mod election_port;
 mod elections;
 mod history;
 mod leading;
 mod learner_feed;
 mod learning;
 mod links;
+mod local_sessions;
+mod read_only;
 mod role;
 mod role_clock;
 mod roles;
@@ -28,6 +32,7 @@ mod tree_sink;
 mod witness;
 
 pub use driver::{Ensemble, EnsembleRules};
+pub use local_sessions::LocalSessionRules;
 pub use seat::SeatOptions;
 pub use snapshot_feed::FeedWriter;
 pub use snapshots::SnapshotOptions;

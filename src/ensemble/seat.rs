@@ -1,8 +1,10 @@
 //! This server's seat in its ensemble: who it is, who the others are, its epochs, its links to them.
 
+use super::election_port::ElectionPort;
 use super::elections::{Addresses, Dials, ElectionSetup, Elections};
 use super::history::History;
 use super::links::Links;
+use super::local_sessions::LocalSessionRules;
 use super::role_clock::RoleClock;
 use super::snapshot_feed::{FeedWriter, Wake};
 use crate::election::connections::ConnectionRules;
@@ -38,6 +40,19 @@ pub struct SeatOptions {
     pub commit_log_count: usize,
     /// `forceSnapshotSync`
     pub force_snapshot_sync: bool,
+    /// `connectToLearnerMasterLimit`, ms: for a learner to reach the leader's port.
+    pub connect_ms_max: u64,
+    /// `electionPortBindRetry`; `None` = any number.
+    pub election_bind_tries_max: Option<u32>,
+    /// `leader.maxConcurrentSnapSyncs` and `leader.maxConcurrentDiffSyncs`: learners that are brought to the history at a time,
+    /// beyond which observers have to come again.
+    pub snap_syncs_max: u32,
+    pub diff_syncs_max: u32,
+    pub local_sessions: LocalSessionRules,
+    /// `leaderServes`: clients are served here while this server leads.
+    pub leader_serves: bool,
+    /// `readonlymode.enabled`
+    pub read_only_mode: bool,
 }
 
 pub(super) struct Seat {
@@ -47,6 +62,7 @@ pub(super) struct Seat {
     pub config_text: Arc<str>,
     pub epochs: Epochs,
     pub elections: Elections,
+    pub election_port: ElectionPort,
     pub links: Links,
     pub history: History,
     pub clock: RoleClock,
@@ -93,6 +109,7 @@ impl Seat {
             config_text,
             epochs,
             elections,
+            election_port: ElectionPort::default(),
             links: Links::default(),
             history,
             clock: RoleClock::default(),

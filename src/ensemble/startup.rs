@@ -4,6 +4,7 @@ use super::batch::Batch;
 use super::chores::{Every, Sweeper};
 use super::driver::{Disk, Ensemble, EnsembleRules};
 use super::history::History;
+use super::read_only::ReadOnly;
 use super::role::Role;
 use super::seat::{Seat, SeatOptions};
 use super::snapshot_feed::FeedWriter;
@@ -14,7 +15,7 @@ use crate::message::lane::{Standing, StandingSign};
 use crate::observe::MetricsWriter;
 use crate::request::ReapRules;
 use crate::runtime::lanes::EnsembleLanes;
-use crate::session::SessionIds;
+use crate::session::{SessionIds, SessionTable};
 use crate::storage::{
     Background, DataDirs, LogOptions, Origin, RestoreOptions, Restored, StorageError, TxnLog, cut_above,
     list_snapshots, load_epochs, remove_logs, restore, truncate,
@@ -144,7 +145,8 @@ pub fn start(
     let mut ensemble = Ensemble {
         // Wall clock: a clock since boot would give the ids of sessions that are still alive once more.
         session_ids: SessionIds::new(options.server, now.wall.0 as u64),
-        sessions: crate::session::SessionTable::new(options.rules.tick_ms),
+        sessions: SessionTable::new(options.rules.tick_ms),
+        local_sessions: SessionTable::new(options.rules.tick_ms),
         rules: options.rules,
         tree,
         log: Some(log),
@@ -171,6 +173,7 @@ pub fn start(
         standing: options.standing,
         // An empty directory that may have been lost says nothing about what was committed.
         may_vote: restored.origin != Origin::Unknown,
+        read_only: ReadOnly::default(),
         kept: BTreeMap::new(),
         unsaid: Vec::new(),
         tail: VecDeque::new(),
