@@ -10,7 +10,7 @@ use super::version::version_line;
 use crate::config::{EnsembleSettings, Settings};
 use crate::message::InForce;
 use crate::observe::java_double;
-use crate::types::{QuorumAddress, Role, SessionId};
+use crate::types::{QuorumAddress, QuorumConfig, Role, SessionId};
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
@@ -119,8 +119,8 @@ fn java_address(address: SocketAddr) -> String {
     }
 }
 
-/// `in_force`: the members, where they may have changed since the start.
-pub fn conf(settings: &Settings, directories: &Directories, in_force: Option<&InForce>) -> String {
+/// `in_force`: the members, where they may have changed since the start. A read-only server does not show them.
+pub fn conf(settings: &Settings, directories: &Directories, mode: ServerMode, in_force: Option<&InForce>) -> String {
     /// Of a server on its own.
     const NO_ID: i64 = 0;
     let port = |port: Option<u16>| port.map_or(-1, i32::from);
@@ -140,12 +140,20 @@ pub fn conf(settings: &Settings, directories: &Directories, in_force: Option<&In
     put!(text, "clientPortListenBacklog={}\n", settings.client_port_listen_backlog);
     put!(text, "serverId={server_id}\n");
     if let Some(member) = &settings.ensemble {
-        put_member_conf(&mut text, member, in_force);
+        let config = put_member_conf(&mut text, member, in_force);
+        if mode != ServerMode::ReadOnly {
+            put!(text, "membership: \n{config}");
+        }
     }
     text
 }
 
-fn put_member_conf(text: &mut String, member: &EnsembleSettings, in_force: Option<&InForce>) {
+/// Returns the configuration that is in force.
+fn put_member_conf<'a>(
+    text: &mut String,
+    member: &'a EnsembleSettings,
+    in_force: Option<&'a InForce>,
+) -> &'a QuorumConfig {
     let (config, role, own) = match in_force {
         Some(InForce { config, role, own }) => (&**config, *role, own.as_ref()),
         None => (&member.config, member.role, member.config.membership.members.get(&member.my_id)),
@@ -160,7 +168,7 @@ fn put_member_conf(text: &mut String, member: &EnsembleSettings, in_force: Optio
     put!(text, "electionPort={}\n", ports(|address| address.election_port));
     put!(text, "quorumPort={}\n", ports(|address| address.quorum_port));
     put!(text, "peerType={}\n", u8::from(role == Role::Observer));
-    put!(text, "membership: \n{config}");
+    config
 }
 
 pub fn dirs(directories: &Directories) -> String {
@@ -169,13 +177,13 @@ pub fn dirs(directories: &Directories) -> String {
 
 pub fn dump(dump: &DumpStatus) -> String {
     let mut text = "SessionTracker dump:\n".to_owned();
+    if let Some(buckets) = &dump.local_sessions {
+        put_session_buckets(&mut text, dump, "Local Session Sets", buckets);
+    }
     match &dump.sessions {
         DumpSessions::Expiring(buckets) => {
-            put_buckets_header(&mut text, "Session Sets", buckets);
-            for bucket in buckets {
-                put_bucket(&mut text, dump, bucket);
-                bucket.members.iter().for_each(|session| put_session(&mut text, *session));
-            }
+            let what = if dump.local_sessions.is_some() { "Global Session Sets" } else { "Session Sets" };
+            put_session_buckets(&mut text, dump, what, buckets);
         }
         DumpSessions::OfLeader(sessions) => {
             put!(text, "Global Sessions({}):\n", sessions.len());
@@ -202,6 +210,14 @@ pub fn dump(dump: &DumpStatus) -> String {
         }
     }
     text
+}
+
+fn put_session_buckets(text: &mut String, dump: &DumpStatus, what: &str, buckets: &[Bucket<SessionId>]) {
+    put_buckets_header(text, what, buckets);
+    for bucket in buckets {
+        put_bucket(text, dump, bucket);
+        bucket.members.iter().for_each(|session| put_session(text, *session));
+    }
 }
 
 fn put_buckets_header<T>(text: &mut String, what: &str, buckets: &[Bucket<T>]) {

@@ -14,12 +14,13 @@
 
 use super::batch::{Batch, SealedBatch};
 use super::chores::{Every, Sweeper};
+use super::read_only::ReadOnly;
 use super::role::{Role, Unapplied};
 use super::seat::Seat;
 use super::snapshots::Snapshots;
 use crate::io::ending::stop;
 use crate::io::halfway::halfway;
-use crate::message::lane::{ConnRef, StandingSign};
+use crate::message::lane::{ConnRef, Standing, StandingSign};
 use crate::message::{Effect, TxnBody, TxnDigest, TxnHeader, WriteOp};
 use crate::observe::{Counter, MetricsWriter, Namespaced, Summary};
 use crate::request::{self, Executed, RequestRules, Requester};
@@ -68,7 +69,10 @@ pub struct Ensemble {
     pub(super) restore_options: RestoreOptions,
     pub(super) dirs: Arc<DataDirs>,
     pub(super) lanes: EnsembleLanes,
+    /// Known to all servers.
     pub(super) sessions: SessionTable,
+    /// Known to this server alone, through all its roles.
+    pub(super) local_sessions: SessionTable,
     pub(super) session_ids: SessionIds,
     pub(super) batch: Batch,
     pub(super) sealed: VecDeque<SealedBatch>,
@@ -91,6 +95,7 @@ pub struct Ensemble {
     pub(super) standing: StandingSign,
     /// False with an empty directory that may have been lost, until a leader has filled it.
     pub(super) may_vote: bool,
+    pub(super) read_only: ReadOnly,
     /// Connections that outlived the last leader, by session.
     pub(super) kept: BTreeMap<SessionId, ConnRef>,
     /// What watchers will be told of transactions that are applied and not committed yet.
@@ -140,6 +145,9 @@ impl EnsembleTurn for Ensemble {
             self.expire_sessions(now);
             self.sweep(now);
         }
+        if self.serves_clients() {
+            self.expire_local_sessions(now);
+        }
         if self.is_serving()
             && let Some(log) = &mut self.log
         {
@@ -176,8 +184,10 @@ impl Ensemble {
         };
         let in_charge = self.is_in_charge();
         let expiry = self.sessions.next_deadline().map(|due| due.max(may_expire)).filter(|_| in_charge);
+        let local = self.local_sessions.next_deadline().filter(|_| self.serves_clients());
+        let local_expiry = local.map(|due| due.max(self.expiry_resumes));
         let sweep = in_charge.then(|| self.sweeper.next_deadline());
-        let due = [expiry, sweep, self.purge.next_deadline(), self.roles_deadline(now)];
+        let due = [expiry, local_expiry, sweep, self.purge.next_deadline(), self.roles_deadline(now)];
         due.into_iter().flatten().min().unwrap_or(now).min(now.plus_millis(self.rules.pause_ms))
     }
 
@@ -199,7 +209,12 @@ impl Ensemble {
         }
     }
 
-    /// Clients are served here.
+    /// Clients are served here, if by nothing but reads.
+    pub(super) fn serves_clients(&self) -> bool {
+        self.standing.get() != Standing::Looking
+    }
+
+    /// The role has a state that counts: it is published.
     pub(super) fn is_serving(&self) -> bool {
         self.is_in_charge() || matches!(&self.role, Role::Learning(learning) if learning.zab.is_serving())
     }
@@ -236,7 +251,7 @@ impl Ensemble {
             if !self.has_room(op.entry_bytes_max(), now.mono) {
                 return;
             }
-            let by = Requester { ids: &[], refusal: None };
+            let by = Requester::granted(&[]);
             self.execute(SessionId::NONE, Xid(0), now, |tree, header, rules, effects| {
                 request::execute(tree, header, op, by, rules, effects)
             });

@@ -53,7 +53,7 @@ impl Ensemble {
             LeaderOutput::PersistAcceptedEpoch { epoch } => self.persist_epoch(EpochFile::Accepted, epoch, now),
             LeaderOutput::PersistCurrentEpoch { epoch } => self.persist_epoch(EpochFile::Current, epoch, now),
             LeaderOutput::Feed { link, server, last_zxid, observer } => {
-                self.begin_feed(link, server, last_zxid, observer)
+                self.begin_feed(link, server, last_zxid, observer, now)
             }
             LeaderOutput::Established { epoch } => {
                 leading.counted = leading.zab.committed();
@@ -158,8 +158,8 @@ impl Ensemble {
                 if !self.has_room(op.entry_bytes_max(), now.mono) {
                     return self.step_down_for_disk(now);
                 }
-                let refusal = self.refusal(session, link);
-                let by = Requester { ids: &request.ids, refusal };
+                let (refusal, ephemeral_refusal) = self.refusals(session, link);
+                let by = Requester { ids: &request.ids, refusal, ephemeral_refusal };
                 if matches!(op, WriteOp::Reconfig { .. }) {
                     self.reconfigure(session, xid, &op, by, now);
                     return;
@@ -171,18 +171,23 @@ impl Ensemble {
         }
     }
 
-    /// Why a session may not write through this learner (`SessionTracker.checkSession`).
-    fn refusal(&mut self, session: SessionId, link: LinkId) -> Option<ErrorCode> {
+    /// Why a session may not write through this learner, and what more there is against its owning ephemerals
+    /// (`SessionTracker.checkSession`, `checkGlobalSession`).
+    fn refusals(&mut self, session: SessionId, link: LinkId) -> (Option<ErrorCode>, Option<ErrorCode>) {
         if PutBack::OwnerUnchecked.is_on() {
-            return None;
+            return (None, None);
         }
-        let Some(live) = self.sessions.get(session) else { return Some(ErrorCode::SessionExpired) };
+        let moved = Some(ErrorCode::SessionMoved);
+        if self.is_local(session) {
+            return (moved, Some(ErrorCode::SessionExpired));
+        }
+        let Some(live) = self.sessions.get(session) else { return self.refusals_of_unknown(session) };
         if live.owner.is_some() {
-            return Some(ErrorCode::SessionMoved);
+            return (moved, None);
         }
-        let Role::Leading(leading) = &mut self.role else { return Some(ErrorCode::SessionExpired) };
+        let Role::Leading(leading) = &mut self.role else { return (Some(ErrorCode::SessionExpired), None) };
         let owner = *leading.owners.entry(session).or_insert(Owner::Learner(link));
-        (owner != Owner::Learner(link)).then_some(ErrorCode::SessionMoved)
+        (if owner == Owner::Learner(link) { None } else { moved }, None)
     }
 
     /// The session's client is connected to that learner now.
@@ -214,7 +219,7 @@ impl Ensemble {
 
     /// A client that comes has its session wherever it was before; a connection that was kept has it only if nobody else does.
     fn revalidate(&mut self, link: LinkId, session: SessionId, resumes: bool, now: Now) {
-        let has_moved = resumes && self.refusal(session, link).is_some();
+        let has_moved = resumes && self.refusals(session, link).0.is_some();
         let valid = !has_moved && self.sessions.heard(session, now.mono);
         if valid {
             self.own(session, link);

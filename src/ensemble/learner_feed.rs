@@ -22,6 +22,7 @@ const OUTPUT_BYTES_MAX: usize = 1 << 20;
 pub(super) struct Feed {
     pub server: ServerId,
     observer: bool,
+    pub begins_with_snapshot: bool,
     /// A snapshot on its way; nothing follows before its last byte.
     snapshot: Option<SnapshotFeed>,
     /// What is read from the log files; nothing newer goes before it.
@@ -87,6 +88,7 @@ impl Feed {
         Feed {
             server,
             observer,
+            begins_with_snapshot: snapshot.is_some(),
             snapshot,
             log: None,
             sent,
@@ -135,7 +137,7 @@ impl Feed {
             encode(&QuorumPacket::NewLeader { zxid, config: Some(config.clone()) }, Side::Leader, out);
         }
         while self.new_leader.is_none()
-            && self.syncs.front().is_some_and(|after| self.has_committed_through(*after, progress.committed))
+            && self.syncs.front().is_some_and(|after| self.has_committed_through(*after, history, progress.committed))
         {
             self.syncs.pop_front();
             encode(&QuorumPacket::Sync, Side::Leader, out);
@@ -203,8 +205,74 @@ impl Feed {
         }
     }
 
-    fn has_committed_through(&self, after: Zxid, committed: Zxid) -> bool {
+    /// `after` need not be a transaction: an epoch begins with a zxid that is none.
+    fn has_committed_through(&self, after: Zxid, history: &History, committed: Zxid) -> bool {
+        if self.sent < after && (self.log.is_some() || !history.reaches_back_to(self.sent)) {
+            return false;
+        }
+        let next_unsent = history.after(self.sent).next().map(|entry| entry.zxid);
         let next_uncommitted = self.uncommitted.front().copied();
-        committed >= after && self.sent >= after.min(committed) && next_uncommitted.is_none_or(|zxid| zxid > after)
+        committed >= after && [next_unsent, next_uncommitted].into_iter().flatten().all(|zxid| zxid > after)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::pieces::FeedWriter;
+    use super::*;
+    use crate::io::real_disk::RealDisk;
+    use crate::storage::LogPlace;
+
+    /// Everything is in memory.
+    fn no_log() -> LogAccess {
+        let nobody_asks = Arc::new(|_| unreachable!("the log is not read"));
+        LogAccess {
+            place: LogPlace { disk: Arc::new(RealDisk), snapshots: "".into(), logs: "".into() },
+            writer: FeedWriter { background: nobody_asks, pieces_max: 1 },
+            wake: Arc::new(|| {}),
+        }
+    }
+
+    fn pump(feed: &mut Feed, history: &History, progress: Progress) -> Vec<u8> {
+        let words = Words { config: Some("".into()), activations: &BTreeMap::new() };
+        let mut out = Vec::new();
+        feed.pump(history, progress, &no_log(), &words, &mut out).expect("nothing is lacking");
+        out
+    }
+
+    fn in_sync(history: &History, observer: bool, progress: Progress) -> Feed {
+        let plan = SyncPlan::Diff { head: history.last(), after: history.last() };
+        let mut feed = Feed::begin(ServerId(1), observer, plan, None, progress, progress.committed, &mut Vec::new());
+        pump(&mut feed, history, progress);
+        feed
+    }
+
+    fn said(feed: &mut Feed, history: &History, progress: Progress) -> usize {
+        pump(feed, history, progress).len()
+    }
+
+    /// A sync is answered behind what was proposed before it, and at once where nothing was, be it the first thing that is
+    /// asked for in an epoch.
+    #[test]
+    fn a_sync_waits_for_what_was_proposed_before_it() {
+        let (before, epoch) = (Zxid(0x1_0000_0005), Zxid(0x2_0000_0000));
+        for observer in [false, true] {
+            let mut history = History::new(before, 10);
+            let mut progress = Progress { committed: epoch, proposed: epoch, flushed: epoch };
+            let mut feed = in_sync(&history, observer, progress);
+            feed.sync_after(epoch);
+            let sync_bytes = said(&mut feed, &history, progress);
+            assert!(sync_bytes > 0, "the first sync of an epoch, to an observer: {observer}");
+
+            history.push(epoch.next(), [0; 8].as_slice().into());
+            progress.proposed = epoch.next();
+            feed.sync_after(epoch.next());
+            let mut before_commit = said(&mut feed, &history, progress);
+            before_commit += said(&mut feed, &history, progress);
+            progress.committed = epoch.next();
+            let behind = said(&mut feed, &history, progress);
+            assert!(behind > sync_bytes, "a commit and a SYNC: {before_commit} and then {behind} bytes");
+            assert_eq!(said(&mut feed, &history, progress), 0);
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What a learner's state machine asks for, and how its clients' requests travel to the leader and back.
 
 use super::driver::{Ensemble, count_writes};
+use super::local_sessions::Upgrade;
 use super::role::{Attach, Attaching, Awaited, Forwarded, Role, Unapplied, WaitingSync};
 use super::snapshot_load::SnapshotLoad;
 use crate::io::ending::stop;
@@ -88,7 +89,7 @@ impl Ensemble {
         }
     }
 
-    fn tell_leader(&mut self, packet: &QuorumPacket) {
+    pub(super) fn tell_leader(&mut self, packet: &QuorumPacket) {
         let Role::Learning(learning) = &self.role else { return };
         let link: LinkId = learning.leader.link;
         if let Some(link) = self.seat().links.get_mut(link) {
@@ -162,6 +163,8 @@ impl Ensemble {
             learning.elsewhere.insert(session);
         }
         match (&body, awaited) {
+            // Its client has it already, here or where it went meanwhile.
+            (_, Some(Forwarded { what: Awaited::Upgrade, .. })) if self.sessions.get(session).is_some() => {}
             (TxnBody::CreateSession { timeout_ms }, awaited) => {
                 let owner = awaited.as_ref().map(|awaited| awaited.from);
                 let last_heard = self.sessions.add(session, *timeout_ms, owner, now.mono);
@@ -186,7 +189,12 @@ impl Ensemble {
                 }
             }
             (_, Some(Forwarded { from, .. })) if result == Err(ErrorCode::SessionMoved) => self.batch.close(from),
-            (_, Some(Forwarded { from, xid, .. })) => {
+            (_, Some(Forwarded { from, xid, what })) => {
+                let known_refusal = match what {
+                    Awaited::Write { known_refusal } => known_refusal,
+                    _ => None,
+                };
+                let result = result.map_err(|refusal| known_refusal.unwrap_or(refusal));
                 let outcome = Outcome { zxid: header.zxid, result };
                 self.batch.reply(from.worker, Reply::Write { conn: from.conn, xid, outcome });
             }
@@ -240,9 +248,12 @@ impl Ensemble {
     // Clients.
 
     pub(super) fn forward_write(&mut self, from: ConnRef, session: SessionId, xid: Xid, op: &WriteOp, ids: &[Id]) {
-        if self.sessions.get(session).is_none_or(|live| live.owner != Some(from)) {
+        if !self.is_held_by(session, from) {
             return;
         }
+        let upgrade = self.upgrade_for(session, op);
+        // In a multi the leader's answer stands.
+        let is_refused = upgrade == Upgrade::Refused && !matches!(op, WriteOp::Multi(_));
         let Some((op, body)) = encode_write(op) else {
             // A Java leader would lose its way over it.
             let zxid = self.tree.view().last_zxid();
@@ -250,18 +261,19 @@ impl Ensemble {
             self.expect_answer(session, Forwarded { from, xid, what: Awaited::Decided(outcome) });
             return self.tell_decided(session);
         };
-        self.expect_answer(session, Forwarded { from, xid, what: Awaited::Write });
+        if upgrade == Upgrade::Due {
+            self.upgrade_as_learner(from, session);
+        }
+        let known_refusal = is_refused.then_some(ErrorCode::EphemeralOnLocalSession);
+        self.expect_answer(session, Forwarded { from, xid, what: Awaited::Write { known_refusal } });
         let request = ForwardedRequest { session, cxid: xid.0, op: op.code(), body, ids: ids.to_vec() };
         self.tell_leader(&QuorumPacket::Request(request));
     }
 
     pub(super) fn forward_create_session(&mut self, from: ConnRef, timeout_ms: i32, read_only: Option<bool>) {
         let session = self.new_session_id();
-        self.expect_answer(session, Forwarded { from, xid: Xid(0), what: Awaited::CreateSession { read_only } });
-        let mut body = Vec::new();
-        Writer::new(&mut body).int(timeout_ms);
-        let op = OpCode::CreateSession.code();
-        self.tell_leader(&QuorumPacket::Request(ForwardedRequest { session, cxid: 0, op, body, ids: Vec::new() }));
+        let what = Awaited::CreateSession { read_only };
+        self.ask_leader_for_new_session(session, timeout_ms, Forwarded { from, xid: Xid(0), what });
     }
 
     pub(super) fn forward_close_session(&mut self, from: ConnRef, session: SessionId, xid: Xid) {
@@ -323,7 +335,7 @@ impl Ensemble {
         self.tell_leader(&QuorumPacket::Ping { zxid, touched });
     }
 
-    fn expect_answer(&mut self, session: SessionId, forwarded: Forwarded) {
+    pub(super) fn expect_answer(&mut self, session: SessionId, forwarded: Forwarded) {
         if let Role::Learning(learning) = &mut self.role {
             learning.forwarded.entry(session).or_default().push_back(forwarded);
         }
@@ -332,7 +344,7 @@ impl Ensemble {
     fn take_forwarded(&mut self, session: SessionId, xid: Xid) -> Option<Forwarded> {
         let Role::Learning(learning) = &mut self.role else { return None };
         let queue = learning.forwarded.get_mut(&session)?;
-        let taken = queue.pop_front_if(|front| front.xid == xid && !matches!(front.what, Awaited::Decided(_)));
+        let taken = queue.pop_front_if(|front| front.xid == xid && !front.what.is_decided());
         if queue.is_empty() {
             learning.forwarded.remove(&session);
         }
@@ -340,15 +352,19 @@ impl Ensemble {
     }
 
     /// Tells what was decided here and waited for its turn.
-    fn tell_decided(&mut self, session: SessionId) {
+    pub(super) fn tell_decided(&mut self, session: SessionId) {
         while let Role::Learning(learning) = &mut self.role
             && let Some(queue) = learning.forwarded.get_mut(&session)
         {
-            match queue.pop_front_if(|front| matches!(front.what, Awaited::Decided(_))) {
+            match queue.pop_front_if(|front| front.what.is_decided()) {
                 Some(Forwarded { from, xid, what: Awaited::Decided(outcome) }) => {
                     self.batch.reply(from.worker, Reply::Write { conn: from.conn, xid, outcome });
                 }
-                _ => {
+                Some(Forwarded { from, xid, .. }) => {
+                    let zxid = self.tree.view().last_zxid();
+                    self.batch.reply(from.worker, Reply::SessionClosed { conn: from.conn, xid, zxid });
+                }
+                None => {
                     if queue.is_empty() {
                         learning.forwarded.remove(&session);
                     }

@@ -6,7 +6,7 @@ use super::snapshot_load::SnapshotLoad;
 use crate::message::Outcome;
 use crate::message::Txn;
 use crate::message::lane::ConnRef;
-use crate::types::{Instant, LinkId, ServerId, SessionId, Xid, Zxid};
+use crate::types::{ErrorCode, Instant, LinkId, ServerId, SessionId, Xid, Zxid};
 use crate::zab::{Leader, Learner, SyncToken};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -123,13 +123,27 @@ pub(super) struct Forwarded {
 }
 
 pub(super) enum Awaited {
-    Write,
+    Write {
+        /// What this server knows of the reason if it fails; the leader has only heard half of it.
+        known_refusal: Option<ErrorCode>,
+    },
     CreateSession {
         read_only: Option<bool>,
     },
     CloseSession,
+    /// A session of this server's that becomes global; its client waits for what comes behind.
+    Upgrade,
     /// Decided here, told when its turn comes.
     Decided(Outcome),
+    /// A local session has ended, which is told when its turn comes.
+    LocalClose,
+}
+
+impl Awaited {
+    /// Nothing comes from the leader for it.
+    pub fn is_decided(&self) -> bool {
+        matches!(self, Awaited::Decided(_) | Awaited::LocalClose)
+    }
 }
 
 pub(super) struct Attaching {

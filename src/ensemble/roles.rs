@@ -10,7 +10,6 @@ use super::elections::Verdict;
 use super::links::Link;
 use super::role::{Dial, Leading, Learning, Owner, Role};
 use super::seat::Seat;
-use crate::io::ending::stop;
 use crate::message::lane::Standing;
 use crate::message::{LearnerInfo, QuorumPacket, Txn, Vote};
 use crate::observe::Namespaced;
@@ -96,7 +95,7 @@ impl Ensemble {
             LinkEvent::Closed { link, why } => self.link_closed(link, &why, now),
             LinkEvent::Listening { .. } => {}
             LinkEvent::ListenFailed { port: PeerPort::Election, why } => {
-                stop(&format!("cannot listen on the election port: {why}"));
+                self.election_port_taken(&why, now.mono);
             }
             LinkEvent::ListenFailed { port: PeerPort::Quorum, why } => {
                 self.end_role(&format!("cannot listen on the quorum port: {why}"));
@@ -237,10 +236,11 @@ impl Ensemble {
 
     fn tick_roles(&mut self, now: Now) {
         let init_ms = self.seat().options.limits.init_ms();
+        self.tick_election_port(now.mono);
         match &mut self.role {
             Role::Alone => {}
             Role::Ending => self.finish_role(now),
-            Role::Looking => {}
+            Role::Looking => self.tick_read_only(now.mono),
             Role::Leading(leading) => {
                 if leading.zab.next_deadline().is_some_and(|due| due <= now.mono) {
                     self.lead(LeaderInput::Tick, now);
@@ -270,7 +270,8 @@ impl Ensemble {
     pub(super) fn roles_deadline(&self, now: Instant) -> Option<Instant> {
         let seat = self.seat.as_ref()?;
         let of_role = match &self.role {
-            Role::Alone | Role::Looking => None,
+            Role::Alone => None,
+            Role::Looking => self.read_only.begins(),
             // The end of the flush wakes this thread, unless there is none.
             Role::Ending => match self.disk {
                 Disk::Full { retry_at, .. } => Some(retry_at),
@@ -282,7 +283,7 @@ impl Ensemble {
                 [learning.zab.next_deadline(), learning.leader.retry_at, stalls_at].into_iter().flatten().min()
             }
         };
-        [of_role, seat.elections.next_deadline()].into_iter().flatten().min()
+        [of_role, seat.elections.next_deadline(), seat.election_port.retry_at].into_iter().flatten().min()
     }
 
     // Elections.
@@ -319,6 +320,7 @@ impl Ensemble {
     /// Looks for a leader. The head is the flushed log.
     pub(super) fn look(&mut self, now: Instant) {
         self.role = Role::Looking;
+        self.plan_read_only(now);
         let zxid = if self.may_vote { self.tree.view().last_zxid() } else { Zxid(-1) };
         let zxid = if PutBack::VoteByApplied.is_on() { self.tree.reader().pin().view().last_zxid() } else { zxid };
         let seat = self.seat.as_mut().expect("a member of an ensemble");
@@ -331,11 +333,13 @@ impl Ensemble {
     }
 
     pub(super) fn begin_role(&mut self, vote: Vote, state: ServerState, now: Now) {
+        self.end_read_only();
         let last_zxid = self.tree.view().last_zxid();
         let may_tell = self.may_vote && !std::mem::take(&mut self.needs_snapshot);
         let seat = self.seat.as_mut().expect("a member of an ensemble");
         seat.clock.elected(now.mono, seat.configs.role(), &self.metrics);
         let (limits, epochs) = (seat.options.limits, seat.epochs);
+        let connect_ms_max = seat.options.connect_ms_max;
         if state == ServerState::Leading {
             tracing::info!("elected: leading, if a quorum follows");
             let start = LeaderStart {
@@ -385,7 +389,7 @@ impl Ensemble {
             link: LinkId(0),
             retry_at: None,
             retry_ms: DIAL_RETRY_MS_MIN,
-            ends: now.mono.plus_millis(limits.init_ms()),
+            ends: now.mono.plus_millis(connect_ms_max),
             is_open: false,
         };
         self.role = Role::Learning(Box::new(Learning {
@@ -410,12 +414,18 @@ impl Ensemble {
         request::show_config(&mut self.tree, &config, of, now.wall, &mut self.unsaid);
         let written = path::CONFIG.len() + config.len();
         self.metrics.record_for_path(Namespaced::Write, path::CONFIG, written as u64);
+        let serves = standing != Standing::Leading || self.seat().options.leader_serves;
         self.sessions = self.fresh_sessions(now.mono);
         for (session, conn) in std::mem::take(&mut self.kept) {
-            if !self.sessions.keep(session, conn) {
+            if !serves || !self.sessions.keep(session, conn) {
                 self.batch.close(conn);
             }
         }
+        self.excuse_local_sessions(now);
+        if !serves {
+            self.close_local_connections();
+        }
+        self.read_only.is_published = true;
         let zxid = self.tree.view().last_zxid();
         self.batch.effects = std::mem::take(&mut self.unsaid);
         self.batch.last_zxid = Some(zxid);
@@ -431,9 +441,12 @@ impl Ensemble {
         seat.clock.serves(now.mono, seat.configs.role(), &self.metrics);
         let (elections, mut dials) = seat.elections();
         elections.activated(now.mono, epoch, &mut dials);
-        self.standing.set(standing);
+        if serves {
+            self.standing.set(standing);
+        }
         self.lanes.wake_all();
-        tracing::info!("epoch {epoch:x}: {standing:?}, serving clients from zxid {zxid}");
+        let clients = if serves { "serving clients" } else { "leaving clients to the others (leaderServes=no)" };
+        tracing::info!("epoch {epoch:x}: {standing:?}, {clients} from zxid {zxid}");
     }
 
     // The end of a role.

@@ -1,8 +1,10 @@
 //! This server's seat in its ensemble: who it is, who the others are, its epochs, its links to them.
 
+use super::election_port::ElectionPort;
 use super::elections::{Dials, ElectionSetup, Elections};
 use super::history::History;
 use super::links::Links;
+use super::local_sessions::LocalSessionRules;
 use super::log_feed::LogAccess;
 use super::membership::{Configurations, ReconfigOptions};
 use super::role_clock::RoleClock;
@@ -57,6 +59,19 @@ pub struct SeatOptions {
     pub snapshot_size_factor: Option<f64>,
     /// `forceSnapshotSync`
     pub force_snapshot_sync: bool,
+    /// `connectToLearnerMasterLimit`, ms: for a learner to reach the leader's port.
+    pub connect_ms_max: u64,
+    /// `electionPortBindRetry`; `None` = any number.
+    pub election_bind_tries_max: Option<u32>,
+    /// `leader.maxConcurrentSnapSyncs` and `leader.maxConcurrentDiffSyncs`: learners that are brought to the history at a time,
+    /// beyond which observers have to come again.
+    pub snap_syncs_max: u32,
+    pub diff_syncs_max: u32,
+    pub local_sessions: LocalSessionRules,
+    /// `leaderServes`: clients are served here while this server leads.
+    pub leader_serves: bool,
+    /// `readonlymode.enabled`
+    pub read_only_mode: bool,
 }
 
 pub(super) struct Seat {
@@ -66,6 +81,7 @@ pub(super) struct Seat {
     pub successor: Option<ServerId>,
     pub epochs: Epochs,
     pub elections: Elections,
+    pub election_port: ElectionPort,
     pub links: Links,
     pub history: History,
     pub clock: RoleClock,
@@ -99,6 +115,7 @@ impl Seat {
             successor: None,
             epochs,
             elections,
+            election_port: ElectionPort::default(),
             links: Links::default(),
             history,
             clock: RoleClock::default(),

@@ -4,7 +4,7 @@
 use ringkeeper::config::{EnsembleSettings, PinCores, Settings, SnapshotCompression, static_text_for};
 use ringkeeper::election::ElectionRules;
 use ringkeeper::ensemble::{
-    EnsembleRules, MoveClientPort, ReconfigOptions, SeatOptions, SnapshotOptions, StartOptions,
+    EnsembleRules, LocalSessionRules, MoveClientPort, ReconfigOptions, SeatOptions, SnapshotOptions, StartOptions,
 };
 use ringkeeper::io::real_disk::RealDisk;
 use ringkeeper::message::MembersSign;
@@ -136,6 +136,16 @@ fn seat(
         commit_log_count: member.commit_log_count as usize,
         snapshot_size_factor: member.snapshot_size_factor,
         force_snapshot_sync: member.force_snapshot_sync,
+        connect_ms_max: ms(settings.tick_time_ms) * ms(member.connect_to_learner_master_limit_ticks),
+        election_bind_tries_max: member.election_port_bind_retry_max,
+        snap_syncs_max: member.snap_syncs_max,
+        diff_syncs_max: member.diff_syncs_max,
+        local_sessions: LocalSessionRules {
+            enabled: member.local_sessions_enabled,
+            upgrading: member.local_sessions_upgrading_enabled,
+        },
+        leader_serves: member.leader_serves,
+        read_only_mode: settings.readonly_mode_enabled,
     }
 }
 
@@ -183,9 +193,11 @@ pub fn server_rules(settings: &Settings) -> ServerRules {
     let digest = settings
         .digest_auth_enabled
         .then(|| DigestRules { algorithm: settings.digest_algorithm, super_digest: settings.super_digest.clone() });
+    let local_sessions = settings.ensemble.as_ref().is_some_and(|member| member.local_sessions_enabled);
     let to_i32 = |ms: u32| i32::try_from(ms).unwrap_or(i32::MAX);
     ServerRules {
         replicated: settings.ensemble.is_some(),
+        local_sessions,
         access: access_rules(settings),
         auth: AuthRules { digest, ensemble: None, enforced_schemes: settings.enforce_auth_schemes.clone() },
         frame_bytes_max: settings.jute_maxbuffer_bytes as usize,
@@ -199,7 +211,10 @@ pub fn server_rules(settings: &Settings) -> ServerRules {
             tokens,
             fill_time_ms: settings.connection_throttle_fill_time_ms,
             fill_count: settings.connection_throttle_fill_count,
-            weight_global: settings.connection_throttle_weight_global,
+            weight_new: match local_sessions {
+                true => settings.connection_throttle_weight_local,
+                false => settings.connection_throttle_weight_global,
+            },
             weight_renew: settings.connection_throttle_weight_renew,
             random: settings.connection_throttle_freeze_time_ms.map(|freeze_time_ms| RandomDrop {
                 freeze_time_ms,

@@ -24,14 +24,16 @@ pub fn source(
     let (for_gate, for_conf) = (settings.clone(), settings.clone());
     let (data_dir, log_dir) = (absolute(&dirs.snapshots), absolute(&dirs.logs));
     let (name, offset_seconds) = process::time_zone();
-    let for_standing = standing.clone();
+    let (for_standing, for_mode) = (standing.clone(), standing.clone());
     StatusSource {
         gate: Box::new(move |word| {
-            let serving = for_standing.get() != Standing::Looking;
+            let serving = for_mode.get() != Standing::Looking;
             admin::gate(word, &for_gate.four_letter_whitelist, serving)
         }),
         mode: Box::new(move || mode(standing.get())),
-        conf: Box::new(move |directories| admin::conf(&for_conf, directories, members.get().as_deref())),
+        conf: Box::new(move |directories| {
+            admin::conf(&for_conf, directories, mode(for_standing.get()), members.get().as_deref())
+        }),
         directories: Box::new(move || Directories {
             data_dir_bytes: bytes_of_files(&data_dir),
             data_dir: data_dir.clone(),
@@ -50,6 +52,7 @@ pub fn source(
 fn mode(standing: Standing) -> ServerMode {
     match standing {
         Standing::Alone | Standing::Looking => ServerMode::Standalone,
+        Standing::ReadOnly => ServerMode::ReadOnly,
         Standing::Leading => ServerMode::Leader,
         Standing::Following => ServerMode::Follower,
         Standing::Observing => ServerMode::Observer,

@@ -3,7 +3,7 @@
 use super::options::Options;
 use super::server::data_directory;
 use crate::admin::{Gate, ServerMode, TimeZone};
-use crate::ensemble::{EnsembleRules, ReconfigOptions, SeatOptions, SnapshotOptions, StartOptions};
+use crate::ensemble::{EnsembleRules, LocalSessionRules, ReconfigOptions, SeatOptions, SnapshotOptions, StartOptions};
 use crate::message::MembersSign;
 use crate::message::lane::StandingSign;
 use crate::observe::MetricsRegistry;
@@ -36,6 +36,7 @@ pub(super) fn server_rules(options: &Options) -> ServerRules {
     let (session_timeout_ms_min, session_timeout_ms_max) = options.session_timeouts_ms();
     ServerRules {
         replicated: true,
+        local_sessions: false,
         access: AccessRules::default(),
         auth: AuthRules::default(),
         frame_bytes_max: 0xf_ffff,
@@ -109,6 +110,13 @@ pub(super) fn start_options(
             // Small snapshots: a share of one would be next to nothing.
             snapshot_size_factor: Some(0.0),
             force_snapshot_sync: options.force_snapshot_sync,
+            connect_ms_max: options.limits.init_ms(),
+            election_bind_tries_max: None,
+            snap_syncs_max: u32::MAX,
+            diff_syncs_max: u32::MAX,
+            local_sessions: LocalSessionRules::default(),
+            leader_serves: true,
+            read_only_mode: false,
         }),
         standing,
     }

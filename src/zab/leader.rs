@@ -159,6 +159,11 @@ impl Leader {
         self.with_me(Stage::Synced).iter().filter(|id| self.configs.quorum().is_voter(**id)).count()
     }
 
+    /// It is being brought to the history, and has not said that it has it.
+    pub fn is_synchronizing(&self, link: LinkId) -> bool {
+        self.learners.get(link).is_some_and(|learner| learner.stage == Stage::Syncing)
+    }
+
     /// For operators.
     pub fn count_learners(&self) -> LearnerCounts {
         let pending_syncs = self.syncs.len() as u64;

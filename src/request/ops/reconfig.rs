@@ -218,7 +218,7 @@ mod tests {
                 standalone_enabled: self.standalone_enabled,
                 multi_address: false,
             };
-            let by = Requester { ids: &self.bed.ids, refusal: self.bed.refusal };
+            let by = Requester { ids: &self.bed.ids, refusal: self.bed.refusal, ephemeral_refusal: None };
             let planned = plan_reconfig(self.bed.view(), &op, by, scene, &self.bed.rules, Zxid(0x1_0000_0005));
             planned.map(|config| config.to_string())
         }
