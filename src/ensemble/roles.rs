@@ -9,7 +9,7 @@ use super::driver::{Disk, Ensemble};
 use super::elections::Verdict;
 use super::learner_feed::Feed;
 use super::links::Link;
-use super::role::{Dial, Leading, Learning, Owner, Role};
+use super::role::{Dial, Leading, Learning, Role};
 use super::seat::Seat;
 use crate::io::ending::stop;
 use crate::message::lane::Standing;
@@ -188,7 +188,6 @@ impl Ensemble {
                 if let Some(feed) = leading.feeds.remove(&link) {
                     tracing::info!("server {} is gone: {why}", feed.server.0);
                 }
-                leading.owners.retain(|_, owner| *owner != Owner::Learner(link));
                 self.lead(LeaderInput::Closed { link }, now);
             }
             Role::Learning(learning) if learning.leader.link == link => {
