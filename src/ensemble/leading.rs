@@ -45,7 +45,6 @@ impl Ensemble {
             LeaderOutput::Close { link, why } => {
                 leading.feeds.remove(&link);
                 leading.looks.remove(&link);
-                leading.owners.retain(|_, owner| *owner != Owner::Learner(link));
                 let peer = self.seat().links.name_of(link);
                 tracing::warn!("closing the connection of {peer}: {why}");
                 self.seat().close_link(link);
@@ -186,14 +185,20 @@ impl Ensemble {
             return (moved, None);
         }
         let Role::Leading(leading) = &mut self.role else { return (Some(ErrorCode::SessionExpired), None) };
-        let owner = *leading.owners.entry(session).or_insert(Owner::Learner(link));
-        (if owner == Owner::Learner(link) { None } else { moved }, None)
+        let Some(asking) = leading.feeds.get(&link).map(|feed| Owner::Learner(feed.server)) else {
+            return (moved, None);
+        };
+        let owner = *leading.owners.entry(session).or_insert(asking);
+        (if owner == asking { None } else { moved }, None)
     }
 
-    /// The session's client is connected to that learner now.
+    /// The session's client is connected to that learner now. It stays that learner's when the link breaks: what others still
+    /// have of the session is older.
     fn own(&mut self, session: SessionId, link: LinkId) {
-        if let Role::Leading(leading) = &mut self.role {
-            leading.owners.insert(session, Owner::Learner(link));
+        if let Role::Leading(leading) = &mut self.role
+            && let Some(feed) = leading.feeds.get(&link)
+        {
+            leading.owners.insert(session, Owner::Learner(feed.server));
         }
         if let Some(before) = self.sessions.get(session).and_then(|live| live.owner) {
             self.sessions.disconnected(session, before);

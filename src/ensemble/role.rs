@@ -25,7 +25,7 @@ pub(super) enum Role {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Owner {
     Here,
-    Learner(LinkId),
+    Learner(ServerId),
 }
 
 pub(super) struct Leading {

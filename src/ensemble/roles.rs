@@ -8,7 +8,7 @@ use super::batch::{Batch, SealedBatch};
 use super::driver::{Disk, Ensemble};
 use super::elections::Verdict;
 use super::links::Link;
-use super::role::{Dial, Leading, Learning, Owner, Role};
+use super::role::{Dial, Leading, Learning, Role};
 use super::seat::Seat;
 use crate::message::lane::Standing;
 use crate::message::{LearnerInfo, QuorumPacket, Txn, Vote};
@@ -192,7 +192,6 @@ impl Ensemble {
                 if let Some(feed) = leading.feeds.remove(&link) {
                     tracing::info!("server {} is gone: {why}", feed.server.0);
                 }
-                leading.owners.retain(|_, owner| *owner != Owner::Learner(link));
                 self.lead(LeaderInput::Closed { link }, now);
             }
             Role::Learning(learning) if learning.leader.link == link => {

@@ -16,10 +16,11 @@ impl Simulator {
             return;
         }
         let weights = self.options.faults;
-        let menu: [(u64, Strike); 14] = [
+        let menu: [(u64, Strike); 15] = [
             (weights.crash, Simulator::crash_somebody),
             (weights.crash_leader, Simulator::crash_leader),
             (weights.crash_all, Simulator::crash_all),
+            (weights.crash_some, Simulator::crash_some),
             (weights.kill, Simulator::kill_somebody),
             (weights.pause, Simulator::pause),
             (weights.partition, Simulator::part),
@@ -99,6 +100,16 @@ impl Simulator {
         for index in 0..self.servers.len() {
             if self.servers[index].running.is_some() {
                 self.power_goes(index);
+            }
+        }
+    }
+
+    /// Several at once, each perhaps in the middle of what it writes.
+    fn crash_some(&mut self) {
+        self.counts.crashes_of_some += 1;
+        for index in 0..self.servers.len() {
+            if self.random.chance(1, 2) {
+                self.crash_at_some_write(index);
             }
         }
     }

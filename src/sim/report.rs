@@ -54,6 +54,7 @@ counts! {
         crashes_planned,
         crashes_of_leader,
         crashes_of_all,
+        crashes_of_some,
         kills,
         pauses,
         partitions,

@@ -13,6 +13,9 @@ use crate::storage::{Compression, LogOptions, RestoreOptions};
 use crate::types::{Instant, OwnerRules, Role};
 use std::sync::Arc;
 
+/// Larger than any transaction that the workload asks for.
+const RECORD_BYTES_MAX: u64 = 64 << 10;
+
 pub(super) fn status_source(
     metrics: Arc<MetricsRegistry>,
     admission: Arc<Admission>,
@@ -66,7 +69,11 @@ pub(super) fn start_options(
     };
     StartOptions {
         rules: EnsembleRules { request, tick_ms, pause_ms: (tick_ms / 2).max(1), flush_ms_warn: 1000 },
-        restore: RestoreOptions { flush_bytes_max: options.flush_bytes_max as u64, ..RestoreOptions::default() },
+        // A record is a flush by itself when it is larger than one should be.
+        restore: RestoreOptions {
+            flush_bytes_max: (options.flush_bytes_max as u64).max(RECORD_BYTES_MAX),
+            ..RestoreOptions::default()
+        },
         log: LogOptions {
             segment_bytes: options.segment_bytes,
             force_sync: true,
