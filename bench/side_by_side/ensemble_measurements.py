@@ -153,6 +153,7 @@ class EnsembleBench(Bench):
         writes = SteadyWrites(ensemble.addresses(), self.arguments)
         try:
             writes.wait_until_steady()
+            ensemble.wait_until_snapshots_rest()
             time.sleep(max(self.arguments.warmup_seconds, CALM_SECONDS))
             started_at = time.monotonic()
             seconds, children = ensemble.launch(JOINER).wait_for_reply(PARENT, ensembles.RETRY_SECONDS)

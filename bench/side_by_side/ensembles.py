@@ -18,6 +18,9 @@ from .servers import Stop
 MEMBERS = (1, 2, 3)
 LEADER_SECONDS_MAX = 30
 ASK_SECONDS_MAX = 5
+# A snapshot is done when its file has not changed for so long.
+SNAPSHOT_REST_SECONDS = 1.5
+SNAPSHOT_SECONDS_MAX = 120
 # Members wait for each other with an open client port. Java writes a stack trace for each client it turns away meanwhile,
 # which must not become what is measured.
 RETRY_SECONDS = 0.02
@@ -52,6 +55,19 @@ class Ensemble:
         running = self.server.launch(self.folder / str(member), self.ports[member], **SETTINGS, **self.peers)
         self.members[member] = running
         return running
+
+    def wait_until_snapshots_rest(self):
+        """A server that starts writes a snapshot of what it found, perhaps while it serves already: no part of what follows."""
+        give_up_at = time.monotonic() + SNAPSHOT_SECONDS_MAX
+        seen, rests_since = None, time.monotonic()
+        while time.monotonic() - rests_since < SNAPSHOT_REST_SECONDS:
+            if time.monotonic() > give_up_at:
+                raise Stop(f"{self.server.name}: still writing snapshots after {SNAPSHOT_SECONDS_MAX} s")
+            files = [path for member in self.members for path in self.folder.glob(f"{member}/data/version-2/snapshot.*")]
+            sizes = {path: size(path) for path in files}
+            if sizes != seen:
+                seen, rests_since = sizes, time.monotonic()
+            time.sleep(0.1)
 
     def address(self, member):
         return f"127.0.0.1:{self.ports[member]}"
@@ -89,6 +105,14 @@ class Ensemble:
     def stop(self):
         for member in list(self.members):
             self.members.pop(member).stop()
+
+
+def size(path):
+    """None for a file that has got another name meanwhile."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
 
 
 def free_ports(count):

@@ -119,12 +119,13 @@ impl Feed {
             self.snapshot = None;
         }
         let may_send = if self.observer { progress.committed } else { progress.proposed };
+        self.send_from_log(progress, words, out)?;
         if self.log.is_none() && self.sent < may_send && !history.reaches_back_to(self.sent) {
             // What is not flushed yet will be.
             let through = history.base().min(may_send).min(progress.flushed);
             self.log = (through > self.sent).then(|| LogFeed::begin(access, self.sent, through));
+            self.send_from_log(progress, words, out)?;
         }
-        self.send_from_log(progress, words, out)?;
         if self.log.is_none() && history.reaches_back_to(self.sent) {
             self.send_entries(history, progress, may_send, words, out);
         }
