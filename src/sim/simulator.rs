@@ -472,8 +472,8 @@ impl Simulator {
             self.is_over = true;
             return self.check_end();
         } else {
-            if self.is_together() {
-                let orphan = || format!("session {:?} does not end, and no client has it", self.orphan());
+            if let Some(session) = self.orphan().filter(|_| self.is_together()) {
+                let orphan = || format!("session {session} does not end, and no client has it");
                 demand(now < healed_at + patience_us, orphan)?;
             }
             let shown = || self.servers.iter().map(|server| (server.index, server.shown)).collect::<Vec<_>>();
