@@ -72,6 +72,13 @@
 //! for, until `begin_service`. `end_role` is the way back. Workers read the outcome from the `StandingSign` of
 //! `message/lane.rs`, operators get a `QuorumStatus` with every question; `server/leaderless.rs` keeps connections meanwhile.
 //!
+//! # A change of the members
+//!
+//! `ensemble/reconfiguring.rs` has the request planned (`request/ops/reconfig.rs`) and the configuration kept
+//! (`ensemble/membership.rs`, `storage/config_files.rs`) before it is proposed like any write. `zab/reconfig.rs` and `zab/acks.rs`
+//! ask quorums of both configurations for it; `zab/leader/activation.rs` says when it is in force and who leads then, the feeds
+//! say it to the learners. Whoever is told activates it: votes, ports and roles follow (`reconfiguring.rs`, again).
+//!
 //! # A watch event
 //!
 //! `request/apply.rs` returns effects; `ensemble/batch.rs` posts them before the version is published; the worker that

@@ -1,22 +1,27 @@
 //! The server binary: read the config, restore the data, build the threads, wait for a signal.
 
+use client_port::{ClientPort, Mover};
 use ringkeeper::config::{self, Command, EXIT_CODE_BAD_CONFIG, Settings, parse_args};
 use ringkeeper::ensemble::{self, Backgrounds, FeedWriter};
 use ringkeeper::io::{clock, process, signals};
+use ringkeeper::message::MembersSign;
 use ringkeeper::message::lane::{Standing, StandingSign};
 use ringkeeper::runtime::background::Jobs;
+use ringkeeper::runtime::client_port::PortSlot;
 use ringkeeper::runtime::core::{self, EnsembleCore, WorkerCore, run_both};
-use ringkeeper::runtime::lanes::{WorkerLane, lanes};
+use ringkeeper::runtime::lanes::{Doorbell, WorkerLane, lanes};
 use ringkeeper::runtime::link_io::LinkOptions;
 use ringkeeper::runtime::placement::{self, Placement};
 use ringkeeper::runtime::stall::{self, Pulse};
-use ringkeeper::server::{self, Admission, Desk, ListenOptions, Worker, WorkerParts};
+use ringkeeper::server::{Admission, Desk, Worker, WorkerParts};
 use ringkeeper::storage::Background;
 use ringkeeper::types::{Now, WorkerIndex};
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::TcpListener;
 use std::process::exit;
 use std::sync::Arc;
 
+#[path = "main/client_port.rs"]
+mod client_port;
 #[path = "main/mapping.rs"]
 mod mapping;
 #[path = "main/status.rs"]
@@ -50,6 +55,17 @@ fn main() {
     serve(Arc::new(loaded.settings));
 }
 
+/// Members that stand in the static file move out of it with the first configuration that is in force; the file is kept as it
+/// was written.
+fn back_up_members(settings: &Settings) {
+    if let Some(member) = settings.ensemble.as_ref().filter(|member| member.dynamic_file.is_none())
+        && settings.reconfig_enabled
+        && let Err(error) = mapping::config_files(member).back_up()
+    {
+        tracing::error!("{error}: there is no copy of the configuration file as it was written");
+    }
+}
+
 /// A panic of any thread ends the process, before anything is unwound: what an invariant was about is not to be trusted.
 fn stop_on_broken_invariants() {
     let report = std::panic::take_hook();
@@ -73,12 +89,16 @@ fn serve(settings: Arc<Settings>) {
     let dirs =
         mapping::open_data_dir(&settings).unwrap_or_else(|error| give_up(EXIT_CODE_DATA_DIR, &error.to_string()));
     let dirs = Arc::new(dirs);
-    let listeners = listen(&settings, &placement);
+    back_up_members(&settings);
+    let port = ClientPort::new(&settings, &placement);
+    let listeners = port.open(&settings);
     let addresses: Vec<String> =
         listeners.first().and_then(|l| l.local_addr().ok()).map(|a| a.to_string()).into_iter().collect();
     let registry = Arc::new(ringkeeper::observe::MetricsRegistry::new());
     let standing = StandingSign::new(Standing::Looking);
-    let options = mapping::start_options(&settings, seed, &registry, standing.clone());
+    let (mover, members) = (Mover::default(), MembersSign::default());
+    let options =
+        mapping::start_options(&settings, seed, &registry, standing.clone(), mover.moves(port), members.clone());
     let loaded = ensemble::load(&dirs, &options)
         .unwrap_or_else(|error| give_up(EXIT_CODE_UNEXPECTED, &format!("cannot restore the data: {error}")));
     report(&loaded);
@@ -92,7 +112,9 @@ fn serve(settings: Arc<Settings>) {
     let ensemble = ensemble::start(dirs.clone(), loaded, options, ensemble_lanes, background, clock::now())
         .unwrap_or_else(|error| give_up(EXIT_CODE_UNEXPECTED, &error.to_string()));
 
-    let doorbells = worker_lanes.iter().map(WorkerLane::doorbell).collect();
+    let doorbells: Vec<Doorbell> = worker_lanes.iter().map(WorkerLane::doorbell).collect();
+    let slots: Vec<PortSlot> = doorbells.iter().map(|_| PortSlot::default()).collect();
+    mover.name_workers(slots.iter().cloned().zip(doorbells.iter().cloned()).collect());
     let rules = Arc::new(mapping::server_rules(&settings));
     let admission = Arc::new(Admission::new(
         settings.max_client_cnxns,
@@ -102,17 +124,17 @@ fn serve(settings: Arc<Settings>) {
         seed,
     ));
     let desk = Arc::new(Desk::new(
-        status::source(&settings, &dirs, registry.clone(), admission.clone(), began.mono, standing.clone()),
+        status::source(&settings, &dirs, registry.clone(), admission.clone(), began.mono, standing.clone(), members),
         doorbells,
     ));
     let make_worker = move |index: u16, lane: WorkerLane, listener: Vec<TcpListener>| {
         let (rules, tree, admission, desk) = (rules.clone(), reader.clone(), admission.clone(), desk.clone());
-        let (registry, standing) = (registry.clone(), standing.clone());
+        let (registry, standing, slot) = (registry.clone(), standing.clone(), slots[usize::from(index)].clone());
         move || {
             let metrics = registry.register();
             let index = WorkerIndex(index);
             let parts = WorkerParts { index, rules, tree, lane, admission, desk, metrics, standing, hash_seed: seed };
-            WorkerCore::new(Worker::new(parts), listener)
+            WorkerCore::new(Worker::new(parts), listener, slot)
         }
     };
     let links = LinkOptions { tcp_keep_alive: settings.ensemble.as_ref().is_some_and(|member| member.tcp_keep_alive) };
@@ -182,45 +204,6 @@ fn on_its_own_thread(job: Box<dyn FnOnce() + Send>) {
 fn background(name: &str, humble: bool) -> Background {
     let jobs = or_give_up(EXIT_CODE_UNEXPECTED, "cannot start a thread", Jobs::start(name, humble));
     Arc::new(move |job| jobs.run(job))
-}
-
-/// One listener per worker; none without a client port.
-fn listen(settings: &Settings, placement: &Placement) -> Vec<TcpListener> {
-    let Some(port) = settings.client_port else {
-        tracing::warn!("no clientPort: nobody can connect");
-        return Vec::new();
-    };
-    let address: SocketAddr = match &settings.client_host {
-        Some(host) => (host.trim_matches(['[', ']']), port)
-            .to_socket_addrs()
-            .ok()
-            .and_then(|mut found| found.next())
-            .unwrap_or_else(|| give_up(EXIT_CODE_BAD_CONFIG, &format!("clientPortAddress {host} is no address"))),
-        None => SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 0], port)),
-    };
-    let backlog = u32::try_from(settings.client_port_listen_backlog).ok().map(|backlog| backlog as i32);
-    let shared = placement.workers() > 1;
-    let options = ListenOptions { backlog, shared, keep_alive: settings.client_tcp_keep_alive };
-    let bind = |address, is_first| {
-        if shared && is_first {
-            // Sockets that share a port would share it with another server's too; one on its own is refused then.
-            drop(server::bind(address, ListenOptions { shared: false, ..options })?);
-        }
-        server::bind(address, options)
-    };
-    (0..placement.workers())
-        .map(|index| {
-            let is_first = index == 0;
-            // A machine without IPv6 still has the other family.
-            let bound = bind(address, is_first).or_else(|error| match settings.client_host {
-                None if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
-                    bind(SocketAddr::from(([0, 0, 0, 0], port)), is_first)
-                }
-                _ => Err(error),
-            });
-            or_give_up(EXIT_CODE_UNEXPECTED, &format!("cannot listen on {address}"), bound)
-        })
-        .collect()
 }
 
 /// Tells the operator what the start found.

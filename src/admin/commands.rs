@@ -8,8 +8,9 @@ use super::status::{
 };
 use super::version::version_line;
 use crate::config::{EnsembleSettings, Settings};
+use crate::message::InForce;
 use crate::observe::java_double;
-use crate::types::{QuorumAddress, Role, SessionId};
+use crate::types::{QuorumAddress, QuorumConfig, Role, SessionId};
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
@@ -118,13 +119,15 @@ fn java_address(address: SocketAddr) -> String {
     }
 }
 
-pub fn conf(settings: &Settings, directories: &Directories) -> String {
+/// `in_force`: the members, where they may have changed since the start. A read-only server does not show them.
+pub fn conf(settings: &Settings, directories: &Directories, mode: ServerMode, in_force: Option<&InForce>) -> String {
     /// Of a server on its own.
     const NO_ID: i64 = 0;
     let port = |port: Option<u16>| port.map_or(-1, i32::from);
     let server_id = settings.ensemble.as_ref().map_or(NO_ID, |member| member.my_id.0);
     let mut text = String::new();
-    put!(text, "clientPort={}\n", port(settings.client_port));
+    let moved = in_force.and_then(|in_force| in_force.own.as_ref()?.client.as_ref());
+    put!(text, "clientPort={}\n", port(moved.map(|client| client.port).or(settings.client_port)));
     put!(text, "secureClientPort={}\n", port(None));
     put!(text, "dataDir={}\n", directories.data_dir.display());
     put!(text, "dataDirSize={}\n", directories.data_dir_bytes);
@@ -137,13 +140,24 @@ pub fn conf(settings: &Settings, directories: &Directories) -> String {
     put!(text, "clientPortListenBacklog={}\n", settings.client_port_listen_backlog);
     put!(text, "serverId={server_id}\n");
     if let Some(member) = &settings.ensemble {
-        put_member_conf(&mut text, member);
+        let config = put_member_conf(&mut text, member, in_force);
+        if mode != ServerMode::ReadOnly {
+            put!(text, "membership: \n{config}");
+        }
     }
     text
 }
 
-fn put_member_conf(text: &mut String, member: &EnsembleSettings) {
-    let own = member.config.membership.members.get(&member.my_id);
+/// Returns the configuration that is in force.
+fn put_member_conf<'a>(
+    text: &mut String,
+    member: &'a EnsembleSettings,
+    in_force: Option<&'a InForce>,
+) -> &'a QuorumConfig {
+    let (config, role, own) = match in_force {
+        Some(InForce { config, role, own }) => (&**config, *role, own.as_ref()),
+        None => (&member.config, member.role, member.config.membership.members.get(&member.my_id)),
+    };
     let ports = |port_of: fn(&QuorumAddress) -> u16| {
         let ports = own.into_iter().flat_map(|own| &own.addresses).map(|address| port_of(address).to_string());
         ports.collect::<Vec<_>>().join("|")
@@ -153,8 +167,8 @@ fn put_member_conf(text: &mut String, member: &EnsembleSettings) {
     put!(text, "electionAlg={ELECTION_ALG}\n");
     put!(text, "electionPort={}\n", ports(|address| address.election_port));
     put!(text, "quorumPort={}\n", ports(|address| address.quorum_port));
-    put!(text, "peerType={}\n", u8::from(member.role == Role::Observer));
-    put!(text, "membership: \n{}", member.config);
+    put!(text, "peerType={}\n", u8::from(role == Role::Observer));
+    config
 }
 
 pub fn dirs(directories: &Directories) -> String {
@@ -163,13 +177,13 @@ pub fn dirs(directories: &Directories) -> String {
 
 pub fn dump(dump: &DumpStatus) -> String {
     let mut text = "SessionTracker dump:\n".to_owned();
+    if let Some(buckets) = &dump.local_sessions {
+        put_session_buckets(&mut text, dump, "Local Session Sets", buckets);
+    }
     match &dump.sessions {
         DumpSessions::Expiring(buckets) => {
-            put_buckets_header(&mut text, "Session Sets", buckets);
-            for bucket in buckets {
-                put_bucket(&mut text, dump, bucket);
-                bucket.members.iter().for_each(|session| put_session(&mut text, *session));
-            }
+            let what = if dump.local_sessions.is_some() { "Global Session Sets" } else { "Session Sets" };
+            put_session_buckets(&mut text, dump, what, buckets);
         }
         DumpSessions::OfLeader(sessions) => {
             put!(text, "Global Sessions({}):\n", sessions.len());
@@ -196,6 +210,14 @@ pub fn dump(dump: &DumpStatus) -> String {
         }
     }
     text
+}
+
+fn put_session_buckets(text: &mut String, dump: &DumpStatus, what: &str, buckets: &[Bucket<SessionId>]) {
+    put_buckets_header(text, what, buckets);
+    for bucket in buckets {
+        put_bucket(text, dump, bucket);
+        bucket.members.iter().for_each(|session| put_session(text, *session));
+    }
 }
 
 fn put_buckets_header<T>(text: &mut String, what: &str, buckets: &[Bucket<T>]) {

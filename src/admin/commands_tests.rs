@@ -173,7 +173,7 @@ fn conf_and_dirs() {
     };
     let settings = load(&line, &mut files).unwrap().settings;
     assert_eq!(
-        conf(&settings, &directories()),
+        conf(&settings, &directories(), ServerMode::Standalone, None),
         "clientPort=28471\nsecureClientPort=-1\ndataDir=/var/zk/version-2\ndataDirSize=67109358\n\
          dataLogDir=/var/zklog/version-2\ndataLogSize=478\ntickTime=2000\nmaxClientCnxns=60\nminSessionTimeout=4000\n\
          maxSessionTimeout=40000\nclientPortListenBacklog=-1\nserverId=0\n"
@@ -184,7 +184,7 @@ fn conf_and_dirs() {
 #[test]
 fn conf_of_a_member() {
     let line = CommandLine { given: crate::config::Given::File("zoo.cfg".into()), ..CommandLine::default() };
-    let text = |id| {
+    let text = |id, mode| {
         let zoo_cfg = "dataDir=/var/zk\nclientPort=41004\ntickTime=1000\ninitLimit=10\nsyncLimit=5\npeerType=observer\n\
                        server.1=127.0.0.1:41101:41201\nserver.2=127.0.0.1:41102:41202\n\
                        server.3=127.0.0.1:41103:41203\nserver.4=127.0.0.1:41104:41204:observer\n";
@@ -193,9 +193,11 @@ fn conf_of_a_member() {
             Some("/var/zk/myid") => Ok(format!("{id}\n").into_bytes()),
             _ => Err(ErrorKind::NotFound.into()),
         };
-        conf(&load(&line, &mut files).unwrap().settings, &directories())
+        conf(&load(&line, &mut files).unwrap().settings, &directories(), mode, None)
     };
-    let (own, observer) = (text(3), text(4));
+    let (own, observer) = (text(3, ServerMode::Follower), text(4, ServerMode::Observer));
+    let read_only = text(3, ServerMode::ReadOnly);
+    assert_eq!(own.split_once("membership: \n").unwrap().0, read_only);
     assert_eq!(
         own.split_once("clientPortListenBacklog=-1\n").unwrap().1,
         "serverId=3\ninitLimit=10\nsyncLimit=5\nelectionAlg=3\nelectionPort=41203\nquorumPort=41103\npeerType=0\n\
@@ -210,6 +212,7 @@ fn conf_of_a_member() {
 fn dump_of_a_learner() {
     let sid = |first: i64, rest: i64| SessionId(first << 56 | rest);
     let status = DumpStatus {
+        local_sessions: None,
         sessions: DumpSessions::OfLeader(vec![
             (sid(1, 0xfd625b0000), 10_000),
             (sid(2, 0xfd63130000), 10_000),
@@ -227,6 +230,15 @@ fn dump_of_a_learner() {
     );
     let none = DumpStatus { sessions: DumpSessions::OfLeader(Vec::new()), ..status };
     assert!(dump(&none).starts_with("SessionTracker dump:\nGlobal Sessions(0):\nephemeral nodes dump:\n"));
+    let local = Some(vec![Bucket { expires_at: WallMillis(1_795_343_861_000), members: vec![sid(1, 7)] }]);
+    let with_local = DumpStatus { local_sessions: local.clone(), ..none };
+    let of_leader = DumpStatus { sessions: DumpSessions::Expiring(Vec::new()), ..with_local.clone() };
+    for (status, global) in [(with_local, "Global Sessions(0):"), (of_leader, "Global Session Sets (0)/(0):")] {
+        let text = dump(&status);
+        let expected = format!("\t0x100000000000007\n{global}\nephemeral nodes dump:\n");
+        assert!(text.starts_with("SessionTracker dump:\nLocal Session Sets (1)/(1):\n1 expire at "), "{text}");
+        assert!(text.contains(&expected), "{text}");
+    }
 }
 
 #[test]
@@ -235,6 +247,7 @@ fn dump_of_sessions_ephemerals_and_connections() {
     let connection = |port, session| ExpiringConnection { remote: local(port), session };
     let bucket = |expires_at: i64, members: Vec<SessionId>| Bucket { expires_at: WallMillis(expires_at), members };
     let status = DumpStatus {
+        local_sessions: None,
         sessions: DumpSessions::Expiring(vec![
             bucket(1_795_343_861_000, vec![sid(0)]),
             bucket(1_795_343_871_000, vec![sid(1), sid(2)]),
@@ -289,4 +302,25 @@ fn hash_masks_and_environment() {
     assert_eq!(keys.join(" "), expected);
     assert!(text.starts_with("Environment:\nzookeeper.version=3.9.5-ringkeeper-"));
     assert!(text.contains("\nhost.name=zoo1\n") && text.contains("\nos.memory.max=256MB\n"));
+}
+
+/// Of one that was removed by a reconfiguration: it keeps its ports.
+#[test]
+fn conf_of_a_member_shows_what_is_in_force() {
+    let line = CommandLine { given: crate::config::Given::File("zoo.cfg".into()), ..CommandLine::default() };
+    let zoo_cfg = "dataDir=/var/zk\nclientPort=41004\ninitLimit=10\nsyncLimit=5\nserver.1=127.0.0.1:41101:41201\n\
+                   server.2=127.0.0.1:41102:41202\nserver.3=127.0.0.1:41103:41203\n";
+    let mut files = |path: &std::path::Path| match path.to_str() {
+        Some("zoo.cfg") => Ok(zoo_cfg.as_bytes().to_vec()),
+        Some("/var/zk/myid") => Ok(b"3\n".to_vec()),
+        _ => Err(ErrorKind::NotFound.into()),
+    };
+    let settings = load(&line, &mut files).unwrap().settings;
+    let own = settings.membership.members[&crate::types::ServerId(3)].clone();
+    let text = "server.1=127.0.0.1:41101:41201:participant;0.0.0.0:5\nversion=100000007";
+    let config = crate::types::QuorumConfig::parse(text).unwrap().into();
+    let in_force = InForce { config, role: crate::types::Role::Participant, own: Some(own) };
+    let shown = conf(&settings, &directories(), ServerMode::Follower, Some(&in_force));
+    let ports = "electionPort=41203\nquorumPort=41103\npeerType=0\nmembership: \n";
+    assert!(shown.starts_with("clientPort=41004\n") && shown.ends_with(&format!("{ports}{text}")), "{shown}");
 }

@@ -162,6 +162,8 @@ pub enum DumpSessions {
 /// What `dump` shows. Buckets in ascending order of time.
 #[derive(Clone, Debug)]
 pub struct DumpStatus {
+    /// Those that only this server knows; `None` where there are no such sessions.
+    pub local_sessions: Option<Vec<Bucket<SessionId>>>,
     pub sessions: DumpSessions,
     /// Sessions that have any.
     pub ephemerals: Vec<(SessionId, Vec<String>)>,

@@ -124,7 +124,7 @@ fn ensemble(
     let who = Who {
         my_id: settings.my_id,
         config: QuorumConfig { membership: members.clone(), version },
-        last_seen: last_seen(static_file, read)?,
+        last_seen: last_seen(static_file, read)?.filter(|next| next.version > version),
         static_file: static_file.clone(),
         dynamic_file,
     };
@@ -154,7 +154,7 @@ fn last_seen(static_file: &Path, read: ReadFile<'_>) -> Result<Option<QuorumConf
         return Ok(None);
     };
     let config = QuorumConfig::parse(&String::from_utf8_lossy(&bytes));
-    config.map(Some).map_err(|why| ConfigError::new(&Source::File { file }, why))
+    config.map(Some).map_err(|why| ConfigError::new(&Source::File { file }, why.to_string()))
 }
 
 fn warn_of_other_role(role: Role, s: &mut Sources, at: &Source) {

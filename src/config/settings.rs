@@ -161,7 +161,7 @@ pub struct Settings {
     // Operators.
     /// Four-letter words that are answered. `4lw.commands.whitelist`, default srvr.
     pub four_letter_whitelist: FourLetterWhitelist,
-    /// A member without quorum may serve reads; here it only lets the word `isro` through. `readonlymode.enabled`.
+    /// A member without a leader serves reads; everywhere the word `isro` is let through. `readonlymode.enabled`.
     pub readonly_mode_enabled: bool,
 
     /// Threads and cores; RingKeeper's own.

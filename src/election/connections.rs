@@ -57,8 +57,12 @@ impl Default for ConnectionRules {
 
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// Servers with a configured election address. Connections to others stay.
-    Members(BTreeSet<ServerId>),
+    /// Servers with a configured election address; `moved` are those that have another one than before. Connections stay,
+    /// also those of others.
+    Members {
+        members: BTreeSet<ServerId>,
+        moved: BTreeSet<ServerId>,
+    },
     /// Somebody connected; its first message follows.
     Accepted {
         link: LinkId,
@@ -200,7 +204,13 @@ impl Connections {
 
     pub fn step(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
         match input {
-            Input::Members(members) => self.members = members,
+            Input::Members { members, moved } => {
+                self.members = members;
+                for (_, peer) in self.peers.iter_mut().filter(|(id, _)| moved.contains(id)) {
+                    // What it said of itself may be of before.
+                    peer.endpoints.clear();
+                }
+            }
             Input::Accepted { link } => {
                 self.greeting.insert(link, now.plus_millis(self.rules.hello_ms_max));
             }

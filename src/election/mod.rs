@@ -26,6 +26,8 @@ mod tally;
 #[cfg(test)]
 mod java_tests;
 #[cfg(test)]
+mod members_tests;
+#[cfg(test)]
 mod simulation_tests;
 #[cfg(test)]
 mod stories_tests;

@@ -12,7 +12,7 @@ use super::ballot::{ZXID_MAY_NOT_VOTE, beats};
 use super::tally::{Cast, Tally};
 use super::{ElectionRules, Electorate};
 use crate::message::{Notification, Vote};
-use crate::types::{Instant, Role, ServerId, ServerState};
+use crate::types::{Instant, PutBack, Role, ServerId, ServerState};
 use std::collections::BTreeSet;
 
 pub(super) struct Search {
@@ -160,6 +160,7 @@ impl Search {
         }
         let supporters = self.settled.supporters(&cast);
         let joined = electorate.is_reached_by(&supporters) && self.leader_stands_to_it(&self.settled, &vote);
+        let joined = joined && !(PutBack::JoinerComparesVotes.is_on() && self.initial.zxid > vote.zxid);
         joined.then_some(Verdict { vote, supporters })
     }
 

@@ -14,11 +14,13 @@
 
 use super::batch::{Batch, SealedBatch};
 use super::chores::{Every, Sweeper};
+use super::read_only::ReadOnly;
 use super::role::{Role, Unapplied};
 use super::seat::Seat;
 use super::snapshots::Snapshots;
 use crate::io::ending::stop;
-use crate::message::lane::{ConnRef, StandingSign};
+use crate::io::halfway::halfway;
+use crate::message::lane::{ConnRef, Standing, StandingSign};
 use crate::message::{Effect, TxnBody, TxnDigest, TxnHeader, WriteOp};
 use crate::observe::{Counter, MetricsWriter, Namespaced, Summary};
 use crate::request::{self, Executed, RequestRules, Requester};
@@ -29,7 +31,7 @@ use crate::runtime::link_io::{LinkAction, LinkEvent};
 use crate::session::{SessionIds, SessionTable};
 use crate::storage::{Background, DataDirs, FlushTicket, LogOptions, RestoreOptions, TxnLog};
 use crate::tree::TreeWriter;
-use crate::types::{Instant, Now, SessionId, Xid, Zxid};
+use crate::types::{Instant, Now, PutBack, SessionId, Xid, Zxid};
 use crate::wire::txn;
 use crate::zab::{LeaderInput, LearnerInput};
 use std::collections::{BTreeMap, VecDeque};
@@ -67,7 +69,10 @@ pub struct Ensemble {
     pub(super) restore_options: RestoreOptions,
     pub(super) dirs: Arc<DataDirs>,
     pub(super) lanes: EnsembleLanes,
+    /// Known to all servers.
     pub(super) sessions: SessionTable,
+    /// Known to this server alone, through all its roles.
+    pub(super) local_sessions: SessionTable,
     pub(super) session_ids: SessionIds,
     pub(super) batch: Batch,
     pub(super) sealed: VecDeque<SealedBatch>,
@@ -90,6 +95,7 @@ pub struct Ensemble {
     pub(super) standing: StandingSign,
     /// False with an empty directory that may have been lost, until a leader has filled it.
     pub(super) may_vote: bool,
+    pub(super) read_only: ReadOnly,
     /// Connections that outlived the last leader, by session.
     pub(super) kept: BTreeMap<SessionId, ConnRef>,
     /// What watchers will be told of transactions that are applied and not committed yet.
@@ -139,6 +145,9 @@ impl EnsembleTurn for Ensemble {
             self.expire_sessions(now);
             self.sweep(now);
         }
+        if self.serves_clients() {
+            self.expire_local_sessions(now);
+        }
         if self.is_serving()
             && let Some(log) = &mut self.log
         {
@@ -175,8 +184,10 @@ impl Ensemble {
         };
         let in_charge = self.is_in_charge();
         let expiry = self.sessions.next_deadline().map(|due| due.max(may_expire)).filter(|_| in_charge);
+        let local = self.local_sessions.next_deadline().filter(|_| self.serves_clients());
+        let local_expiry = local.map(|due| due.max(self.expiry_resumes));
         let sweep = in_charge.then(|| self.sweeper.next_deadline());
-        let due = [expiry, sweep, self.purge.next_deadline(), self.roles_deadline(now)];
+        let due = [expiry, local_expiry, sweep, self.purge.next_deadline(), self.roles_deadline(now)];
         due.into_iter().flatten().min().unwrap_or(now).min(now.plus_millis(self.rules.pause_ms))
     }
 
@@ -198,7 +209,12 @@ impl Ensemble {
         }
     }
 
-    /// Clients are served here.
+    /// Clients are served here, if by nothing but reads.
+    pub(super) fn serves_clients(&self) -> bool {
+        self.standing.get() != Standing::Looking
+    }
+
+    /// The role has a state that counts: it is published.
     pub(super) fn is_serving(&self) -> bool {
         self.is_in_charge() || matches!(&self.role, Role::Learning(learning) if learning.zab.is_serving())
     }
@@ -235,7 +251,7 @@ impl Ensemble {
             if !self.has_room(op.entry_bytes_max(), now.mono) {
                 return;
             }
-            let by = Requester { ids: &[], refusal: None };
+            let by = Requester::granted(&[]);
             self.execute(SessionId::NONE, Xid(0), now, |tree, header, rules, effects| {
                 request::execute(tree, header, op, by, rules, effects)
             });
@@ -267,7 +283,13 @@ impl Ensemble {
             self.metrics.count(Counter::ProposalCount);
             self.metrics.proposal(entry.len() as u64, now.mono.micros);
             seat.history.push(zxid, entry.as_slice().into());
-            self.lead(LeaderInput::Proposed { zxid }, now);
+            self.entry = entry;
+            let input = match request::config_of(&executed.txn.body) {
+                Some(Ok(config)) => LeaderInput::ProposedConfig { config: Arc::new(config) },
+                _ => LeaderInput::Proposed { zxid },
+            };
+            self.lead(input, now);
+            return Some(executed);
         }
         self.entry = entry;
         Some(executed)
@@ -377,7 +399,7 @@ impl Ensemble {
             }
     }
 
-    fn seal_batch(&mut self) {
+    pub(super) fn seal_batch(&mut self) {
         if self.batch.is_empty() {
             return;
         }
@@ -397,7 +419,9 @@ impl Ensemble {
                 ticket.bytes()
             );
         }
-        if let Err(error) = result {
+        if let Err(error) = result
+            && !PutBack::FlushErrorIgnored.is_on()
+        {
             stop(&format!(
                 "flushing the transaction log failed: {error}. Nothing further is acknowledged; what was \
                  acknowledged is on the disk. Check the disk, then start the server again"
@@ -431,15 +455,24 @@ impl Ensemble {
     /// The order that watches rely on: lanes first, then the version, then the wake-up.
     pub(super) fn release(&mut self) {
         let committed = self.committed_through();
+        let is_committed = |batch: &SealedBatch| batch.last_zxid().is_none_or(|zxid| zxid <= committed);
+        if PutBack::PublishBeforePosting.is_on()
+            && let Some(batch) = self.sealed.iter().take_while(|batch| is_committed(batch)).last()
+        {
+            self.tree.publish_through(batch.version);
+            halfway();
+        }
         let mut posted = Vec::new();
         let mut version = None;
-        while self.sealed.front().is_some_and(|batch| batch.last_zxid().is_none_or(|zxid| zxid <= committed)) {
+        while self.sealed.front().is_some_and(is_committed) {
             let batch = self.sealed.pop_front().expect("just seen");
             version = Some(batch.version);
             posted.push(batch.post(&mut self.lanes));
         }
         if let Some(version) = version {
+            halfway();
             self.tree.publish_through(version);
+            halfway();
             for batch in posted {
                 batch.announce(&self.lanes);
             }

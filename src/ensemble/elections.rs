@@ -26,6 +26,10 @@ pub(super) enum Verdict {
     },
     /// Before the leader is active: it, or the quorum for us, has gone elsewhere.
     Unsupported,
+    /// While looking: somebody has another configuration than this server.
+    ConfigSeen {
+        config: Arc<str>,
+    },
 }
 
 pub(super) struct ElectionSetup {
@@ -107,6 +111,23 @@ impl Elections {
     pub fn look(&mut self, now: Instant, role: Role, zxid: Zxid, epoch: i64, dials: &mut Dials<'_>) {
         self.verdicts.clear();
         self.vote(now, Input::LookForLeader { role, zxid, epoch }, dials);
+    }
+
+    /// Other members, or another version of them.
+    pub fn configure(&mut self, now: Instant, electorate: Electorate, addresses: Addresses, dials: &mut Dials<'_>) {
+        self.config = electorate.text().clone();
+        let moved = |id: &ServerId| self.addresses.get(id) != addresses.get(id);
+        let moved = addresses.keys().copied().filter(moved).collect();
+        self.addresses = addresses;
+        let members = self.addresses.keys().copied().filter(|id| *id != self.me).collect();
+        self.link_step(now, LinkInput::Members { members, moved }, dials);
+        self.vote(now, Input::Configured(electorate), dials);
+    }
+
+    /// A leader was named, not elected.
+    pub fn assign(&mut self, now: Instant, state: ServerState, vote: Vote, dials: &mut Dials<'_>) {
+        self.verdicts.clear();
+        self.vote(now, Input::Assigned { state, vote }, dials);
     }
 
     /// The leader that was decided on is active, in this epoch.
@@ -253,8 +274,9 @@ impl Elections {
                 }
                 Output::Decided { vote, state } => self.verdicts.push_back(Verdict::Decided { vote, state }),
                 Output::Unsupported => self.verdicts.push_back(Verdict::Unsupported),
-                Output::ConfigSeen { from, .. } => {
+                Output::ConfigSeen { from, config } => {
                     tracing::info!("server {} has another configuration than this one", from.0);
+                    self.verdicts.push_back(Verdict::ConfigSeen { config });
                 }
             }
         }

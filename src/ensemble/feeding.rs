@@ -6,11 +6,11 @@
 
 use super::driver::Ensemble;
 use super::history::History;
-use super::learner_feed::{Feed, Progress};
+use super::learner_feed::{Feed, Progress, Words};
 use super::log_feed::LogLook;
 use super::role::{Leading, Role};
+use super::seat::SeatOptions;
 use super::snapshot_feed::SnapshotFeed;
-use crate::message::QuorumPacket;
 use crate::observe::Counter;
 use crate::types::{LinkId, Now, ServerId, Zxid};
 use crate::zab::{self, OnDisk, SyncPlan};
@@ -40,11 +40,26 @@ impl Leading {
         let last = history.last();
         Progress { committed: last, proposed: last, flushed }
     }
+
+    /// Observers are brought to the history in turns, so that followers are not kept from it (`LearnerSyncThrottler`): why this
+    /// one has to come again. Followers count, and are never turned away.
+    fn too_many_syncs(&self, plan: &SyncPlan, options: &SeatOptions) -> Option<String> {
+        let is_snapshot = *plan == SyncPlan::Snap;
+        let (max, key) = match is_snapshot {
+            true => (options.snap_syncs_max, "leader.maxConcurrentSnapSyncs"),
+            false => (options.diff_syncs_max, "leader.maxConcurrentDiffSyncs"),
+        };
+        let syncs = self
+            .feeds
+            .iter()
+            .filter(|(link, feed)| feed.begins_with_snapshot == is_snapshot && self.zab.is_synchronizing(**link));
+        (syncs.count() as u64 >= u64::from(max)).then(|| format!("{max} others are being synchronized ({key})"))
+    }
 }
 
 impl Ensemble {
     /// Brings a learner to this server's history.
-    pub(super) fn begin_feed(&mut self, link: LinkId, server: ServerId, last_zxid: Zxid, observer: bool) {
+    pub(super) fn begin_feed(&mut self, link: LinkId, server: ServerId, last_zxid: Zxid, observer: bool, now: Now) {
         let newcomer = Newcomer { link, server, last_zxid, observer };
         let Some(plan) = self.sync_plan(last_zxid, None) else { return };
         match self.look_for(newcomer, plan) {
@@ -53,7 +68,7 @@ impl Ensemble {
                     leading.looks.insert(link, Look { newcomer, look });
                 }
             }
-            None => self.feed(newcomer, plan),
+            None => self.feed(newcomer, plan, now),
         }
     }
 
@@ -77,13 +92,16 @@ impl Ensemble {
         may_help.then(|| LogLook::begin(&seat.log, peer, base, size_factor))
     }
 
-    fn feed(&mut self, newcomer: Newcomer, plan: SyncPlan) {
+    fn feed(&mut self, newcomer: Newcomer, plan: SyncPlan, now: Now) {
         let (Role::Leading(leading), Some(seat)) = (&self.role, &self.seat) else { return };
         let Newcomer { link, server, last_zxid, observer } = newcomer;
         let progress = leading.progress(&seat.history, self.flushed_through);
         let (Some(epoch), is_established) = (leading.zab.epoch(), leading.zab.is_established()) else { return };
         let ours = progress.committed.min(seat.history.last());
         tracing::info!("server {}: its log ends at {last_zxid}, ours at {ours}: {plan:x?}", server.0);
+        if observer && let Some(why) = leading.too_many_syncs(&plan, &seat.options) {
+            return self.link_broken(link, &why, now);
+        }
         self.metrics.count(if plan == SyncPlan::Snap { Counter::SnapCount } else { Counter::DiffCount });
         let snapshot = (plan == SyncPlan::Snap).then(|| {
             if !is_established {
@@ -94,17 +112,15 @@ impl Ensemble {
             let seat = self.seat.as_ref().expect("just seen");
             SnapshotFeed::begin(self.tree.hold(), &seat.log.writer, seat.log.wake.clone())
         });
-        let seat = self.seat();
-        let new_leader = QuorumPacket::NewLeader { zxid: zab::first_of(epoch), config: Some(seat.config_text.clone()) };
-        let Some(state) = seat.links.get_mut(link) else { return };
-        let feed = Feed::begin(server, observer, plan, snapshot, progress, new_leader, &mut state.out);
+        let Some(state) = self.seat().links.get_mut(link) else { return };
+        let feed = Feed::begin(server, observer, plan, snapshot, progress, zab::first_of(epoch), &mut state.out);
         if let Role::Leading(leading) = &mut self.role {
             leading.feeds.insert(link, feed);
         }
     }
 
     /// Takes what looks have found.
-    fn end_looks(&mut self) {
+    fn end_looks(&mut self, now: Now) {
         let Role::Leading(leading) = &mut self.role else { return };
         let found = leading.looks.values_mut().filter_map(|look| Some((look.newcomer, look.look.take()?)));
         let found: Vec<_> = found.collect();
@@ -113,21 +129,26 @@ impl Ensemble {
             leading.looks.remove(&newcomer.link);
             let on_disk = end.map(|end| OnDisk { from: end.from, next: end.next });
             if let Some(plan) = self.sync_plan(newcomer.last_zxid, on_disk) {
-                self.feed(newcomer, plan);
+                self.feed(newcomer, plan, now);
             }
         }
     }
 
     /// Lets every learner's feed go on.
     pub(super) fn pump_feeds(&mut self, now: Now) {
-        self.end_looks();
+        self.end_looks(now);
         let Role::Leading(leading) = &mut self.role else { return };
         let Some(seat) = &mut self.seat else { return };
         let progress = leading.progress(&seat.history, self.flushed_through);
+        let words = Words {
+            // While one is pending, whoever is told of it would take it for committed.
+            config: (!leading.zab.is_reconfiguring()).then(|| seat.configs.newest_text().clone()),
+            activations: &leading.activations,
+        };
         let mut lost = Vec::new();
         for (id, feed) in &mut leading.feeds {
             let Some(link) = seat.links.get_mut(*id) else { continue };
-            if let Err(why) = Feed::pump(feed, &seat.history, progress, &seat.log, &mut link.out) {
+            if let Err(why) = Feed::pump(feed, &seat.history, progress, &seat.log, &words, &mut link.out) {
                 lost.push((*id, why));
             }
         }

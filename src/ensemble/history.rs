@@ -1,7 +1,7 @@
 //! The newest transactions, as they stand in the log and travel to learners (`ZKDatabase.committedLog`, and on a leader its
 //! proposals): what a learner is fed from as long as it is not too far behind.
 
-use crate::types::Zxid;
+use crate::types::{PutBack, Zxid};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -61,7 +61,7 @@ impl History {
     /// Transactions that a learner can go on from, through `last`: the one right before the oldest entry is such, unless
     /// it stands for an empty database, which says nothing about what a learner has.
     pub fn zxids_through(&self, last: Zxid) -> Vec<Zxid> {
-        let base = Some(self.base).filter(|base| *base != Zxid::ZERO);
+        let base = Some(self.base).filter(|base| *base != Zxid::ZERO || PutBack::DiffFromEmpty.is_on());
         base.into_iter().chain(self.entries.iter().map(|entry| entry.zxid)).take_while(|zxid| *zxid <= last).collect()
     }
 

@@ -1,7 +1,7 @@
 //! What a leader's state machine asks for, and what its learners' clients ask of it.
 
 use super::driver::{Disk, Ensemble};
-use super::role::{Role, WaitingSync};
+use super::role::{Leading, Owner, Role, WaitingSync};
 use super::tree_sink::dead_sessions;
 use crate::io::ending::stop;
 use crate::message::lane::{ConnRef, Reply, Standing};
@@ -9,13 +9,20 @@ use crate::message::{ForwardedRequest, QuorumPacket, WriteOp};
 use crate::observe::Counter;
 use crate::request::{self, Requester};
 use crate::storage::{EpochFile, write_epoch};
-use crate::types::{ErrorCode, LinkId, Now, OpCode, SessionId, Xid, Zxid};
+use crate::types::{ErrorCode, LinkId, Now, OpCode, PutBack, SessionId, Xid, Zxid};
 use crate::wire::Reader;
 use crate::wire::client::{Request, decode};
 use crate::zab::{LeaderInput, LeaderOutput, SyncToken};
 
 /// A server whose disk had no room for an epoch takes part again after this, ms: it may be in the way of others each time.
 const EPOCH_RETRY_MS: u64 = 1000;
+
+impl Leading {
+    /// Its client came to a learner last.
+    pub fn is_elsewhere(&self, session: SessionId) -> bool {
+        matches!(self.owners.get(&session), Some(Owner::Learner(_)))
+    }
+}
 
 impl Ensemble {
     pub(super) fn lead(&mut self, input: LeaderInput, now: Now) {
@@ -38,7 +45,6 @@ impl Ensemble {
             LeaderOutput::Close { link, why } => {
                 leading.feeds.remove(&link);
                 leading.looks.remove(&link);
-                leading.owners.retain(|_, owner| *owner != link);
                 let peer = self.seat().links.name_of(link);
                 tracing::warn!("closing the connection of {peer}: {why}");
                 self.seat().close_link(link);
@@ -46,7 +52,7 @@ impl Ensemble {
             LeaderOutput::PersistAcceptedEpoch { epoch } => self.persist_epoch(EpochFile::Accepted, epoch, now),
             LeaderOutput::PersistCurrentEpoch { epoch } => self.persist_epoch(EpochFile::Current, epoch, now),
             LeaderOutput::Feed { link, server, last_zxid, observer } => {
-                self.begin_feed(link, server, last_zxid, observer)
+                self.begin_feed(link, server, last_zxid, observer, now)
             }
             LeaderOutput::Established { epoch } => {
                 leading.counted = leading.zab.committed();
@@ -60,13 +66,20 @@ impl Ensemble {
                 // One epoch's zxids have no holes.
                 self.metrics.count_many(Counter::CommitCount, (through.0 - before.0).unsigned_abs());
             }
+            LeaderOutput::Seen { config } => {
+                // The same members: it may be lost.
+                if let Err(why) = self.see_config(config, false, now.mono) {
+                    tracing::error!("{why}: the version of the configuration cannot be kept");
+                }
+            }
+            LeaderOutput::Activate { config, designated } => self.activate_as_leader(config, designated, now),
             LeaderOutput::Forwarded { link, request } => self.forwarded(link, request, now),
             LeaderOutput::Touched { sessions, .. } => {
                 for (session, _) in sessions {
                     self.sessions.heard(session, now.mono);
                 }
             }
-            LeaderOutput::Revalidate { link, session, .. } => self.revalidate(link, session, now),
+            LeaderOutput::Revalidate { link, session, resumes } => self.revalidate(link, session, resumes, now),
             LeaderOutput::Synced { link: Some(link), after, .. } => {
                 if let Some(feed) = leading.feeds.get_mut(&link) {
                     feed.sync_after(after);
@@ -84,6 +97,7 @@ impl Ensemble {
     /// What is said in this epoch is said behind this. Without room for it the role ends, and nothing is said.
     pub(super) fn persist_epoch(&mut self, file: EpochFile, epoch: i64, now: Now) {
         match write_epoch(&*self.dirs.disk, &self.dirs.snapshots, file, epoch) {
+            Err(_) if PutBack::EpochErrorIgnored.is_on() => {}
             Ok(()) => match file {
                 EpochFile::Accepted => self.seat().epochs.accepted = epoch,
                 EpochFile::Current => self.seat().epochs.current = epoch,
@@ -143,8 +157,12 @@ impl Ensemble {
                 if !self.has_room(op.entry_bytes_max(), now.mono) {
                     return self.step_down_for_disk(now);
                 }
-                let refusal = self.refusal(session, link);
-                let by = Requester { ids: &request.ids, refusal };
+                let (refusal, ephemeral_refusal) = self.refusals(session, link);
+                let by = Requester { ids: &request.ids, refusal, ephemeral_refusal };
+                if matches!(op, WriteOp::Reconfig { .. }) {
+                    self.reconfigure(session, xid, &op, by, now);
+                    return;
+                }
                 self.execute(session, xid, now, |tree, header, rules, effects| {
                     request::execute(tree, header, op, by, rules, effects)
                 });
@@ -152,21 +170,35 @@ impl Ensemble {
         }
     }
 
-    /// Why a session may not write through this learner (`SessionTracker.checkSession`).
-    fn refusal(&mut self, session: SessionId, link: LinkId) -> Option<ErrorCode> {
-        let Some(live) = self.sessions.get(session) else { return Some(ErrorCode::SessionExpired) };
-        if live.owner.is_some() {
-            return Some(ErrorCode::SessionMoved);
+    /// Why a session may not write through this learner, and what more there is against its owning ephemerals
+    /// (`SessionTracker.checkSession`, `checkGlobalSession`).
+    fn refusals(&mut self, session: SessionId, link: LinkId) -> (Option<ErrorCode>, Option<ErrorCode>) {
+        if PutBack::OwnerUnchecked.is_on() {
+            return (None, None);
         }
-        let Role::Leading(leading) = &mut self.role else { return Some(ErrorCode::SessionExpired) };
-        let owner = *leading.owners.entry(session).or_insert(link);
-        (owner != link).then_some(ErrorCode::SessionMoved)
+        let moved = Some(ErrorCode::SessionMoved);
+        if self.is_local(session) {
+            return (moved, Some(ErrorCode::SessionExpired));
+        }
+        let Some(live) = self.sessions.get(session) else { return self.refusals_of_unknown(session) };
+        if live.owner.is_some() {
+            return (moved, None);
+        }
+        let Role::Leading(leading) = &mut self.role else { return (Some(ErrorCode::SessionExpired), None) };
+        let Some(asking) = leading.feeds.get(&link).map(|feed| Owner::Learner(feed.server)) else {
+            return (moved, None);
+        };
+        let owner = *leading.owners.entry(session).or_insert(asking);
+        (if owner == asking { None } else { moved }, None)
     }
 
-    /// The session's client is connected to that learner now.
+    /// The session's client is connected to that learner now. It stays that learner's when the link breaks: what others still
+    /// have of the session is older.
     fn own(&mut self, session: SessionId, link: LinkId) {
-        if let Role::Leading(leading) = &mut self.role {
-            leading.owners.insert(session, link);
+        if let Role::Leading(leading) = &mut self.role
+            && let Some(feed) = leading.feeds.get(&link)
+        {
+            leading.owners.insert(session, Owner::Learner(feed.server));
         }
         if let Some(before) = self.sessions.get(session).and_then(|live| live.owner) {
             self.sessions.disconnected(session, before);
@@ -174,15 +206,26 @@ impl Ensemble {
         }
     }
 
-    /// The session's client is connected to this server now.
+    /// The session's client is connected to this server now. That holds when the connection is gone, until it comes elsewhere.
     pub(super) fn own_locally(&mut self, session: SessionId) {
+        if self.sessions.get(session).is_some()
+            && let Role::Leading(leading) = &mut self.role
+        {
+            leading.owners.insert(session, Owner::Here);
+        }
+    }
+
+    /// The session is over.
+    pub(super) fn disown(&mut self, session: SessionId) {
         if let Role::Leading(leading) = &mut self.role {
             leading.owners.remove(&session);
         }
     }
 
-    fn revalidate(&mut self, link: LinkId, session: SessionId, now: Now) {
-        let valid = self.sessions.heard(session, now.mono);
+    /// A client that comes has its session wherever it was before; a connection that was kept has it only if nobody else does.
+    fn revalidate(&mut self, link: LinkId, session: SessionId, resumes: bool, now: Now) {
+        let has_moved = resumes && self.refusals(session, link).0.is_some();
+        let valid = !has_moved && self.sessions.heard(session, now.mono);
         if valid {
             self.own(session, link);
         }

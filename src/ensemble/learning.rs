@@ -1,6 +1,7 @@
 //! What a learner's state machine asks for, and how its clients' requests travel to the leader and back.
 
 use super::driver::{Ensemble, count_writes};
+use super::local_sessions::Upgrade;
 use super::role::{Attach, Attaching, Awaited, Forwarded, Role, Unapplied, WaitingSync};
 use super::snapshot_load::SnapshotLoad;
 use crate::io::ending::stop;
@@ -56,7 +57,7 @@ impl Ensemble {
             LearnerOutput::Append { zxid, entry } => self.append(zxid, entry, now),
             LearnerOutput::Commit { through } => self.commit_through(through, now),
             LearnerOutput::Serve { epoch } => {
-                let standing = match self.seat().role {
+                let standing = match self.seat().configs.role() {
                     MemberRole::Observer => Standing::Observing,
                     MemberRole::Participant => Standing::Following,
                 };
@@ -72,16 +73,23 @@ impl Ensemble {
                 }
             }
             LearnerOutput::Revalidated { session, valid } => self.revalidated(session, valid, now),
-            LearnerOutput::Config { text } => {
-                if *text != *self.seat().config_text {
-                    tracing::warn!("the leader has another configuration than this server:\n{text}");
+            LearnerOutput::Seen { config } => {
+                let configs = &self.seat().configs;
+                if !configs.is_enabled() && config.membership != configs.committed().membership {
+                    tracing::warn!("the leader has another configuration than this server:\n{config}");
                 }
+                self.see_as_learner(config, true, now);
             }
+            LearnerOutput::Unreadable { why } => {
+                tracing::error!("the leader names a configuration that cannot be read, and is not taken up: {why}");
+            }
+            LearnerOutput::Adopt { config } => self.adopt_as_learner(config, now),
+            LearnerOutput::Activate { zxid, designated } => self.activate_as_learner(zxid, designated, now),
             LearnerOutput::GiveUp { why } => self.end_role(&why),
         }
     }
 
-    fn tell_leader(&mut self, packet: &QuorumPacket) {
+    pub(super) fn tell_leader(&mut self, packet: &QuorumPacket) {
         let Role::Learning(learning) = &self.role else { return };
         let link: LinkId = learning.leader.link;
         if let Some(link) = self.seat().links.get_mut(link) {
@@ -99,8 +107,18 @@ impl Ensemble {
         if !self.has_room(entry.len(), now.mono) {
             return self.end_role("there is no room for the transaction log");
         }
+        match request::config_of(&txn.body) {
+            None => {}
+            Some(Ok(config)) => {
+                self.see_as_learner(Arc::new(config), false, now);
+                if !matches!(self.role, Role::Learning(_)) {
+                    return;
+                }
+            }
+            Some(Err(why)) => return self.end_role(&format!("the leader proposes an unreadable configuration: {why}")),
+        }
         self.log_entry(zxid, &entry);
-        if self.is_serving() && self.seat().role == MemberRole::Participant {
+        if self.is_serving() && self.seat().configs.role() == MemberRole::Participant {
             self.metrics.count(Counter::LearnerProposalReceivedCount);
             self.metrics.record(Summary::ProposalLatency, ms_since(txn.header.time, now));
         }
@@ -128,7 +146,7 @@ impl Ensemble {
         self.compare_digest(header.zxid, digest);
         self.keep_digest(header.zxid);
         if !is_serving {
-            return;
+            return self.let_go_of_kept(header.session);
         }
         self.metrics.count(Counter::LearnerCommitReceivedCount);
         self.metrics.record(Summary::PropagationLatency, ms_since(header.time, now));
@@ -139,7 +157,14 @@ impl Ensemble {
             _ => result,
         };
         let awaited = self.take_forwarded(session, xid);
+        if awaited.is_none()
+            && let Role::Learning(learning) = &mut self.role
+        {
+            learning.elsewhere.insert(session);
+        }
         match (&body, awaited) {
+            // Its client has it already, here or where it went meanwhile.
+            (_, Some(Forwarded { what: Awaited::Upgrade, .. })) if self.sessions.get(session).is_some() => {}
             (TxnBody::CreateSession { timeout_ms }, awaited) => {
                 let owner = awaited.as_ref().map(|awaited| awaited.from);
                 let last_heard = self.sessions.add(session, *timeout_ms, owner, now.mono);
@@ -164,7 +189,12 @@ impl Ensemble {
                 }
             }
             (_, Some(Forwarded { from, .. })) if result == Err(ErrorCode::SessionMoved) => self.batch.close(from),
-            (_, Some(Forwarded { from, xid, .. })) => {
+            (_, Some(Forwarded { from, xid, what })) => {
+                let known_refusal = match what {
+                    Awaited::Write { known_refusal } => known_refusal,
+                    _ => None,
+                };
+                let result = result.map_err(|refusal| known_refusal.unwrap_or(refusal));
                 let outcome = Outcome { zxid: header.zxid, result };
                 self.batch.reply(from.worker, Reply::Write { conn: from.conn, xid, outcome });
             }
@@ -208,6 +238,7 @@ impl Ensemble {
         if is_done {
             let zxid = load.zxid();
             learning.loading = None;
+            self.see_config_of_tree(now.mono);
             self.keep_loaded_snapshot(zxid);
             self.learn(LearnerInput::SnapshotSaved, now);
         }
@@ -217,9 +248,12 @@ impl Ensemble {
     // Clients.
 
     pub(super) fn forward_write(&mut self, from: ConnRef, session: SessionId, xid: Xid, op: &WriteOp, ids: &[Id]) {
-        if self.sessions.get(session).is_none_or(|live| live.owner != Some(from)) {
+        if !self.is_held_by(session, from) {
             return;
         }
+        let upgrade = self.upgrade_for(session, op);
+        // In a multi the leader's answer stands.
+        let is_refused = upgrade == Upgrade::Refused && !matches!(op, WriteOp::Multi(_));
         let Some((op, body)) = encode_write(op) else {
             // A Java leader would lose its way over it.
             let zxid = self.tree.view().last_zxid();
@@ -227,18 +261,19 @@ impl Ensemble {
             self.expect_answer(session, Forwarded { from, xid, what: Awaited::Decided(outcome) });
             return self.tell_decided(session);
         };
-        self.expect_answer(session, Forwarded { from, xid, what: Awaited::Write });
+        if upgrade == Upgrade::Due {
+            self.upgrade_as_learner(from, session);
+        }
+        let known_refusal = is_refused.then_some(ErrorCode::EphemeralOnLocalSession);
+        self.expect_answer(session, Forwarded { from, xid, what: Awaited::Write { known_refusal } });
         let request = ForwardedRequest { session, cxid: xid.0, op: op.code(), body, ids: ids.to_vec() };
         self.tell_leader(&QuorumPacket::Request(request));
     }
 
     pub(super) fn forward_create_session(&mut self, from: ConnRef, timeout_ms: i32, read_only: Option<bool>) {
         let session = self.new_session_id();
-        self.expect_answer(session, Forwarded { from, xid: Xid(0), what: Awaited::CreateSession { read_only } });
-        let mut body = Vec::new();
-        Writer::new(&mut body).int(timeout_ms);
-        let op = OpCode::CreateSession.code();
-        self.tell_leader(&QuorumPacket::Request(ForwardedRequest { session, cxid: 0, op, body, ids: Vec::new() }));
+        let what = Awaited::CreateSession { read_only };
+        self.ask_leader_for_new_session(session, timeout_ms, Forwarded { from, xid: Xid(0), what });
     }
 
     pub(super) fn forward_close_session(&mut self, from: ConnRef, session: SessionId, xid: Xid) {
@@ -262,11 +297,11 @@ impl Ensemble {
 
     /// A client came with a session: the leader knows whether it lives.
     pub(super) fn ask_leader_for(&mut self, session: SessionId, attaching: Attaching) {
-        let timeout_ms = attaching.timeout_ms;
+        let (timeout_ms, resumes) = (attaching.timeout_ms, matches!(attaching.how, Attach::Resumed));
         if let Role::Learning(learning) = &mut self.role {
             learning.attaching.entry(session).or_default().push_back(attaching);
         }
-        self.tell_leader(&QuorumPacket::Revalidate { session, timeout_ms });
+        self.tell_leader(&QuorumPacket::Revalidate { session, timeout_ms, resumes });
     }
 
     fn revalidated(&mut self, session: SessionId, valid: bool, now: Now) {
@@ -275,6 +310,9 @@ impl Ensemble {
         let Some(Attaching { from, timeout_ms, how }) = waiting.pop_front() else { return };
         if waiting.is_empty() {
             learning.attaching.remove(&session);
+        }
+        if valid {
+            learning.elsewhere.remove(&session);
         }
         match how {
             Attach::Resumed => self.resume(from, session, valid, now.mono),
@@ -297,7 +335,7 @@ impl Ensemble {
         self.tell_leader(&QuorumPacket::Ping { zxid, touched });
     }
 
-    fn expect_answer(&mut self, session: SessionId, forwarded: Forwarded) {
+    pub(super) fn expect_answer(&mut self, session: SessionId, forwarded: Forwarded) {
         if let Role::Learning(learning) = &mut self.role {
             learning.forwarded.entry(session).or_default().push_back(forwarded);
         }
@@ -306,7 +344,7 @@ impl Ensemble {
     fn take_forwarded(&mut self, session: SessionId, xid: Xid) -> Option<Forwarded> {
         let Role::Learning(learning) = &mut self.role else { return None };
         let queue = learning.forwarded.get_mut(&session)?;
-        let taken = queue.pop_front_if(|front| front.xid == xid && !matches!(front.what, Awaited::Decided(_)));
+        let taken = queue.pop_front_if(|front| front.xid == xid && !front.what.is_decided());
         if queue.is_empty() {
             learning.forwarded.remove(&session);
         }
@@ -314,15 +352,19 @@ impl Ensemble {
     }
 
     /// Tells what was decided here and waited for its turn.
-    fn tell_decided(&mut self, session: SessionId) {
+    pub(super) fn tell_decided(&mut self, session: SessionId) {
         while let Role::Learning(learning) = &mut self.role
             && let Some(queue) = learning.forwarded.get_mut(&session)
         {
-            match queue.pop_front_if(|front| matches!(front.what, Awaited::Decided(_))) {
+            match queue.pop_front_if(|front| front.what.is_decided()) {
                 Some(Forwarded { from, xid, what: Awaited::Decided(outcome) }) => {
                     self.batch.reply(from.worker, Reply::Write { conn: from.conn, xid, outcome });
                 }
-                _ => {
+                Some(Forwarded { from, xid, .. }) => {
+                    let zxid = self.tree.view().last_zxid();
+                    self.batch.reply(from.worker, Reply::SessionClosed { conn: from.conn, xid, zxid });
+                }
+                None => {
                     if queue.is_empty() {
                         learning.forwarded.remove(&session);
                     }

@@ -3,12 +3,15 @@
 //! `driver.rs` takes the turns; `submits.rs` is what workers ask, `batch.rs` what a turn means to them; `chores.rs` and
 //! `snapshots.rs` are what is due now and then. In an ensemble `roles.rs` leads from role to role (`role.rs`): `elections.rs`
 //! speaks with the others until there is a leader, `leading.rs` and `learning.rs` do what `zab` asks for, `feeding.rs` decides
-//! what learners are sent, `learner_feed.rs` is the stream to one of them, over `links.rs`. `startup.rs` makes all of it from the data directory; `witness.rs` shows it
+//! what learners are sent, `learner_feed.rs` is the stream to one of them, over `links.rs`. `membership.rs` knows who the members
+//! are, `reconfiguring.rs` does what changes of them mean; `local_sessions.rs` is what needs no leader, `read_only.rs` the time
+//! without one. `startup.rs` makes all of it from the data directory; `witness.rs` shows it
 //! to the simulator.
 
 mod batch;
 mod chores;
 mod driver;
+mod election_port;
 mod elections;
 mod feeding;
 mod history;
@@ -16,8 +19,12 @@ mod leading;
 mod learner_feed;
 mod learning;
 mod links;
+mod local_sessions;
 mod log_feed;
+mod membership;
 mod pieces;
+mod read_only;
+mod reconfiguring;
 mod role;
 mod role_clock;
 mod roles;
@@ -31,7 +38,9 @@ mod tree_sink;
 mod witness;
 
 pub use driver::{Ensemble, EnsembleRules};
+pub use local_sessions::LocalSessionRules;
+pub use membership::ReconfigOptions;
 pub use pieces::FeedWriter;
-pub use seat::SeatOptions;
+pub use seat::{MoveClientPort, SeatOptions};
 pub use snapshots::SnapshotOptions;
 pub use startup::{Backgrounds, Loaded, StartOptions, load, start};

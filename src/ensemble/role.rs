@@ -6,9 +6,9 @@ use super::snapshot_load::SnapshotLoad;
 use crate::message::Outcome;
 use crate::message::Txn;
 use crate::message::lane::ConnRef;
-use crate::types::{Instant, LinkId, ServerId, SessionId, Xid, Zxid};
+use crate::types::{ErrorCode, Instant, LinkId, ServerId, SessionId, Xid, Zxid};
 use crate::zab::{Leader, Learner, SyncToken};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 pub(super) enum Role {
@@ -21,19 +21,27 @@ pub(super) enum Role {
     Learning(Box<Learning>),
 }
 
+/// Where a session's client is, or was before it went away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    Here,
+    Learner(ServerId),
+}
+
 pub(super) struct Leading {
     pub zab: Leader,
     pub feeds: BTreeMap<LinkId, Feed>,
     /// Learners for which the log is looked at.
     pub looks: BTreeMap<LinkId, Look>,
-    /// Sessions whose clients are connected to learners. A session is here, or has an owner in the table, or nobody has
-    /// written or attached since this server leads.
-    pub owners: BTreeMap<SessionId, LinkId>,
+    /// Where each session's client came last, or wrote from, since this server leads.
+    pub owners: BTreeMap<SessionId, Owner>,
     /// Syncs of clients of this server.
     pub syncs: BTreeMap<SyncToken, WaitingSync>,
     pub next_token: u64,
     /// Counted as committed through here.
     pub counted: Zxid,
+    /// Who leads after each reconfiguration that this leader has committed: learners are told of it whenever they get there.
+    pub activations: BTreeMap<Zxid, ServerId>,
 }
 
 pub(super) struct WaitingSync {
@@ -53,6 +61,9 @@ pub(super) struct Learning {
     pub syncs: VecDeque<WaitingSync>,
     /// Clients that came with a session, until the leader has said whether it lives.
     pub attaching: BTreeMap<SessionId, VecDeque<Attaching>>,
+    /// Sessions for which others have written since they were confirmed here: their clients have gone elsewhere, and what is
+    /// left of them here does not outlive this role.
+    pub elsewhere: BTreeSet<SessionId>,
     /// Sessions heard of since then are told with the next answer to a PING, monotonic ms.
     pub touched_since_ms: u64,
     /// A snapshot that is being loaded into the head.
@@ -112,13 +123,27 @@ pub(super) struct Forwarded {
 }
 
 pub(super) enum Awaited {
-    Write,
+    Write {
+        /// What this server knows of the reason if it fails; the leader has only heard half of it.
+        known_refusal: Option<ErrorCode>,
+    },
     CreateSession {
         read_only: Option<bool>,
     },
     CloseSession,
+    /// A session of this server's that becomes global; its client waits for what comes behind.
+    Upgrade,
     /// Decided here, told when its turn comes.
     Decided(Outcome),
+    /// A local session has ended, which is told when its turn comes.
+    LocalClose,
+}
+
+impl Awaited {
+    /// Nothing comes from the leader for it.
+    pub fn is_decided(&self) -> bool {
+        matches!(self, Awaited::Decided(_) | Awaited::LocalClose)
+    }
 }
 
 pub(super) struct Attaching {

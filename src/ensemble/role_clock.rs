@@ -22,6 +22,13 @@ impl RoleClock {
         self.unavailable_since.get_or_insert(now);
     }
 
+    /// A role begins without an election.
+    pub fn assigned(&mut self, now: Instant) {
+        self.looks_since = now;
+        self.synchronizes_since = None;
+        self.unavailable_since.get_or_insert(now);
+    }
+
     /// The election is over. An observer has none of its own: it listens to the others'.
     pub fn elected(&mut self, now: Instant, role: Role, metrics: &MetricsWriter) {
         if role == Role::Participant {

@@ -10,18 +10,17 @@ use super::elections::Verdict;
 use super::links::Link;
 use super::role::{Dial, Leading, Learning, Role};
 use super::seat::Seat;
-use crate::io::ending::stop;
 use crate::message::lane::Standing;
 use crate::message::{LearnerInfo, QuorumPacket, Txn, Vote};
 use crate::observe::Namespaced;
 use crate::request;
 use crate::runtime::link_io::{LinkAction, LinkEvent, PeerPort};
 use crate::session::SessionTable;
-use crate::types::{Instant, LinkId, Now, Role as MemberRole, ServerState, Zxid, path};
+use crate::types::{Instant, LinkId, Now, PutBack, Role as MemberRole, ServerState, SessionId, Zxid, path};
 use crate::wire::Decoded;
 use crate::wire::quorum::Side;
 use crate::zab::{Leader, LeaderInput, LeaderStart, Learner, LearnerInput, LearnerStart};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// First and longest distance between tries to reach the leader's quorum port, ms.
 const DIAL_RETRY_MS_MIN: u64 = 1;
@@ -96,7 +95,7 @@ impl Ensemble {
             LinkEvent::Closed { link, why } => self.link_closed(link, &why, now),
             LinkEvent::Listening { .. } => {}
             LinkEvent::ListenFailed { port: PeerPort::Election, why } => {
-                stop(&format!("cannot listen on the election port: {why}"));
+                self.election_port_taken(&why, now.mono);
             }
             LinkEvent::ListenFailed { port: PeerPort::Quorum, why } => {
                 self.end_role(&format!("cannot listen on the quorum port: {why}"));
@@ -193,7 +192,6 @@ impl Ensemble {
                 if let Some(feed) = leading.feeds.remove(&link) {
                     tracing::info!("server {} is gone: {why}", feed.server.0);
                 }
-                leading.owners.retain(|_, owner| *owner != link);
                 self.lead(LeaderInput::Closed { link }, now);
             }
             Role::Learning(learning) if learning.leader.link == link => {
@@ -237,10 +235,11 @@ impl Ensemble {
 
     fn tick_roles(&mut self, now: Now) {
         let init_ms = self.seat().options.limits.init_ms();
+        self.tick_election_port(now.mono);
         match &mut self.role {
             Role::Alone => {}
             Role::Ending => self.finish_role(now),
-            Role::Looking => {}
+            Role::Looking => self.tick_read_only(now.mono),
             Role::Leading(leading) => {
                 if leading.zab.next_deadline().is_some_and(|due| due <= now.mono) {
                     self.lead(LeaderInput::Tick, now);
@@ -270,7 +269,8 @@ impl Ensemble {
     pub(super) fn roles_deadline(&self, now: Instant) -> Option<Instant> {
         let seat = self.seat.as_ref()?;
         let of_role = match &self.role {
-            Role::Alone | Role::Looking => None,
+            Role::Alone => None,
+            Role::Looking => self.read_only.begins(),
             // The end of the flush wakes this thread, unless there is none.
             Role::Ending => match self.disk {
                 Disk::Full { retry_at, .. } => Some(retry_at),
@@ -282,7 +282,7 @@ impl Ensemble {
                 [learning.zab.next_deadline(), learning.leader.retry_at, stalls_at].into_iter().flatten().min()
             }
         };
-        [of_role, seat.elections.next_deadline()].into_iter().flatten().min()
+        [of_role, seat.elections.next_deadline(), seat.election_port.retry_at].into_iter().flatten().min()
     }
 
     // Elections.
@@ -296,6 +296,7 @@ impl Ensemble {
                     self.end_role("the others have gone elsewhere");
                 }
                 (Verdict::Unsupported, _) => {}
+                (Verdict::ConfigSeen { config }, _) => self.config_heard(&config, now),
             }
         }
     }
@@ -308,35 +309,47 @@ impl Ensemble {
         }
     }
 
+    /// Somebody else has written for this session, so its client is there: what it had here is not kept any longer.
+    pub(super) fn let_go_of_kept(&mut self, session: SessionId) {
+        if let Some(conn) = self.kept.remove(&session) {
+            self.batch.close(conn);
+        }
+    }
+
     /// Looks for a leader. The head is the flushed log.
     pub(super) fn look(&mut self, now: Instant) {
         self.role = Role::Looking;
+        self.plan_read_only(now);
         let zxid = if self.may_vote { self.tree.view().last_zxid() } else { Zxid(-1) };
+        let zxid = if PutBack::VoteByApplied.is_on() { self.tree.reader().pin().view().last_zxid() } else { zxid };
         let seat = self.seat.as_mut().expect("a member of an ensemble");
         seat.clock.looks(now, &self.metrics);
-        let (role, epoch) = (seat.role, seat.epochs.current);
+        seat.successor = None;
+        let (role, epoch) = (seat.configs.role(), seat.epochs.current);
         tracing::info!("looking for a leader: last zxid {zxid}, epoch {epoch:x}");
         let (elections, mut dials) = seat.elections();
         elections.look(now, role, zxid, epoch, &mut dials);
     }
 
-    fn begin_role(&mut self, vote: Vote, state: ServerState, now: Now) {
+    pub(super) fn begin_role(&mut self, vote: Vote, state: ServerState, now: Now) {
+        self.end_read_only();
         let last_zxid = self.tree.view().last_zxid();
         let may_tell = self.may_vote && !std::mem::take(&mut self.needs_snapshot);
         let seat = self.seat.as_mut().expect("a member of an ensemble");
-        seat.clock.elected(now.mono, seat.role, &self.metrics);
+        seat.clock.elected(now.mono, seat.configs.role(), &self.metrics);
         let (limits, epochs) = (seat.options.limits, seat.epochs);
-        let config_version = seat.options.config.version;
+        let connect_ms_max = seat.options.connect_ms_max;
         if state == ServerState::Leading {
             tracing::info!("elected: leading, if a quorum follows");
             let start = LeaderStart {
                 me: seat.options.me,
-                quorum: seat.quorum.clone(),
+                config: seat.configs.committed().clone(),
+                last_seen: seat.configs.last_seen().cloned(),
+                reconfig_enabled: seat.configs.is_enabled(),
                 limits,
                 accepted_epoch: epochs.accepted,
                 current_epoch: epochs.current,
                 last_zxid,
-                config_version,
             };
             seat.listen_for_learners();
             let zab = Leader::new(start, now.mono);
@@ -348,11 +361,12 @@ impl Ensemble {
                 syncs: BTreeMap::new(),
                 next_token: 0,
                 counted: Zxid::ZERO,
+                activations: BTreeMap::new(),
             }));
             // With one voter there is nobody to wait for.
             return self.lead(LeaderInput::Tick, now);
         }
-        let addresses = VecDeque::from(seat.quorum_addresses(vote.leader));
+        let addresses = VecDeque::from(seat.configs.quorum_addresses(vote.leader));
         let Some((host, port)) = addresses.front() else {
             tracing::error!("server {} was elected and is not in the configuration", vote.leader.0);
             return self.look(now.mono);
@@ -360,13 +374,13 @@ impl Ensemble {
         tracing::info!("following server {} at {host}:{port}", vote.leader.0);
         let start = LearnerStart {
             me: seat.options.me,
-            observer: seat.role == MemberRole::Observer,
+            observer: seat.configs.role() == MemberRole::Observer,
             limits,
             accepted_epoch: epochs.accepted,
             current_epoch: epochs.current,
             // From nothing the leader sends everything.
             last_zxid: if may_tell { last_zxid } else { Zxid::ZERO },
-            config_version,
+            config_version: seat.configs.committed().version,
         };
         let leader = Dial {
             server: vote.leader,
@@ -374,7 +388,7 @@ impl Ensemble {
             link: LinkId(0),
             retry_at: None,
             retry_ms: DIAL_RETRY_MS_MIN,
-            ends: now.mono.plus_millis(limits.init_ms()),
+            ends: now.mono.plus_millis(connect_ms_max),
             is_open: false,
         };
         self.role = Role::Learning(Box::new(Learning {
@@ -384,6 +398,7 @@ impl Ensemble {
             forwarded: BTreeMap::new(),
             syncs: VecDeque::new(),
             attaching: BTreeMap::new(),
+            elsewhere: BTreeSet::new(),
             touched_since_ms: now.mono.millis(),
             loading: None,
             heard_at: now.mono,
@@ -393,16 +408,23 @@ impl Ensemble {
 
     /// The leader is active: clients may be served. Those who were kept hear first what has been committed since.
     pub(super) fn begin_service(&mut self, epoch: i64, standing: Standing, now: Now) {
-        let (config, of) = (self.seat().config_text.clone(), Zxid(self.seat().options.config.version));
-        request::show_config(&mut self.tree, &config, of, now.wall);
+        let configs = &self.seat().configs;
+        let (config, of) = (configs.text().clone(), Zxid(configs.committed().version));
+        request::show_config(&mut self.tree, &config, of, now.wall, &mut self.unsaid);
         let written = path::CONFIG.len() + config.len();
         self.metrics.record_for_path(Namespaced::Write, path::CONFIG, written as u64);
+        let serves = standing != Standing::Leading || self.seat().options.leader_serves;
         self.sessions = self.fresh_sessions(now.mono);
         for (session, conn) in std::mem::take(&mut self.kept) {
-            if !self.sessions.keep(session, conn) {
+            if !serves || !self.sessions.keep(session, conn) {
                 self.batch.close(conn);
             }
         }
+        self.excuse_local_sessions(now);
+        if !serves {
+            self.close_local_connections();
+        }
+        self.read_only.is_published = true;
         let zxid = self.tree.view().last_zxid();
         self.batch.effects = std::mem::take(&mut self.unsaid);
         self.batch.last_zxid = Some(zxid);
@@ -415,12 +437,15 @@ impl Ensemble {
             learning.touched_since_ms = now.mono.millis() + 1;
         }
         let seat = self.seat.as_mut().expect("a member of an ensemble");
-        seat.clock.serves(now.mono, seat.role, &self.metrics);
+        seat.clock.serves(now.mono, seat.configs.role(), &self.metrics);
         let (elections, mut dials) = seat.elections();
         elections.activated(now.mono, epoch, &mut dials);
-        self.standing.set(standing);
+        if serves {
+            self.standing.set(standing);
+        }
         self.lanes.wake_all();
-        tracing::info!("epoch {epoch:x}: {standing:?}, serving clients from zxid {zxid}");
+        let clients = if serves { "serving clients" } else { "leaving clients to the others (leaderServes=no)" };
+        tracing::info!("epoch {epoch:x}: {standing:?}, {clients} from zxid {zxid}");
     }
 
     // The end of a role.
@@ -444,7 +469,8 @@ impl Ensemble {
             let waiting = learning.forwarded.values().flatten().map(|forwarded| forwarded.from);
             let waiting = waiting.chain(learning.attaching.values().flatten().map(|attaching| attaching.from));
             waiting.for_each(|conn| self.batch.close(conn));
-            self.tree_is_partial = learning.loading.is_some();
+            learning.elsewhere.iter().for_each(|session| self.let_go_of_kept(*session));
+            self.tree_is_partial = learning.loading.is_some() && !PutBack::PartialSnapshotKept.is_on();
             self.tail = learning.unapplied;
         }
         self.lanes.wake_all();
@@ -452,21 +478,25 @@ impl Ensemble {
 
     /// Once everything staged is on disk it is applied, and the next leader is looked for.
     fn finish_role(&mut self, now: Now) {
-        if self.in_flight.is_some() || self.log().has_staged() {
+        if (self.in_flight.is_some() || self.log().has_staged()) && !PutBack::FlushOutlivesRole.is_on() {
             return;
         }
         if std::mem::take(&mut self.tree_is_partial) {
             self.tail.clear();
             self.reload();
         }
-        for unapplied in std::mem::take(&mut self.tail) {
+        for unapplied in std::mem::take(&mut self.tail).into_iter().filter(|_| !PutBack::TailNotApplied.is_on()) {
             let Txn { header, body, .. } = &unapplied.txn;
+            self.let_go_of_kept(header.session);
             let _ = request::apply(&mut self.tree, header, body, Some(&mut self.unsaid));
             let zxid = unapplied.zxid();
             self.seat().history.push(zxid, unapplied.entry);
         }
         if self.has_room(0, now.mono) {
-            self.look(now.mono);
+            match self.seat().successor.take() {
+                Some(leader) => self.succeed(leader, now),
+                None => self.look(now.mono),
+            }
         }
     }
 }

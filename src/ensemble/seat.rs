@@ -1,25 +1,43 @@
 //! This server's seat in its ensemble: who it is, who the others are, its epochs, its links to them.
 
-use super::elections::{Addresses, Dials, ElectionSetup, Elections};
+use super::election_port::ElectionPort;
+use super::elections::{Dials, ElectionSetup, Elections};
 use super::history::History;
 use super::links::Links;
+use super::local_sessions::LocalSessionRules;
 use super::log_feed::LogAccess;
+use super::membership::{Configurations, ReconfigOptions};
 use super::role_clock::RoleClock;
+use crate::election::ElectionRules;
 use crate::election::connections::ConnectionRules;
-use crate::election::{ElectionRules, Electorate};
+use crate::message::{InForce, MembersSign};
 use crate::runtime::link_io::{LinkAction, PeerPort};
 use crate::storage::Epochs;
-use crate::types::{LinkId, Quorum, QuorumConfig, Role, ServerId};
-use crate::wire::election::ElectionAddress;
+use crate::types::{ClientAddress, Instant, LinkId, QuorumConfig, Role, ServerId};
 use crate::zab::Limits;
 use std::sync::Arc;
+
+/// Has clients taken at another address from now on; those that are connected stay.
+#[derive(Clone)]
+pub struct MoveClientPort(pub Arc<dyn Fn(ClientAddress) + Send + Sync>);
+
+impl std::fmt::Debug for MoveClientPort {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MoveClientPort")
+    }
+}
 
 /// What a member of an ensemble is told by its configuration.
 #[derive(Clone, Debug)]
 pub struct SeatOptions {
     pub me: ServerId,
-    /// The committed configuration.
+    /// The committed configuration, at the start.
     pub config: QuorumConfig,
+    pub reconfig: ReconfigOptions,
+    /// `None`: the client port stays where it is.
+    pub move_client_port: Option<MoveClientPort>,
+    /// Where the members in force are written down for operators.
+    pub members: MembersSign,
     /// `peerType`, where the configuration does not name this server.
     pub role: Role,
     pub limits: Limits,
@@ -41,15 +59,29 @@ pub struct SeatOptions {
     pub snapshot_size_factor: Option<f64>,
     /// `forceSnapshotSync`
     pub force_snapshot_sync: bool,
+    /// `connectToLearnerMasterLimit`, ms: for a learner to reach the leader's port.
+    pub connect_ms_max: u64,
+    /// `electionPortBindRetry`; `None` = any number.
+    pub election_bind_tries_max: Option<u32>,
+    /// `leader.maxConcurrentSnapSyncs` and `leader.maxConcurrentDiffSyncs`: learners that are brought to the history at a time,
+    /// beyond which observers have to come again.
+    pub snap_syncs_max: u32,
+    pub diff_syncs_max: u32,
+    pub local_sessions: LocalSessionRules,
+    /// `leaderServes`: clients are served here while this server leads.
+    pub leader_serves: bool,
+    /// `readonlymode.enabled`
+    pub read_only_mode: bool,
 }
 
 pub(super) struct Seat {
     pub options: SeatOptions,
-    pub role: Role,
-    pub quorum: Quorum,
-    pub config_text: Arc<str>,
+    pub configs: Configurations,
+    /// Who leads when the present role is over, if a configuration said so.
+    pub successor: Option<ServerId>,
     pub epochs: Epochs,
     pub elections: Elections,
+    pub election_port: ElectionPort,
     pub links: Links,
     pub history: History,
     pub clock: RoleClock,
@@ -63,18 +95,7 @@ pub(super) struct Seat {
 
 impl Seat {
     pub fn new(options: SeatOptions, epochs: Epochs, history: History, log: LogAccess) -> Seat {
-        let quorum = Quorum::of(&options.config.membership);
-        let config_text: Arc<str> = options.config.to_string().into();
-        let members = &options.config.membership.members;
-        let addresses: Addresses = members
-            .values()
-            .map(|member| {
-                let of = member.addresses.iter();
-                let named = of.map(|a| ElectionAddress { host: a.host.clone(), port: a.election_port });
-                (member.id, named.collect())
-            })
-            .collect();
-        let role = members.get(&options.me).map_or(options.role, |member| member.role);
+        let configs = Configurations::new(&options);
         let elections = Elections::new(ElectionSetup {
             me: options.me,
             rules: options.election,
@@ -83,18 +104,18 @@ impl Seat {
                 hello_ms_max: options.hello_timeout_ms,
                 ..ConnectionRules::default()
             },
-            electorate: Electorate::new(quorum.clone(), options.config.version, config_text.clone()),
-            addresses,
+            electorate: configs.electorate(),
+            addresses: configs.election_addresses(),
             multi_address: options.multi_address,
         });
         let mut actions = Vec::new();
         elections.listen(options.listen_on_all_addresses, &mut actions);
-        Seat {
-            role,
-            quorum,
-            config_text,
+        let seat = Seat {
+            configs,
+            successor: None,
             epochs,
             elections,
+            election_port: ElectionPort::default(),
             links: Links::default(),
             history,
             clock: RoleClock::default(),
@@ -103,7 +124,9 @@ impl Seat {
             actions,
             held_buffers: Vec::new(),
             options,
-        }
+        };
+        seat.show_members();
+        seat
     }
 
     /// The elections, and what they need to dial.
@@ -117,12 +140,35 @@ impl Seat {
         self.elections().1.next_link()
     }
 
+    /// The elections are told of the configurations there are.
+    pub fn tell_elections(&mut self, now: Instant) {
+        let (electorate, addresses) = (self.configs.electorate(), self.configs.election_addresses());
+        let (elections, mut dials) = self.elections();
+        elections.configure(now, electorate, addresses, &mut dials);
+    }
+
+    /// Operators are told of the configuration in force.
+    pub fn show_members(&self) {
+        let (config, own) = (self.configs.committed().clone(), self.configs.own().cloned());
+        self.options.members.set(InForce { config, role: self.configs.role(), own });
+    }
+
+    /// Takes election connections, at the address that is this server's now.
+    pub fn listen_for_votes(&mut self) {
+        self.elections.listen(self.options.listen_on_all_addresses, &mut self.actions);
+    }
+
+    pub fn move_client_port(&self, to: ClientAddress) {
+        if let Some(MoveClientPort(move_to)) = &self.options.move_client_port {
+            move_to(to);
+        }
+    }
+
     /// Takes connections of learners from now on.
     pub fn listen_for_learners(&mut self) {
-        let own = self.options.config.membership.members.get(&self.options.me);
         let everywhere = self.options.listen_on_all_addresses;
-        let addresses = own.into_iter().flat_map(|member| &member.addresses);
-        let addresses = addresses.map(|a| ((!everywhere).then(|| a.host.clone()), a.quorum_port)).collect();
+        let ports = self.configs.own().into_iter().flat_map(|member| member.quorum_ports());
+        let addresses = ports.map(|(host, port)| ((!everywhere).then(|| host.to_owned()), port)).collect();
         self.actions.push(LinkAction::Listen { port: PeerPort::Quorum, addresses });
     }
 
@@ -139,12 +185,5 @@ impl Seat {
         if self.links.remove(link).is_some() {
             self.actions.push(LinkAction::Close { link });
         }
-    }
-
-    /// Addresses of a member's quorum port.
-    pub fn quorum_addresses(&self, id: ServerId) -> Vec<(String, u16)> {
-        let member = self.options.config.membership.members.get(&id);
-        let addresses = member.into_iter().flat_map(|member| &member.addresses);
-        addresses.map(|address| (address.host.clone(), address.quorum_port)).collect()
     }
 }

@@ -6,6 +6,7 @@ use super::driver::{Disk, Ensemble, EnsembleRules};
 use super::history::History;
 use super::log_feed::LogAccess;
 use super::pieces::FeedWriter;
+use super::read_only::ReadOnly;
 use super::role::Role;
 use super::seat::{Seat, SeatOptions};
 use super::snapshots::{SnapshotOptions, Snapshots, write_snapshot};
@@ -15,13 +16,13 @@ use crate::message::lane::{Standing, StandingSign};
 use crate::observe::MetricsWriter;
 use crate::request::ReapRules;
 use crate::runtime::lanes::EnsembleLanes;
-use crate::session::SessionIds;
+use crate::session::{SessionIds, SessionTable};
 use crate::storage::{
     Background, DataDirs, LogOptions, LogPlace, Origin, RestoreOptions, Restored, StorageError, TxnLog, cut_above,
     list_snapshots, load_epochs, remove_logs, restore, truncate,
 };
 use crate::tree::TreeWriter;
-use crate::types::{Now, ServerId, Zxid};
+use crate::types::{Now, PutBack, ServerId, Zxid};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -120,6 +121,11 @@ pub fn start(
         Origin::Fresh | Origin::LogsAlone if !is_member || last_zxid == Zxid::ZERO => {
             write_snapshot(&*dirs.disk, &options.snapshots, &tree.hold())?;
         }
+        Origin::Snapshot(_) if PutBack::SnapshotOfUncommitted.is_on() => {
+            let version = tree.seal();
+            tree.publish_through(version);
+            write_snapshot(&*dirs.disk, &options.snapshots, &tree.hold())?;
+        }
         Origin::Unknown if !is_member => write_snapshot(&*dirs.disk, &options.snapshots, &tree.hold())?,
         Origin::Snapshot(_) if restored.txns_replayed > 0 => snapshots.want(),
         Origin::LogsAlone => snapshots.want(),
@@ -148,7 +154,8 @@ pub fn start(
     let mut ensemble = Ensemble {
         // Wall clock: a clock since boot would give the ids of sessions that are still alive once more.
         session_ids: SessionIds::new(options.server, now.wall.0 as u64),
-        sessions: crate::session::SessionTable::new(options.rules.tick_ms),
+        sessions: SessionTable::new(options.rules.tick_ms),
+        local_sessions: SessionTable::new(options.rules.tick_ms),
         rules: options.rules,
         tree,
         log: Some(log),
@@ -174,7 +181,8 @@ pub fn start(
         seat,
         standing: options.standing,
         // An empty directory that may have been lost says nothing about what was committed.
-        may_vote: restored.origin != Origin::Unknown,
+        may_vote: restored.origin != Origin::Unknown || PutBack::LostDirectoryVotes.is_on(),
+        read_only: ReadOnly::default(),
         kept: BTreeMap::new(),
         unsaid: Vec::new(),
         tail: VecDeque::new(),

@@ -2,13 +2,14 @@
 //! learner, and answered by a closed connection where there is no leader.
 
 use super::driver::Ensemble;
+use super::local_sessions::Upgrade;
 use super::role::{Attach, Attaching, Role};
 use crate::message::lane::{ConnRef, EnsembleStatus, LiveSession, Reply, Submit};
 use crate::message::{ConnectResponse, Outcome, QuorumPart, QuorumStatus, WriteOp};
 use crate::observe::Namespaced;
 use crate::request::{self, Requester};
 use crate::session::{SessionTable, password};
-use crate::types::{ErrorCode, Id, Instant, Now, Role as MemberRole, SessionId, Xid, Zxid};
+use crate::types::{ErrorCode, Id, Instant, Now, PutBack, Role as MemberRole, SessionId, Xid, Zxid};
 use std::sync::atomic::Ordering;
 
 /// Submissions taken from one worker per turn, so that a flush is never kept waiting by a flood.
@@ -33,21 +34,42 @@ impl Ensemble {
     fn take(&mut self, submit: Submit, now: Now) {
         match submit {
             Submit::Disconnected { from, session } => {
-                self.sessions.disconnected(session, from);
+                self.table_of(session).disconnected(session, from);
                 if self.kept.get(&session) == Some(&from) {
                     self.kept.remove(&session);
                 }
             }
             Submit::Describe { whole, tell } => (tell.0)(self.describe(whole)),
-            submit if self.is_in_charge() => self.carry_out(submit, now),
-            submit if self.is_serving() => self.forward(submit),
-            // Without a leader nobody is answered.
+            submit if self.serves_clients() => {
+                let screened = self.screen_read_only(submit);
+                if let Some(submit) = screened.and_then(|submit| self.serve_locally(submit, now)) {
+                    self.take_global(submit, now);
+                }
+            }
+            submit => self.turn_away(&submit),
+        }
+    }
+
+    fn take_global(&mut self, submit: Submit, now: Now) {
+        if self.is_in_charge() {
+            self.carry_out(submit, now);
+        } else if self.is_serving() {
+            self.forward(submit);
+        } else {
+            self.turn_away(&submit);
+        }
+    }
+
+    /// Without a leader nobody is answered.
+    fn turn_away(&mut self, submit: &Submit) {
+        match submit {
             Submit::Write { from, .. }
             | Submit::Sync { from, .. }
             | Submit::CreateSession { from, .. }
             | Submit::Reattach { from, .. }
             | Submit::Resume { from, .. }
-            | Submit::CloseSession { from, .. } => self.batch.close(from),
+            | Submit::CloseSession { from, .. } => self.batch.close(*from),
+            Submit::Disconnected { .. } | Submit::Describe { .. } => {}
         }
     }
 
@@ -66,7 +88,10 @@ impl Ensemble {
                 self.attach(from, session, timeout_ms, read_only, now.mono);
             }
             Submit::Resume { from, session, .. } => {
-                let has_moved = matches!(&self.role, Role::Leading(leading) if leading.owners.contains_key(&session));
+                let has_moved = matches!(&self.role, Role::Leading(leading) if leading.is_elsewhere(session));
+                if !has_moved {
+                    self.own_locally(session);
+                }
                 self.resume(from, session, !has_moved, now.mono);
             }
             Submit::CloseSession { from, session, xid } => self.close_by_client(from, session, xid, now),
@@ -85,6 +110,7 @@ impl Ensemble {
             Submit::Reattach { from, session, timeout_ms, read_only } => {
                 self.ask_leader_for(session, Attaching { from, timeout_ms, how: Attach::Connected { read_only } });
             }
+            Submit::Resume { from, session, .. } if self.is_elsewhere(session) => self.batch.close(from),
             Submit::Resume { from, session, timeout_ms } => {
                 self.ask_leader_for(session, Attaching { from, timeout_ms, how: Attach::Resumed });
             }
@@ -93,11 +119,19 @@ impl Ensemble {
         }
     }
 
+    fn is_elsewhere(&self, session: SessionId) -> bool {
+        matches!(&self.role, Role::Learning(learning) if learning.elsewhere.contains(&session))
+    }
+
     fn write(&mut self, from: ConnRef, session: SessionId, xid: Xid, op: WriteOp, ids: &[Id], now: Now) {
         // A request that overtook the end of its session, or that came over a connection it has left, is dropped: the
         // connection is being closed.
-        if self.sessions.get(session).is_none_or(|live| live.owner != Some(from)) {
+        if !self.is_held_by(session, from) && !PutBack::WritesAfterClose.is_on() && !PutBack::OwnerUnchecked.is_on() {
             return;
+        }
+        let upgrade = self.upgrade_for(session, &op);
+        if upgrade == Upgrade::Due && self.has_room(0, now.mono) {
+            self.upgrade_as_leader(session, now);
         }
         if !self.has_room(op.entry_bytes_max(), now.mono) {
             if matches!(self.role, Role::Leading(_)) {
@@ -107,11 +141,20 @@ impl Ensemble {
             let outcome = Outcome { zxid, result: Err(ErrorCode::SystemError) };
             return self.batch.reply(from.worker, Reply::Write { conn: from.conn, xid, outcome });
         }
-        let by = Requester { ids, refusal: None };
+        let ephemeral_refusal = match upgrade {
+            Upgrade::Refused => Some(ErrorCode::EphemeralOnLocalSession),
+            // An ephemeral that is asked for in a way that makes no session global.
+            _ if self.is_local(session) => Some(ErrorCode::SessionExpired),
+            _ => None,
+        };
+        let by = Requester { ephemeral_refusal, ..Requester::granted(ids) };
         let asking = request::asking_paths(self.tree.view(), &op, &self.rules.request);
-        let executed = self.execute(session, xid, now, |tree, header, rules, effects| {
-            request::execute(tree, header, op, by, rules, effects)
-        });
+        let executed = match &op {
+            WriteOp::Reconfig { .. } if self.seat.is_some() => self.reconfigure(session, xid, &op, by, now),
+            _ => self.execute(session, xid, now, |tree, header, rules, effects| {
+                request::execute(tree, header, op, by, rules, effects)
+            }),
+        };
         match executed {
             Some(executed) => {
                 if let Some(path) = request::refused_path(&asking, &executed.outcome.result) {
@@ -128,7 +171,7 @@ impl Ensemble {
     pub(super) fn new_session_id(&mut self) -> SessionId {
         loop {
             let id = self.session_ids.allocate();
-            if self.sessions.get(id).is_none() {
+            if self.live(id).is_none() {
                 return id;
             }
         }
@@ -160,7 +203,7 @@ impl Ensemble {
         read_only: Option<bool>,
         now: Instant,
     ) {
-        let Some(before) = self.sessions.take_over(session, timeout_ms, from, now) else {
+        let Some(before) = self.table_of(session).take_over(session, timeout_ms, from, now) else {
             let response = ConnectResponse::refused(read_only);
             return self.batch.reply(from.worker, Reply::Refused { conn: from.conn, response });
         };
@@ -169,15 +212,15 @@ impl Ensemble {
         {
             self.batch.close(old);
         }
-        let last_heard = self.sessions.get(session).expect("just taken over").last_heard.clone();
-        let response =
-            ConnectResponse { timeout_ms, session, password: password(session), read_only: read_only.map(|_| false) };
+        let last_heard = self.live(session).expect("just taken over").last_heard.clone();
+        let read_only = self.shown_as_read_only(read_only);
+        let response = ConnectResponse { timeout_ms, session, password: password(session), read_only };
         self.batch.reply(from.worker, Reply::Connected { conn: from.conn, response, last_heard });
     }
 
     /// A kept connection goes on if its session lives and nobody else has it by now.
     pub(super) fn resume(&mut self, from: ConnRef, session: SessionId, valid: bool, now: Instant) {
-        match self.sessions.get(session) {
+        match self.live(session) {
             Some(live) if valid && live.owner == Some(from) => {
                 live.last_heard.store(now.millis(), Ordering::Relaxed);
                 let last_heard = live.last_heard.clone();
@@ -203,42 +246,54 @@ impl Ensemble {
     /// Ends a session: one transaction deletes its ephemerals.
     pub(super) fn close_session(&mut self, session: SessionId, xid: Xid, now: Now) -> Option<Zxid> {
         self.sessions.remove(session);
-        self.own_locally(session);
+        self.disown(session);
         self.execute(session, xid, now, request::close_session).map(|executed| executed.outcome.zxid)
     }
 
     /// Every session of the tree, with all of its timeout ahead and nobody connected.
     pub(super) fn fresh_sessions(&self, now: Instant) -> SessionTable {
         let mut sessions = SessionTable::new(self.rules.tick_ms);
-        for (id, timeout_ms) in self.tree.view().sessions() {
+        for (id, timeout_ms) in self.tree.view().sessions().filter(|_| !PutBack::SessionsNotRestored.is_on()) {
             sessions.add(id, timeout_ms, None, now);
         }
         sessions
     }
 
     fn describe(&self, whole: bool) -> EnsembleStatus {
-        let quorum = self.quorum_status();
+        let (quorum, read_only_since) = (self.quorum_status(), self.read_only_since());
+        let local_sessions = self.describe_local_sessions(whole);
         if !whole {
-            return EnsembleStatus { quorum, ..EnsembleStatus::default() };
+            return EnsembleStatus { quorum, read_only_since, local_sessions, ..EnsembleStatus::default() };
         }
-        let sessions = self.sessions.iter().map(|(session, live)| LiveSession {
+        let live = self.sessions.iter().map(|(session, live)| LiveSession {
             session,
-            timeout_ms: live.timeout_ms,
+            timeout_ms: live.granted_ms,
             expires_at: self.sessions.expires_with_bucket(live),
         });
-        EnsembleStatus { quorum, sessions: sessions.collect(), digests: self.digests.iter().copied().collect() }
+        // Known, and in nobody's hands.
+        let expires_at = Instant::default();
+        let known = || self.tree.view().sessions();
+        let at_rest = || known().map(|(session, timeout_ms)| LiveSession { session, timeout_ms, expires_at });
+        let sessions = if read_only_since.is_some() { at_rest().collect() } else { live.collect() };
+        EnsembleStatus {
+            quorum,
+            read_only_since,
+            sessions,
+            local_sessions,
+            digests: self.digests.iter().copied().collect(),
+        }
     }
 
     fn quorum_status(&self) -> Option<QuorumStatus> {
         let seat = self.seat.as_ref().filter(|_| self.is_serving())?;
         let part = match &self.role {
             Role::Leading(leading) => QuorumPart::Leading(leading.zab.count_learners()),
-            Role::Learning(learning) if seat.role == MemberRole::Observer => {
+            Role::Learning(learning) if seat.configs.role() == MemberRole::Observer => {
                 QuorumPart::Observing { leader: learning.leader.server }
             }
             _ => QuorumPart::Following,
         };
-        let voters = seat.quorum.voters().len() as u64;
+        let voters = seat.configs.quorum().voters().len() as u64;
         Some(QuorumStatus { voters, serving_since: seat.clock.serves_since(), part })
     }
 }

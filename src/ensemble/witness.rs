@@ -5,6 +5,11 @@ use crate::types::Zxid;
 use std::sync::Arc;
 
 impl Ensemble {
+    /// Everything through this zxid is in the flushed log.
+    pub fn flushed_through(&self) -> Zxid {
+        self.flushed_through
+    }
+
     /// The transactions behind `zxid` that are at hand for learners, committed or not, as they stand in the log. `None`: they
     /// begin later than that.
     pub fn history_after(&self, zxid: Zxid) -> Option<impl Iterator<Item = (Zxid, Arc<[u8]>)> + '_> {

@@ -39,7 +39,7 @@ pub trait Disk: Debug + Send + Sync {
     }
 
     /// The fault that faults.md warns of: going on in a file of an earlier process.
-    #[cfg(put_back = "append_to_inherited_file")]
+    #[cfg(any(put_backs, test))]
     fn map_inherited(&self, path: &Path) -> io::Result<Box<dyn LogMapping>>;
 }
 

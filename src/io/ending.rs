@@ -9,11 +9,16 @@ thread_local! {
 
 /// A server that cannot keep its promises says so and ends; whoever supervises it starts it again.
 pub fn stop(message: &str) -> ! {
+    stop_with(1, message)
+}
+
+/// With an exit code that says more.
+pub fn stop_with(exit_code: i32, message: &str) -> ! {
     if let Some(end) = ON_STOP.get() {
         end(message);
     }
     tracing::error!("{message}. The server stops.");
-    std::process::exit(1)
+    std::process::exit(exit_code)
 }
 
 /// From now on `stop` does this on the calling thread.

@@ -4,6 +4,7 @@ pub mod clock;
 pub mod disk;
 pub mod ending;
 pub mod file;
+pub mod halfway;
 pub mod mmap;
 pub mod process;
 pub mod real_disk;

@@ -89,7 +89,7 @@ impl Disk for RealDisk {
         std::fs::remove_file(path)
     }
 
-    #[cfg(put_back = "append_to_inherited_file")]
+    #[cfg(any(put_backs, test))]
     fn map_inherited(&self, path: &Path) -> io::Result<Box<dyn LogMapping>> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
         let bytes = file.metadata()?.len();

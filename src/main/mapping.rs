@@ -1,16 +1,21 @@
 //! From settings to what each part wants to know. The parts do not know the configuration, so that each can be built and
 //! tested without it.
 
-use ringkeeper::config::{EnsembleSettings, PinCores, Settings, SnapshotCompression};
+use ringkeeper::config::{EnsembleSettings, PinCores, Settings, SnapshotCompression, static_text_for};
 use ringkeeper::election::ElectionRules;
-use ringkeeper::ensemble::{EnsembleRules, SeatOptions, SnapshotOptions, StartOptions};
+use ringkeeper::ensemble::{
+    EnsembleRules, LocalSessionRules, MoveClientPort, ReconfigOptions, SeatOptions, SnapshotOptions, StartOptions,
+};
+use ringkeeper::io::real_disk::RealDisk;
+use ringkeeper::message::MembersSign;
 use ringkeeper::message::lane::StandingSign;
 use ringkeeper::observe::MetricsRegistry;
 use ringkeeper::request::{AccessRules, AuthRules, DigestRules, ReapRules, RequestRules};
 use ringkeeper::runtime::placement::Wish;
 use ringkeeper::server::{ConnectionThrottle, RandomDrop, RequestThrottle, ServerRules};
-use ringkeeper::storage::{Compression, LogOptions, RestoreOptions, StorageError};
-use ringkeeper::storage::{DataDirOptions, DataDirs};
+use ringkeeper::storage::{
+    Compression, ConfigFiles, DataDirOptions, DataDirs, LogOptions, RestoreOptions, StorageError,
+};
 use ringkeeper::types::{OwnerRules, ServerId, limits};
 use ringkeeper::zab::Limits;
 
@@ -41,6 +46,8 @@ pub fn start_options(
     seed: u64,
     registry: &MetricsRegistry,
     standing: StandingSign,
+    move_client_port: MoveClientPort,
+    members: MembersSign,
 ) -> StartOptions {
     let version_dir = |root: &std::path::Path| root.join("version-2");
     StartOptions {
@@ -84,16 +91,29 @@ pub fn start_options(
         hash_seed: seed,
         metrics: registry.register(),
         snapshot_metrics: registry.register(),
-        seat: settings.ensemble.as_ref().map(|member| seat(settings, member)),
+        seat: settings.ensemble.as_ref().map(|member| seat(settings, member, move_client_port, members)),
         standing,
     }
 }
 
-fn seat(settings: &Settings, member: &EnsembleSettings) -> SeatOptions {
+fn seat(
+    settings: &Settings,
+    member: &EnsembleSettings,
+    move_client_port: MoveClientPort,
+    members: MembersSign,
+) -> SeatOptions {
     let ms = |ms: u32| u64::from(ms);
     SeatOptions {
         me: member.my_id,
         config: member.config.clone(),
+        reconfig: ReconfigOptions {
+            enabled: settings.reconfig_enabled,
+            standalone_enabled: member.standalone_enabled,
+            last_seen: member.last_seen.clone(),
+            files: settings.reconfig_enabled.then(|| config_files(member)),
+        },
+        move_client_port: Some(move_client_port),
+        members,
         role: member.role,
         limits: Limits {
             tick_ms: ms(settings.tick_time_ms),
@@ -116,7 +136,30 @@ fn seat(settings: &Settings, member: &EnsembleSettings) -> SeatOptions {
         commit_log_count: member.commit_log_count as usize,
         snapshot_size_factor: member.snapshot_size_factor,
         force_snapshot_sync: member.force_snapshot_sync,
+        connect_ms_max: ms(settings.tick_time_ms) * ms(member.connect_to_learner_master_limit_ticks),
+        election_bind_tries_max: member.election_port_bind_retry_max,
+        snap_syncs_max: member.snap_syncs_max,
+        diff_syncs_max: member.diff_syncs_max,
+        local_sessions: LocalSessionRules {
+            enabled: member.local_sessions_enabled,
+            upgrading: member.local_sessions_upgrading_enabled,
+        },
+        leader_serves: member.leader_serves,
+        read_only_mode: settings.readonly_mode_enabled,
     }
+}
+
+/// The files that configurations are kept in. What they name is named as Java's servers name it: without links.
+pub fn config_files(member: &EnsembleSettings) -> ConfigFiles {
+    let file = std::path::absolute(&member.static_file).unwrap_or_else(|_| member.static_file.clone());
+    let directory = file.parent().and_then(|directory| std::fs::canonicalize(directory).ok());
+    let file = match (directory, file.file_name()) {
+        (Some(directory), Some(name)) => directory.join(name),
+        _ => file,
+    };
+    ConfigFiles::new(RealDisk::shared(), file, |text, dynamic_file, drops_client| {
+        static_text_for(text, dynamic_file, drops_client).map_err(|bad| bad.to_string())
+    })
 }
 
 fn compression(setting: SnapshotCompression) -> Compression {
@@ -150,9 +193,11 @@ pub fn server_rules(settings: &Settings) -> ServerRules {
     let digest = settings
         .digest_auth_enabled
         .then(|| DigestRules { algorithm: settings.digest_algorithm, super_digest: settings.super_digest.clone() });
+    let local_sessions = settings.ensemble.as_ref().is_some_and(|member| member.local_sessions_enabled);
     let to_i32 = |ms: u32| i32::try_from(ms).unwrap_or(i32::MAX);
     ServerRules {
         replicated: settings.ensemble.is_some(),
+        local_sessions,
         access: access_rules(settings),
         auth: AuthRules { digest, ensemble: None, enforced_schemes: settings.enforce_auth_schemes.clone() },
         frame_bytes_max: settings.jute_maxbuffer_bytes as usize,
@@ -166,7 +211,10 @@ pub fn server_rules(settings: &Settings) -> ServerRules {
             tokens,
             fill_time_ms: settings.connection_throttle_fill_time_ms,
             fill_count: settings.connection_throttle_fill_count,
-            weight_global: settings.connection_throttle_weight_global,
+            weight_new: match local_sessions {
+                true => settings.connection_throttle_weight_local,
+                false => settings.connection_throttle_weight_global,
+            },
             weight_renew: settings.connection_throttle_weight_renew,
             random: settings.connection_throttle_freeze_time_ms.map(|freeze_time_ms| RandomDrop {
                 freeze_time_ms,

@@ -3,6 +3,7 @@
 use ringkeeper::admin::{self, Directories, Environment, ServerMode, TimeZone};
 use ringkeeper::config::Settings;
 use ringkeeper::io::process;
+use ringkeeper::message::MembersSign;
 use ringkeeper::message::lane::{Standing, StandingSign};
 use ringkeeper::observe::MetricsRegistry;
 use ringkeeper::server::{Admission, StatusSource};
@@ -18,18 +19,21 @@ pub fn source(
     admission: Arc<Admission>,
     started: Instant,
     standing: StandingSign,
+    members: MembersSign,
 ) -> StatusSource {
     let (for_gate, for_conf) = (settings.clone(), settings.clone());
     let (data_dir, log_dir) = (absolute(&dirs.snapshots), absolute(&dirs.logs));
     let (name, offset_seconds) = process::time_zone();
-    let for_standing = standing.clone();
+    let (for_standing, for_mode) = (standing.clone(), standing.clone());
     StatusSource {
         gate: Box::new(move |word| {
-            let serving = for_standing.get() != Standing::Looking;
+            let serving = for_mode.get() != Standing::Looking;
             admin::gate(word, &for_gate.four_letter_whitelist, serving)
         }),
         mode: Box::new(move || mode(standing.get())),
-        conf: Box::new(move |directories| admin::conf(&for_conf, directories)),
+        conf: Box::new(move |directories| {
+            admin::conf(&for_conf, directories, mode(for_standing.get()), members.get().as_deref())
+        }),
         directories: Box::new(move || Directories {
             data_dir_bytes: bytes_of_files(&data_dir),
             data_dir: data_dir.clone(),
@@ -48,6 +52,7 @@ pub fn source(
 fn mode(standing: Standing) -> ServerMode {
     match standing {
         Standing::Alone | Standing::Looking => ServerMode::Standalone,
+        Standing::ReadOnly => ServerMode::ReadOnly,
         Standing::Leading => ServerMode::Leader,
         Standing::Following => ServerMode::Follower,
         Standing::Observing => ServerMode::Observer,

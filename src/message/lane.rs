@@ -21,11 +21,23 @@ pub struct ConnRef {
 pub enum Standing {
     /// A server on its own.
     Alone,
-    /// Without a leader: serves nobody.
+    /// Without a leader, or a leader that leaves clients to the others: serves nobody.
     Looking,
+    /// Without a leader: serves reads of clients who know that they may be old.
+    ReadOnly,
     Leading,
     Following,
     Observing,
+}
+
+impl Standing {
+    /// Whoever decides about sessions and writes can be asked.
+    pub fn is_led(self) -> bool {
+        match self {
+            Standing::Alone | Standing::Leading | Standing::Following | Standing::Observing => true,
+            Standing::Looking | Standing::ReadOnly => false,
+        }
+    }
 }
 
 /// Written by the ensemble thread, read by everybody. It also counts how often service ended, so that nobody who looks
@@ -33,8 +45,14 @@ pub enum Standing {
 #[derive(Clone, Debug)]
 pub struct StandingSign(Arc<AtomicU64>);
 
-const STANDINGS: [Standing; 5] =
-    [Standing::Alone, Standing::Looking, Standing::Leading, Standing::Following, Standing::Observing];
+const STANDINGS: [Standing; 6] = [
+    Standing::Alone,
+    Standing::Looking,
+    Standing::ReadOnly,
+    Standing::Leading,
+    Standing::Following,
+    Standing::Observing,
+];
 const STANDING_BITS: u32 = 8;
 
 impl StandingSign {
@@ -78,14 +96,26 @@ impl std::fmt::Debug for Tell {
 pub struct EnsembleStatus {
     /// `None`: a server on its own, or one that serves nobody.
     pub quorum: Option<QuorumStatus>,
+    /// `None`: not a read-only server.
+    pub read_only_since: Option<Instant>,
     pub sessions: Vec<LiveSession>,
+    /// `None`: there are none, or could not be.
+    pub local_sessions: Option<LocalSessions>,
     /// Digests of the tree at every zxid divisible by 128, oldest first.
     pub digests: Vec<(Zxid, u64)>,
+}
+
+/// Sessions that only this server knows.
+#[derive(Clone, Debug, Default)]
+pub struct LocalSessions {
+    pub count: u64,
+    pub sessions: Vec<LiveSession>,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub struct LiveSession {
     pub session: SessionId,
+    /// As it was created with.
     pub timeout_ms: i32,
     /// When its bucket ends.
     pub expires_at: Instant,

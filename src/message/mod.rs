@@ -3,6 +3,7 @@
 
 mod effect;
 pub mod lane;
+mod members_sign;
 mod quorum_packet;
 mod quorum_status;
 mod request;
@@ -12,6 +13,7 @@ mod txn;
 mod vote;
 
 pub use effect::{Effect, EffectKind, WatchEvent, WatchEventKind};
+pub use members_sign::{InForce, MembersSign};
 pub use quorum_packet::{ForwardedRequest, LearnerInfo, QuorumPacket};
 pub use quorum_status::{LearnerCounts, QuorumPart, QuorumStatus};
 pub use request::{

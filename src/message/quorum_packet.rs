@@ -28,6 +28,9 @@ pub enum QuorumPacket {
     Revalidate {
         session: SessionId,
         timeout_ms: i32,
+        /// Its connection outlived a leader: it goes on unless the session's client is elsewhere by now. Java's servers neither
+        /// say nor read that.
+        resumes: bool,
     },
     /// The leader's answer.
     Revalidated {

@@ -184,7 +184,7 @@ mod tests {
         let opened = create_session(&mut tree, header(1, 0), 10_000, &rules);
         assert_eq!(opened.txn.digest.map(|d| d.tree), Some(0x51c6_d660));
         let create = crate::message::CreateOp { data: Some(b"x".to_vec()), ..create_op("/a", 0) };
-        let by = Requester { ids: &[], refusal: None };
+        let by = Requester::granted(&[]);
         let create = crate::message::WriteOp::Create(create);
         let header = header(2, 1_795_335_101_051);
         let created = execute(&mut tree, header, create, by, &rules, None);
@@ -197,7 +197,7 @@ mod tests {
     fn a_refusal_takes_a_zxid_and_carries_no_digest() {
         let mut bed = Testbed::default();
         let header = bed.header(SessionId(1));
-        let by = Requester { ids: &[], refusal: None };
+        let by = Requester::granted(&[]);
         let op = crate::request::testbed::delete("/none", -1);
         let refused = execute(&mut bed.tree, header, op, by, &bed.rules, None);
         assert_eq!(refused.txn.body, TxnBody::Error(-101));

@@ -28,9 +28,10 @@ mod x500;
 
 pub use apply::{apply, kill_session, replay};
 pub use auth::{AuthRules, AuthVerdict, DigestRules, authenticate, digest_id, ids_at_connect, user_name};
+pub use ops::reconfig::{ReconfigScene, config_of, execute_reconfig, plan_reconfig};
 pub use ops::set_data::show_config;
 pub use permission::{AccessRules, SUPER_SCHEME, SaslRules, X509Rules};
-pub use prepare::{Executed, RequestRules, Requester, close_session, create_session, execute};
+pub use prepare::{Executed, RequestRules, Requester, close_session, create_session, execute, wants_global_session};
 pub use quota::{asking_paths, namespace_quotas, recount_all, refused_path};
 pub use read::{
     MultiReadAnswer, ReadAnswer, exists, get_acl, get_all_children_number, get_children, get_data, get_ephemerals,

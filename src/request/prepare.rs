@@ -52,6 +52,16 @@ pub struct Requester<'a> {
     /// Why the session may not write, if so: -112 when it is closing or unknown, -118 when it has moved. Reported
     /// where the operation's order of checks has the session.
     pub refusal: Option<ErrorCode>,
+    /// Why the session may not own an ephemeral, if so: -112 when only another server knows it, -120 when it is local and
+    /// must stay so. It stands in front of `refusal`.
+    pub ephemeral_refusal: Option<ErrorCode>,
+}
+
+impl<'a> Requester<'a> {
+    /// Whose session may do whatever the ids may.
+    pub fn granted(ids: &'a [Id]) -> Requester<'a> {
+        Requester { ids, refusal: None, ephemeral_refusal: None }
+    }
 }
 
 /// What the checks of an operation look at besides the tree.
@@ -64,6 +74,11 @@ pub(super) struct Context<'a> {
 impl Context<'_> {
     pub fn check_session(&self) -> Result<(), ErrorCode> {
         self.by.refusal.map_or(Ok(()), Err)
+    }
+
+    /// Of a session that is to own what it creates.
+    pub fn check_ephemeral_session(&self) -> Result<(), ErrorCode> {
+        self.by.ephemeral_refusal.map_or_else(|| self.check_session(), Err)
     }
 
     pub fn allowance(&self, view: View<'_>, path: Option<&str>) -> Allowance {
@@ -91,15 +106,32 @@ pub fn execute(
     effects: Option<&mut Vec<Effect>>,
 ) -> Executed {
     let context = Context { by, rules };
-    let (body, result) = match op {
-        WriteOp::Multi(ops) => multi::execute(tree, &header, ops, &context, effects),
-        op => match prepare(tree.view(), op, &context) {
-            Ok(body) => {
-                let result = apply(tree, &header, &body, effects);
-                (body, result)
-            }
-            Err(error) => refused(tree, &header, error),
-        },
+    match op {
+        WriteOp::Multi(ops) => {
+            let (body, result) = multi::execute(tree, &header, ops, &context, effects);
+            finished(tree, header, body, result, rules)
+        }
+        op => {
+            let decided = prepare(tree.view(), op, &context);
+            execute_body(tree, header, decided, rules, effects)
+        }
+    }
+}
+
+/// What was decided elsewhere, applied as a transaction.
+pub(super) fn execute_body(
+    tree: &mut TreeWriter,
+    header: TxnHeader,
+    decided: Result<TxnBody, ErrorCode>,
+    rules: &RequestRules,
+    effects: Option<&mut Vec<Effect>>,
+) -> Executed {
+    let (body, result) = match decided {
+        Ok(body) => {
+            let result = apply(tree, &header, &body, effects);
+            (body, result)
+        }
+        Err(error) => refused(tree, &header, error),
     };
     finished(tree, header, body, result, rules)
 }
@@ -121,6 +153,15 @@ fn prepare(view: View<'_>, op: WriteOp, context: &Context<'_>) -> Result<TxnBody
         WriteOp::Reconfig { .. } => reconfig::prepare_standalone(context),
         WriteOp::BadMulti => Err(ErrorCode::MarshallingError),
         WriteOp::Multi(_) => unreachable!("a multi is checked and applied step by step"),
+    }
+}
+
+/// Whether the session needs to be known to all servers for this, since it would own an ephemeral.
+pub fn wants_global_session(op: &WriteOp) -> bool {
+    match op {
+        WriteOp::Create(op) => create::makes_ephemeral(op.op, op.flags),
+        WriteOp::Multi(ops) => multi::creates_ephemeral(ops),
+        _ => false,
     }
 }
 

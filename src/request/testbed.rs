@@ -18,6 +18,7 @@ pub struct Testbed {
     pub now: i64,
     pub ids: Vec<Id>,
     pub refusal: Option<ErrorCode>,
+    pub ephemeral_refusal: Option<ErrorCode>,
     /// Of the last request.
     pub effects: Vec<Effect>,
     /// Of the last request.
@@ -40,6 +41,7 @@ impl Default for Testbed {
             now: 1000,
             ids: Vec::new(),
             refusal: None,
+            ephemeral_refusal: None,
             effects: Vec::new(),
             body: TxnBody::Error(0),
         }
@@ -62,7 +64,7 @@ impl Testbed {
 
     pub fn run_as(&mut self, session: SessionId, op: WriteOp) -> Result<WriteResult, ErrorCode> {
         let header = self.header(session);
-        let by = Requester { ids: &self.ids, refusal: self.refusal };
+        let by = Requester { ids: &self.ids, refusal: self.refusal, ephemeral_refusal: self.ephemeral_refusal };
         self.effects.clear();
         let effects = Some(&mut self.effects);
         let executed = execute(&mut self.tree, header, op, by, &self.rules, effects);

@@ -1,6 +1,7 @@
 //! The loops of a core take link events to the ensemble and its actions to the sockets, with nothing else to wake them.
 
 use super::alarm::Alarm;
+use super::client_port::PortSlot;
 use super::core::{EnsembleCore, EnsembleTurn, FlushRequest, SocketAction, WorkerCore, WorkerTurn, run_both};
 use super::link_io::{LinkAction, LinkEvent, LinkOptions};
 use super::sockets::SocketEvent;
@@ -124,5 +125,7 @@ fn the_ensembles_own_thread_serves_links() {
 
 #[test]
 fn a_thread_that_is_worker_and_ensemble_serves_links() {
-    echo_over(|core| run_both(WorkerCore::new(Idle::default(), Vec::new()), core, Arc::new(Pulse::default())));
+    echo_over(|core| {
+        run_both(WorkerCore::new(Idle::default(), Vec::new(), PortSlot::default()), core, Arc::new(Pulse::default()))
+    });
 }

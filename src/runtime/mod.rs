@@ -3,6 +3,7 @@
 
 pub mod alarm;
 pub mod background;
+pub mod client_port;
 pub mod core;
 mod dial;
 mod duplex;

@@ -56,13 +56,21 @@ struct Socket {
     small_reads: u8,
 }
 
+struct Listener {
+    accept_loop: Loop,
+    accepted: Listening,
+    waker: Waker,
+    /// The same socket once more: accepting has to be ended before it can be closed.
+    socket: Option<TcpListener>,
+}
+
 /// All sockets of a worker.
 pub struct Sockets {
     slots: Vec<Option<Socket>>,
     free: Vec<u32>,
     generation: u32,
     ready: Arc<ReadyList>,
-    listeners: Vec<(Loop, Listening, Waker)>,
+    listeners: Vec<Listener>,
     open: usize,
     accept_fails: bool,
 }
@@ -89,6 +97,7 @@ impl Sockets {
     /// Accepts from `listener` from now on.
     pub fn listen(&mut self, listener: TcpListener) {
         let accepted: Listening = Rc::default();
+        let socket = listener.try_clone().ok();
         let slot = accepted.clone();
         let accept_loop = async move {
             let listener = tokio_uring::net::TcpListener::from_std(listener);
@@ -113,7 +122,18 @@ impl Sockets {
         let token = LISTENER_TOKEN | self.listeners.len() as u64;
         let waker = waker(&self.ready, token);
         waker.wake_by_ref();
-        self.listeners.push((Box::pin(accept_loop), accepted, waker));
+        self.listeners.push(Listener { accept_loop: Box::pin(accept_loop), accepted, waker, socket });
+    }
+
+    /// From now on the kernel refuses connections; those that are open stay.
+    pub fn close_listeners(&mut self) {
+        for listener in self.listeners.drain(..) {
+            if let Some(socket) = &listener.socket {
+                // SAFETY: a plain system call on a descriptor that is open. The operation on the ring holds the socket too,
+                // and ends with it.
+                unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_RDWR) };
+            }
+        }
     }
 
     /// Collects what happened since the last call. `cx` is woken when there is more.
@@ -130,7 +150,8 @@ impl Sockets {
 
     fn accept(&mut self, index: usize, events: &mut Vec<SocketEvent>) {
         loop {
-            let (accept_loop, accepted, waker) = &mut self.listeners[index];
+            // It may have been closed since it was woken.
+            let Some(Listener { accept_loop, accepted, waker, .. }) = self.listeners.get_mut(index) else { return };
             let _ = accept_loop.as_mut().poll(&mut Context::from_waker(waker));
             match accepted.take() {
                 None => return,

@@ -113,7 +113,7 @@ impl Bucket {
         if self.refuses_at_random(now) {
             return false;
         }
-        let cost = if renewed { self.throttle.weight_renew } else { self.throttle.weight_global };
+        let cost = if renewed { self.throttle.weight_renew } else { self.throttle.weight_new };
         match self.tokens.checked_sub(cost) {
             Some(left) => {
                 self.tokens = left;
@@ -182,7 +182,7 @@ mod tests {
     }
 
     fn throttle(random: Option<RandomDrop>) -> ConnectionThrottle {
-        ConnectionThrottle { tokens: 3, fill_time_ms: 10, fill_count: 1, weight_global: 1, weight_renew: 2, random }
+        ConnectionThrottle { tokens: 3, fill_time_ms: 10, fill_count: 1, weight_new: 1, weight_renew: 2, random }
     }
 
     #[test]

@@ -7,8 +7,8 @@ use super::worker::Worker;
 use crate::admin::{self, Bucket, ConnectionStatus, Directories, DumpSessions, DumpStatus, Environment};
 use crate::admin::{ExpiringConnection, Gate};
 use crate::admin::{NamespaceQuota, ServerMode, ServerStatus, SessionTraffic, TimeZone, TreeDigest, WatchStatus, Word};
-use crate::message::lane::{ConnRef, EnsembleStatus, Submit, Tell};
-use crate::message::{QuorumPart, QuorumStatus};
+use crate::message::QuorumPart;
+use crate::message::lane::{ConnRef, EnsembleStatus, LiveSession, Submit, Tell};
 use crate::observe::{Counter, MetricsRegistry};
 use crate::request::namespace_quotas;
 use crate::runtime::lanes::Doorbell;
@@ -241,7 +241,7 @@ impl Question {
         }
         let ensemble = self.ensemble.unwrap_or_default();
         let parts: Vec<Part> = self.parts.into_iter().flatten().collect();
-        let server = || server_status(source, &parts, ensemble.quorum, view, now);
+        let server = || server_status(source, &parts, &ensemble, view, now);
         match self.word {
             Word::Srvr => admin::srvr(&server()),
             Word::Stat => admin::stat(&server(), &all_connections(&parts)),
@@ -278,10 +278,12 @@ fn all_watches(parts: Vec<Part>) -> WatchStatus {
 fn server_status(
     source: &StatusSource,
     parts: &[Part],
-    quorum: Option<QuorumStatus>,
+    ensemble: &EnsembleStatus,
     view: View<'_>,
     now: Now,
 ) -> ServerStatus {
+    let quorum = ensemble.quorum;
+    let serving_since = quorum.map(|quorum| quorum.serving_since).or(ensemble.read_only_since);
     let (open_file_descriptors, max_file_descriptors) = (source.descriptors)();
     let metrics = source.metrics.read();
     ServerStatus {
@@ -295,9 +297,9 @@ fn server_status(
         watch_count: parts.iter().map(|part| part.watch_count).sum(),
         approximate_data_bytes: view.data_bytes(),
         global_sessions: view.session_count(),
-        local_sessions: 0,
+        local_sessions: ensemble.local_sessions.as_ref().map_or(0, |local| local.count),
         // Of a member: of the role, as Java, where each role is a server of its own.
-        uptime_ms: now.mono.millis().saturating_sub(quorum.map_or(source.started, |q| q.serving_since).millis()),
+        uptime_ms: now.mono.millis().saturating_sub(serving_since.unwrap_or(source.started).millis()),
         quorum,
         open_file_descriptors,
         max_file_descriptors,
@@ -334,15 +336,25 @@ fn dump_status(
     });
     let mut ephemerals: Vec<_> = ephemerals.collect();
     ephemerals.sort_unstable();
-    let sessions = match ensemble.quorum.map(|quorum| quorum.part) {
-        Some(QuorumPart::Following | QuorumPart::Observing { .. }) => {
+    let expiring = |sessions: &[LiveSession]| buckets(sessions.iter().map(|live| (live.expires_at, live.session)), now);
+    let is_led =
+        matches!(ensemble.quorum.map(|quorum| quorum.part), Some(QuorumPart::Following | QuorumPart::Observing { .. }));
+    let sessions = match is_led || ensemble.read_only_since.is_some() {
+        true => {
             let mut sessions: Vec<_> = ensemble.sessions.iter().map(|live| (live.session, live.timeout_ms)).collect();
             sessions.sort_unstable();
             DumpSessions::OfLeader(sessions)
         }
-        _ => DumpSessions::Expiring(buckets(ensemble.sessions.iter().map(|live| (live.expires_at, live.session)), now)),
+        false => DumpSessions::Expiring(expiring(&ensemble.sessions)),
     };
-    DumpStatus { sessions, ephemerals, connections: buckets(connections, now), time_zone: source.time_zone.clone() }
+    let local_sessions = ensemble.local_sessions.as_ref().map(|local| expiring(&local.sessions));
+    DumpStatus {
+        local_sessions,
+        sessions,
+        ephemerals,
+        connections: buckets(connections, now),
+        time_zone: source.time_zone.clone(),
+    }
 }
 
 /// Things by the second in which they expire, as wall clock.

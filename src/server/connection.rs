@@ -46,6 +46,8 @@ pub(super) struct Connection {
     /// The session asked for, or given; 0 before.
     pub session: SessionId,
     pub timeout_ms: i32,
+    /// Let in while there was no leader: it may read.
+    pub read_only: bool,
     pub ids: Arc<[Id]>,
     pub last_heard: Option<LastHeard>,
     pub active_at: Instant,
@@ -149,6 +151,7 @@ impl Connection {
             phase: Phase::Greeting,
             session: SessionId::NONE,
             timeout_ms: 0,
+            read_only: false,
             ids,
             last_heard: None,
             active_at: now.mono,

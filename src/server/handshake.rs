@@ -21,6 +21,11 @@ impl Worker {
             self.metrics.count(Counter::ConnectionRejected);
             return self.end(conn);
         }
+        let is_read_only = self.is_read_only();
+        if is_read_only && asked.read_only != Some(true) {
+            tracing::info!("refusing {}: there is no leader, and its client wants one", conn.peer);
+            return self.end(conn);
+        }
         if asked.last_zxid_seen > view.last_zxid() {
             tracing::warn!(
                 "refusing {}: its client has seen zxid {}, our last is {}; it must try another server",
@@ -29,6 +34,9 @@ impl Worker {
                 view.last_zxid()
             );
             return self.end(conn);
+        }
+        if is_read_only && !self.admits_to_read_only(conn, &asked, view) {
+            return;
         }
         conn.timeout_ms = asked.timeout_ms.clamp(self.rules.session_timeout_ms_min, self.rules.session_timeout_ms_max);
         conn.phase = Phase::Connecting;
@@ -42,7 +50,8 @@ impl Worker {
         }
         if !password_matches(asked.session, asked.password.as_deref()) {
             tracing::warn!("{} asked for session {} with a wrong password", conn.peer, asked.session);
-            return self.refuse(conn, &ConnectResponse::refused(read_only));
+            let shown = read_only.map(|_| self.is_read_only());
+            return self.refuse(conn, &ConnectResponse { read_only: shown, ..ConnectResponse::refused(read_only) });
         }
         self.metrics.count(Counter::ConnectionRevalidateCount);
         conn.session = asked.session;
@@ -64,6 +73,7 @@ impl Worker {
         let is_new = conn.session == SessionId::NONE;
         conn.session = answer.session;
         conn.last_heard = Some(last_heard);
+        conn.read_only = answer.read_only == Some(true);
         response::connect(conn.out.tail(), answer);
         conn.traffic.packets_sent += 1;
         self.metrics.packets_sent(1);

@@ -7,7 +7,7 @@
 
 use super::connection::{Connection, Phase};
 use super::worker::Worker;
-use crate::message::lane::{LastHeard, Standing, StandingSign, Submit};
+use crate::message::lane::{LastHeard, StandingSign, Submit};
 use crate::runtime::core::SocketAction;
 use crate::types::{ConnId, Instant};
 
@@ -65,7 +65,7 @@ impl Worker {
 
     /// Has the sessions of those who were heard from confirmed, once there is somebody to confirm them.
     pub(super) fn ask_for_kept(&mut self) {
-        if self.leaderless.heard.is_empty() || self.standing.get() == Standing::Looking {
+        if self.leaderless.heard.is_empty() || !self.standing.get().is_led() {
             return;
         }
         for id in std::mem::take(&mut self.leaderless.heard) {
@@ -80,7 +80,7 @@ impl Worker {
     /// A turn would find something to do.
     pub(super) fn has_leaderless_work(&self) -> bool {
         self.standing.ends() != self.leaderless.ends_seen
-            || !self.leaderless.heard.is_empty() && self.standing.get() != Standing::Looking
+            || !self.leaderless.heard.is_empty() && self.standing.get().is_led()
     }
 
     /// The session is confirmed: what its client sent meanwhile is carried out next.
@@ -96,7 +96,7 @@ impl Worker {
 
     /// Closes those that have waited long enough; says when the next one has.
     pub(super) fn close_leaderless(&mut self, actions: &mut Vec<SocketAction>) -> Option<Instant> {
-        if self.standing.get() != Standing::Looking {
+        if self.standing.get().is_led() {
             return None;
         }
         let (since, now) = (self.leaderless.since, self.now.mono);

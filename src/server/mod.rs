@@ -16,6 +16,7 @@ mod leaderless;
 mod listen;
 mod output;
 mod pipeline;
+mod read_only;
 mod reads;
 mod rules;
 mod throttle;

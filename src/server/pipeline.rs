@@ -91,6 +91,9 @@ impl Worker {
     /// False: it is answered here, but has to wait for the answers to the writes before it.
     fn carry_out(&mut self, conn: &mut Connection, header: Header<'_>, view: View<'_>) -> bool {
         let (xid, now) = (header.xid, self.now.mono);
+        if self.refuses_as_read_only(conn, &header, view) {
+            return true;
+        }
         let decoded = decode(header.op, header.body);
         // A write that is none any more once it is decoded has no place among those in flight.
         if matches!(decoded, Err(Refusal::Undecodable(_))) && !conn.in_flight.is_empty() {

@@ -6,6 +6,8 @@ use crate::request::{AccessRules, AuthRules};
 pub struct ServerRules {
     /// One of an ensemble: a sync has to ask the leader.
     pub replicated: bool,
+    /// `localSessionsEnabled`
+    pub local_sessions: bool,
     pub access: AccessRules,
     pub auth: AuthRules,
     /// `jute.maxbuffer`: longest frame a client may send, bytes.
@@ -41,7 +43,8 @@ pub struct ConnectionThrottle {
     pub tokens: u32,
     pub fill_time_ms: u32,
     pub fill_count: u32,
-    pub weight_global: u32,
+    /// Of a new session, whatever kind new sessions are.
+    pub weight_new: u32,
     pub weight_renew: u32,
     /// Besides, some are refused at random, the more the longer the bucket stays empty. `None` = off.
     pub random: Option<RandomDrop>,

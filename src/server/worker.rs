@@ -20,6 +20,8 @@ use crate::runtime::core::{SocketAction, WorkerTurn};
 use crate::runtime::lanes::WorkerLane;
 use crate::runtime::sockets::SocketEvent;
 use crate::tree::{TreeReader, View};
+#[cfg(any(put_backs, test))]
+use crate::types::PutBack;
 use crate::types::limits::CONNECTION_OUTPUT_BYTES_MAX;
 use crate::types::{ConnId, Instant, Now, WorkerIndex, Zxid};
 use crate::watch::{Events, WatchShard};
@@ -70,6 +72,8 @@ pub struct Worker {
     pub(super) desk_changes_seen: u64,
     pub(super) standing: StandingSign,
     pub(super) leaderless: Leaderless,
+    #[cfg(any(put_backs, test))]
+    pinned_early: Option<crate::tree::Pinned<'static>>,
 }
 
 impl Worker {
@@ -94,6 +98,8 @@ impl Worker {
             next_idle_look: Instant::default(),
             desk_changes_seen: 0,
             leaderless: Leaderless::new(&parts.standing),
+            #[cfg(any(put_backs, test))]
+            pinned_early: None,
             standing: parts.standing,
         }
     }
@@ -104,6 +110,8 @@ impl WorkerTurn for Worker {
         self.now = now;
         let tree = self.tree.clone();
         let pinned = tree.pin();
+        #[cfg(any(put_backs, test))]
+        let pinned = if PutBack::PinBeforeReaping.is_on() { self.pin_early() } else { pinned };
         let view = pinned.view();
         self.pinned_zxid = view.last_zxid();
         while let Some(deliver) = self.lane.next_deliver(pinned.number()) {
@@ -146,6 +154,14 @@ impl WorkerTurn for Worker {
 }
 
 impl Worker {
+    /// The fault: what was the newest version when this worker had its last turn.
+    #[cfg(any(put_backs, test))]
+    fn pin_early(&mut self) -> crate::tree::Pinned<'static> {
+        // Lives as long as the process, which only looks for this fault.
+        let tree: &'static TreeReader = Box::leak(Box::new(self.tree.clone()));
+        self.pinned_early.replace(tree.pin()).unwrap_or_else(|| tree.pin())
+    }
+
     // Connections by id. One that is being worked on is taken out of its place.
 
     fn slot(&mut self, conn: ConnId) -> Option<&mut Option<Box<Connection>>> {

@@ -44,6 +44,7 @@ fn status_source(metrics: Arc<MetricsRegistry>, admission: Arc<Admission>) -> St
 fn rules() -> ServerRules {
     ServerRules {
         replicated: false,
+        local_sessions: false,
         access: AccessRules::default(),
         auth: AuthRules::default(),
         frame_bytes_max: 0xf_ffff,
@@ -93,6 +94,10 @@ fn replies(mut bytes: &[u8]) -> Vec<(i32, i64, i32)> {
 
 impl Stage {
     fn new() -> Stage {
+        Stage::of(rules(), Standing::Alone)
+    }
+
+    fn of(rules: ServerRules, standing: Standing) -> Stage {
         let mut tree = TreeWriter::fresh(OwnerRules::default(), false, 0);
         tree.set_last_zxid(Zxid(5));
         let version = tree.seal();
@@ -104,13 +109,13 @@ impl Stage {
         let desk = Arc::new(Desk::new(status_source(metrics.clone(), admission.clone()), vec![lane.doorbell()]));
         let worker = Worker::new(WorkerParts {
             index: WorkerIndex(0),
-            rules: Arc::new(rules()),
+            rules: Arc::new(rules),
             tree: tree.reader(),
             lane,
             admission,
             desk,
             metrics: metrics.register(),
-            standing: StandingSign::new(Standing::Alone),
+            standing: StandingSign::new(standing),
             hash_seed: 0,
         });
         Stage { worker, ensemble, tree, metrics, actions: Vec::new() }
@@ -248,7 +253,7 @@ fn reads_are_counted_by_top_level_znode() {
         let op = WriteOp::Create(CreateOp { op: OpCode::Create, path, data, acl, flags: 0, ttl_ms: -1 });
         let zxid = stage.tree.view().last_zxid().next();
         let header = crate::message::TxnHeader { session: SESSION, cxid: 0, zxid, time: Default::default() };
-        let by = crate::request::Requester { ids: &[], refusal: None };
+        let by = crate::request::Requester::granted(&[]);
         crate::request::execute(&mut stage.tree, header, op, by, &Default::default(), None);
     }
     let version = stage.tree.seal();
@@ -276,4 +281,79 @@ fn reads_are_counted_by_top_level_znode() {
         assert_eq!((after.0 - before.0, after.1 - before.1), expected, "{op} {path}");
         before = after;
     }
+}
+
+fn hello(session: SessionId, read_only: Option<bool>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    Writer::frame(&mut bytes, |w| {
+        w.int(0);
+        w.long(0);
+        w.int(10_000);
+        w.long(session.0);
+        w.buffer(Some(&crate::session::password(session)));
+        read_only.into_iter().for_each(|flag| w.bool(flag));
+    });
+    bytes
+}
+
+/// Which clients a server without a leader lets in; -119 where a local session cannot be had.
+#[test]
+fn a_read_only_server_takes_those_who_asked_for_one() {
+    let peer = SocketAddr::from(([127, 0, 0, 1], 4321));
+    for (local_sessions, session, read_only, asks, closes, header) in [
+        (true, SessionId::NONE, Some(true), true, false, None),
+        (true, SessionId::NONE, Some(false), false, true, None),
+        (true, SessionId::NONE, None, false, true, None),
+        (true, SESSION, Some(true), true, false, None),
+        (true, SESSION, Some(false), false, true, None),
+        (false, SessionId::NONE, Some(true), false, false, Some((0, 5, -119))),
+        (false, SESSION, Some(true), true, false, None),
+    ] {
+        let mut stage = Stage::of(ServerRules { local_sessions, ..rules() }, Standing::ReadOnly);
+        let bytes = hello(session, read_only);
+        stage.turn(vec![SocketEvent::Accepted { conn: CONN, peer }, SocketEvent::Received { conn: CONN, bytes }]);
+        assert_eq!(!stage.submitted().is_empty(), asks, "{local_sessions} {session} {read_only:?}");
+        let is_closed = stage.actions.iter().any(|action| matches!(action, SocketAction::Close { .. }));
+        assert_eq!(is_closed, closes, "{local_sessions} {session} {read_only:?}");
+        assert_eq!(replies(&stage.sent()).first().copied(), header);
+    }
+}
+
+/// A session that all servers know is not this one's to give out.
+#[test]
+fn a_read_only_server_closes_on_a_global_session() {
+    let mut stage = Stage::of(rules(), Standing::ReadOnly);
+    let header = crate::message::TxnHeader { session: SESSION, cxid: 0, zxid: Zxid(6), time: Default::default() };
+    crate::request::create_session(&mut stage.tree, header, 10_000, &Default::default());
+    let version = stage.tree.seal();
+    stage.tree.publish_through(version);
+    let peer = SocketAddr::from(([127, 0, 0, 1], 4321));
+    let bytes = hello(SESSION, Some(true));
+    stage.turn(vec![SocketEvent::Accepted { conn: CONN, peer }, SocketEvent::Received { conn: CONN, bytes }]);
+    assert!(stage.submitted().is_empty());
+    assert!(stage.actions.iter().any(|action| matches!(action, SocketAction::Close { .. })));
+}
+
+/// In the order of the requests, whatever can be decoded of them.
+#[test]
+fn a_read_only_server_answers_writes_by_itself() {
+    let mut stage = Stage::of(ServerRules { replicated: true, local_sessions: true, ..rules() }, Standing::ReadOnly);
+    let peer = SocketAddr::from(([127, 0, 0, 1], 4321));
+    let bytes = hello(SessionId::NONE, Some(true));
+    stage.turn(vec![SocketEvent::Accepted { conn: CONN, peer }, SocketEvent::Received { conn: CONN, bytes }]);
+    stage.submitted();
+    let password = crate::session::password(SESSION);
+    let response = ConnectResponse { timeout_ms: 10_000, session: SESSION, password, read_only: Some(true) };
+    stage.answer(Reply::Connected { conn: CONN, response, last_heard: Arc::default() });
+    stage.sent();
+    let refused = [1, 2, 5, 7, 9, 14, 15, 16, 19, 21];
+    let mut frames: Vec<Vec<u8>> = refused.iter().map(|op| frame(*op, *op, |w| w.int(99))).collect();
+    frames.insert(3, frame(-2, PING, |_| {}));
+    stage.receive(&frames);
+    assert!(stage.submitted().is_empty());
+    let mut expected: Vec<(i32, i64, i32)> = refused.iter().map(|op| (*op, 5, -119)).collect();
+    expected.insert(3, (-2, 5, 0));
+    assert_eq!(replies(&stage.sent()), expected);
+    stage.receive(&[frame(30, -11, |_| {})]);
+    assert!(matches!(stage.submitted()[..], [Submit::CloseSession { .. }]));
 }

@@ -21,6 +21,8 @@ pub struct SessionTable {
 pub struct Live {
     /// As negotiated last; it counts from when the session is heard from.
     pub timeout_ms: i32,
+    /// As the session was created with.
+    pub granted_ms: i32,
     /// The connection that holds it; `None` while its client is away.
     pub owner: Option<ConnRef>,
     pub last_heard: LastHeard,
@@ -40,10 +42,14 @@ impl SessionTable {
     /// A session that was just created, or that was restored and whose client has not come back yet.
     pub fn add(&mut self, id: SessionId, timeout_ms: i32, owner: Option<ConnRef>, now: Instant) -> LastHeard {
         let last_heard: LastHeard = Arc::new(AtomicU64::new(now.millis()));
-        let live = Live { timeout_ms, owner, last_heard: last_heard.clone() };
+        self.adopt(id, Live { timeout_ms, granted_ms: timeout_ms, owner, last_heard: last_heard.clone() });
+        last_heard
+    }
+
+    /// A session that was in another table.
+    pub fn adopt(&mut self, id: SessionId, live: Live) {
         self.expiry.set(id, live.expires_at());
         self.live.insert(id, live);
-        last_heard
     }
 
     pub fn get(&self, id: SessionId) -> Option<&Live> {
@@ -150,6 +156,20 @@ mod tests {
     use super::*;
 
     const ID: SessionId = SessionId(7);
+
+    #[test]
+    fn a_session_that_changes_tables_keeps_what_it_has() {
+        let (mut from, mut to) = (SessionTable::new(1000), SessionTable::new(1000));
+        from.add(ID, 4000, None, Instant::from_millis(500));
+        let owner = ConnRef { worker: crate::types::WorkerIndex(0), conn: crate::types::ConnId(3) };
+        from.take_over(ID, 7000, owner, Instant::from_millis(900));
+        to.adopt(ID, from.remove(ID).expect("there"));
+        let live = to.get(ID).expect("adopted");
+        assert_eq!((live.timeout_ms, live.granted_ms, live.owner), (7000, 4000, Some(owner)));
+        assert!(to.expired(Instant::from_millis(7999)).is_empty());
+        assert_eq!(to.expired(Instant::from_millis(8000)), [ID]);
+        assert!(from.expired(Instant::from_millis(90_000)).is_empty());
+    }
 
     #[test]
     fn a_session_heard_from_lives_on_and_a_silent_one_expires_with_its_bucket() {

@@ -1,7 +1,7 @@
 //! What happens next: events in the order of their time, and of their making where times are equal.
 
 use super::net::{DialId, Socket};
-use std::cmp::Ordering;
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 /// Who takes turns in a server.
@@ -14,6 +14,12 @@ pub enum Actor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     Turn {
+        server: usize,
+        life: u64,
+        actor: Actor,
+    },
+    /// Somebody's turn may be due, whether or not anything has happened.
+    Deadline {
         server: usize,
         life: u64,
         actor: Actor,
@@ -57,39 +63,22 @@ pub enum Event {
     Look,
 }
 
+/// Ordered by time, then by when it was made; the event itself lies aside, so that little is moved about.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Entry {
     at: u64,
-    number: u64,
-    event: Event,
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Entry) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Entry {}
-
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Entry) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Entry {
-    /// The heap gives the greatest first.
-    fn cmp(&self, other: &Entry) -> Ordering {
-        (other.at, other.number).cmp(&(self.at, self.number))
-    }
+    number: u32,
+    slot: u32,
 }
 
 /// Time in microseconds since the simulation began.
 #[derive(Default)]
 pub struct Agenda {
     now: u64,
-    number: u64,
-    heap: BinaryHeap<Entry>,
+    number: u32,
+    heap: BinaryHeap<Reverse<Entry>>,
+    events: Vec<Event>,
+    free: Vec<u32>,
 }
 
 impl Agenda {
@@ -98,8 +87,18 @@ impl Agenda {
     }
 
     pub fn at(&mut self, at: u64, event: Event) {
-        self.number += 1;
-        self.heap.push(Entry { at: at.max(self.now), number: self.number, event });
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.events[slot as usize] = event;
+                slot
+            }
+            None => {
+                self.events.push(event);
+                (self.events.len() - 1) as u32
+            }
+        };
+        self.number = self.number.checked_add(1).expect("a simulation has fewer than 2^32 events");
+        self.heap.push(Reverse(Entry { at: at.max(self.now), number: self.number, slot }));
     }
 
     pub fn after(&mut self, micros: u64, event: Event) {
@@ -108,8 +107,9 @@ impl Agenda {
 
     /// The next event; time goes on to it.
     pub fn next(&mut self) -> Option<Event> {
-        let Entry { at, event, .. } = self.heap.pop()?;
+        let Reverse(Entry { at, slot, .. }) = self.heap.pop()?;
         self.now = at;
-        Some(event)
+        self.free.push(slot);
+        Some(self.events[slot as usize])
     }
 }

@@ -18,6 +18,8 @@ use crate::wire::Writer;
 use crate::wire::client::encode_write;
 use std::collections::VecDeque;
 
+/// Somebody without a connection looks for one about so often.
+const IMPATIENT_US: u64 = 100_000;
 const SET_WATCHES_XID: i32 = -8;
 const PING_XID: i32 = -2;
 const NOTIFICATION_XID: i32 = -1;
@@ -32,6 +34,9 @@ pub struct Client {
     watches: Watches,
     seen: Seen,
     /// A connection that was left open when the client went elsewhere.
+    left: Option<Left>,
+    /// When it is going to ask for something next.
+    asks_at: u64,
     pub answered_since_heal: u64,
 }
 
@@ -43,12 +48,23 @@ struct Session {
 
 struct Conn {
     socket: Socket,
+    server: usize,
     /// The session is confirmed.
     is_greeted: bool,
     input: Vec<u8>,
     pending: VecDeque<Pending>,
     heard_at: u64,
     sent_at: u64,
+    /// Of the newest state that was seen over it.
+    epoch: u32,
+}
+
+/// Nobody waits for what comes over it; but what it still can do tells whose the session is.
+struct Left {
+    socket: Socket,
+    session: SessionId,
+    input: Vec<u8>,
+    asked: Option<i32>,
 }
 
 struct Pending {
@@ -56,6 +72,8 @@ struct Pending {
     what: Asked,
     /// What anybody had seen when it was asked.
     asked_at: Zxid,
+    /// What anybody had seen of the server that was asked.
+    shown_at: Zxid,
 }
 
 #[derive(Debug)]
@@ -86,13 +104,15 @@ impl Client {
             next_xid: 1,
             watches: Watches::default(),
             seen: Seen::default(),
+            left: None,
+            asks_at: 0,
             answered_since_heal: 0,
         }
     }
 
     /// Something to do now and then; returns the server to connect to, if any, and when to come again.
     pub fn turn(&mut self, world: &mut Surroundings<'_>) -> (Option<usize>, u64) {
-        let again = 1 + self.random.below(2 * world.options.think_us);
+        let again = 1 + self.random.below(2 * world.options.think_us.min(IMPATIENT_US));
         let Some(conn) = &self.conn else {
             if self.dial.is_some() {
                 return (None, again);
@@ -101,13 +121,22 @@ impl Client {
             return (Some(to), again);
         };
         let (now, timeout_us) = (world.agenda.now(), self.timeout_us(world.options));
-        if now > conn.heard_at + timeout_us * 2 / 3 || self.random.chance(1, 400) {
+        if now > conn.heard_at + timeout_us * 2 / 3 {
             self.leave(world);
             return (None, again);
         }
+        if self.random.chance(1, 150) {
+            self.go_elsewhere(world);
+            return (None, again);
+        }
+        if conn.is_greeted {
+            self.write_over_left(world);
+        }
+        let Some(conn) = &self.conn else { return (None, again) };
         if conn.is_greeted {
             let room = world.options.pipeline_max.saturating_sub(conn.pending.len()) as u64;
-            if !world.is_silent && room > 0 {
+            if !world.is_silent && room > 0 && now >= self.asks_at {
+                self.asks_at = now + 1 + self.random.below(2 * world.options.think_us);
                 for _ in 0..1 + self.random.below(room) {
                     let request = workload::request(&mut self.random, world.options.writes_percent);
                     self.ask(Asked::Of(request), world);
@@ -119,6 +148,7 @@ impl Client {
                 });
             }
         }
+        let again = if self.asks_at > now && !world.is_silent { self.asks_at - now } else { again };
         (None, again.min(timeout_us / 6))
     }
 
@@ -127,10 +157,11 @@ impl Client {
         self.session.map_or(least_ms * 2, |session| session.timeout_ms).max(1) as u64 * 1000
     }
 
-    pub fn connected(&mut self, socket: Socket, world: &mut Surroundings<'_>) {
+    pub fn connected(&mut self, socket: Socket, server: usize, world: &mut Surroundings<'_>) {
         let now = world.agenda.now();
         let (pending, input) = (VecDeque::new(), Vec::new());
-        self.conn = Some(Conn { socket, is_greeted: false, input, pending, heard_at: now, sent_at: now });
+        let (is_greeted, epoch) = (false, 0);
+        self.conn = Some(Conn { socket, server, is_greeted, input, pending, heard_at: now, sent_at: now, epoch });
         let (least_ms, most_ms) = world.options.session_timeouts_ms();
         let timeout_ms = least_ms + self.random.below((most_ms - least_ms) as u64 / 2) as i32;
         let (session, seen) = (self.session.map(|session| session.id), self.seen.zxid);
@@ -152,13 +183,70 @@ impl Client {
         self.lost();
     }
 
-    pub fn lost(&mut self) {
+    fn lost(&mut self) {
         self.conn = None;
         self.watches.away();
     }
 
-    pub fn holds(&self, socket: Socket) -> bool {
+    pub fn closed(&mut self, socket: Socket) {
+        if self.holds(socket) {
+            self.lost();
+        } else if self.left.as_ref().is_some_and(|left| left.socket == socket) {
+            self.left = None;
+        }
+    }
+
+    fn holds(&self, socket: Socket) -> bool {
         self.conn.as_ref().is_some_and(|conn| conn.socket == socket)
+    }
+
+    /// Gives up the connection, or leaves it as if its network had gone silent.
+    fn go_elsewhere(&mut self, world: &mut Surroundings<'_>) {
+        let is_quiet = |conn: &Conn| conn.is_greeted && conn.pending.is_empty() && conn.input.is_empty();
+        let Some((conn, session)) = self.conn.take_if(|conn| is_quiet(conn)).zip(self.session) else {
+            return self.leave(world);
+        };
+        self.leave_left(world);
+        self.left = Some(Left { socket: conn.socket, session: session.id, input: Vec::new(), asked: None });
+        self.lost();
+    }
+
+    fn leave_left(&mut self, world: &mut Surroundings<'_>) {
+        if let Some(left) = self.left.take() {
+            world.net.close(world.agenda, left.socket);
+        }
+    }
+
+    /// The session has another connection by now: what is asked for over the one before should not be done any more.
+    fn write_over_left(&mut self, world: &mut Surroundings<'_>) {
+        let Some(left) = self.left.as_mut().filter(|left| left.asked.is_none()) else { return };
+        if self.session.is_none_or(|session| session.id != left.session) || !self.random.chance(1, 4) {
+            return;
+        }
+        left.asked = Some(self.next_xid);
+        let socket = left.socket;
+        let mut bytes = Vec::new();
+        Writer::frame(&mut bytes, |w| {
+            w.int(self.next_xid);
+            put_request(w, &workload::set_of_any(&mut self.random));
+        });
+        self.next_xid += 1;
+        world.counts.writes_left_behind += 1;
+        world.net.send(world.agenda, socket, bytes);
+    }
+
+    fn received_over_left(&mut self, bytes: &[u8], world: &mut Surroundings<'_>) -> Checked {
+        let Some(left) = &mut self.left else { return Ok(()) };
+        left.input.extend_from_slice(bytes);
+        while let Some(frame) = take_frame(&mut left.input) {
+            let mut r = Reader::new(&frame);
+            let head = read_head(&mut r)?;
+            if Some(head.xid) == left.asked && head.err == 0 {
+                world.counts.writes_left_behind_done += 1;
+                world.history.owners.wrote(left.session, left.socket, head.zxid)?;
+            }
+        }
+        Ok(())
     }
 
     fn send_frame(&mut self, world: &mut Surroundings<'_>, fill: impl FnOnce(&mut Writer<'_>)) {
@@ -186,7 +274,8 @@ impl Client {
         let asked_at = world.history.acknowledged;
         world.counts.requests += 1;
         let Some(conn) = &mut self.conn else { return };
-        conn.pending.push_back(Pending { xid, what, asked_at });
+        let shown_at = world.history.shown_by(conn.server);
+        conn.pending.push_back(Pending { xid, what, asked_at, shown_at });
         conn.sent_at = world.agenda.now();
         world.net.send(world.agenda, conn.socket, bytes);
     }
@@ -203,22 +292,21 @@ impl Client {
 
     // What comes.
 
-    pub fn received(&mut self, bytes: &[u8], world: &mut Surroundings<'_>) -> Checked {
+    pub fn received(&mut self, socket: Socket, bytes: &[u8], world: &mut Surroundings<'_>) -> Checked {
+        if !self.holds(socket) {
+            return match self.left.as_ref().is_some_and(|left| left.socket == socket) {
+                true => self.received_over_left(bytes, world),
+                false => Ok(()),
+            };
+        }
         let Some(conn) = &mut self.conn else { return Ok(()) };
         conn.heard_at = world.agenda.now();
         conn.input.extend_from_slice(bytes);
         while let Some(conn) = &mut self.conn {
-            let Some(length) = conn.input.first_chunk().map(|length| u32::from_be_bytes(*length) as usize) else {
-                break;
-            };
-            if conn.input.len() < 4 + length {
-                break;
-            }
-            let rest = conn.input.split_off(4 + length);
-            let frame = std::mem::replace(&mut conn.input, rest);
+            let Some(frame) = take_frame(&mut conn.input) else { break };
             match conn.is_greeted {
-                true => self.frame(&frame[4..], world)?,
-                false => self.greeted(&frame[4..], world)?,
+                true => self.frame(&frame, world)?,
+                false => self.greeted(&frame, world)?,
             }
         }
         Ok(())
@@ -261,18 +349,16 @@ impl Client {
 
     fn frame(&mut self, frame: &[u8], world: &mut Surroundings<'_>) -> Checked {
         let session = self.session.expect("greeted").id;
-        self.take_frame(frame, world)
-            .map_err(|Violation(why)| Violation(format!("client {} of session {session}: {why}", self.node)))
+        let server = self.conn.as_ref().map_or(0, |conn| conn.server);
+        self.take_frame(frame, world).map_err(|Violation(why)| {
+            Violation(format!("client {} of session {session} at server {server}: {why}", self.node))
+        })
     }
 
     fn take_frame(&mut self, frame: &[u8], world: &mut Surroundings<'_>) -> Checked {
         let bad = |error: crate::wire::BadBytes| Violation(format!("a reply: {error}"));
         let mut r = Reader::new(frame);
-        let head = Head {
-            xid: r.int("xid").map_err(bad)?,
-            zxid: Zxid(r.long("zxid").map_err(bad)?),
-            err: r.int("err").map_err(bad)?,
-        };
+        let head = read_head(&mut r)?;
         match head.xid {
             NOTIFICATION_XID => {
                 world.counts.watch_events += 1;
@@ -286,12 +372,18 @@ impl Client {
             _ => {}
         }
         let pending = self.conn.as_mut().and_then(|conn| conn.pending.pop_front());
-        let Some(Pending { xid, what, asked_at }) = pending else {
+        let Some(Pending { xid, what, asked_at, shown_at }) = pending else {
             return Err(Violation(format!("{head:?} answers nothing")));
         };
         demand(xid == head.xid, || format!("{head:?} answers, and request {xid} comes first ({what:?})"))?;
         world.counts.replies += 1;
         self.answered_since_heal += 1;
+        if let Some(conn) = &mut self.conn {
+            world.history.shows(conn.server, head.zxid, shown_at)?;
+            let epoch = head.zxid.epoch();
+            world.counts.connections_kept += u64::from(conn.epoch != 0 && conn.epoch < epoch);
+            conn.epoch = epoch;
+        }
         match what {
             Asked::SetWatches => {
                 self.seen.reply(world.history, head.zxid)?;
@@ -317,6 +409,9 @@ impl Client {
             Request::Write(_) | Request::CloseSession => {
                 if self.seen.write(world.history, session, head, asked_at)?.is_some() {
                     world.counts.writes_acknowledged += 1;
+                    if let Some(conn) = self.conn.as_ref().filter(|_| head.err == 0) {
+                        world.history.owners.wrote(session, conn.socket, head.zxid)?;
+                    }
                 }
             }
             Request::Sync { .. } => {
@@ -367,6 +462,26 @@ impl Client {
         }
         Ok(())
     }
+}
+
+/// What stands in a whole frame.
+fn take_frame(input: &mut Vec<u8>) -> Option<Vec<u8>> {
+    let length = input.first_chunk().map(|length| u32::from_be_bytes(*length) as usize)?;
+    if input.len() < 4 + length {
+        return None;
+    }
+    let frame = input[4..4 + length].to_vec();
+    input.drain(..4 + length);
+    Some(frame)
+}
+
+fn read_head(r: &mut Reader<'_>) -> Result<Head, Violation> {
+    let bad = |error: crate::wire::BadBytes| Violation(format!("a reply: {error}"));
+    Ok(Head {
+        xid: r.int("xid").map_err(bad)?,
+        zxid: Zxid(r.long("zxid").map_err(bad)?),
+        err: r.int("err").map_err(bad)?,
+    })
 }
 
 fn put_request(w: &mut Writer<'_>, request: &Request) {

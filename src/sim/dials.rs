@@ -108,7 +108,7 @@ impl Simulator {
             self.taps.add(stream);
         }
         self.tell_accepted(accepted, acceptor, dial);
-        self.tell_opened(dial.owner, dialer);
+        self.tell_opened(dial.owner, dialer, dial.to);
     }
 
     /// Who takes the connection at the other side.
@@ -146,7 +146,7 @@ impl Simulator {
         }
     }
 
-    fn tell_opened(&mut self, owner: Owner, socket: Socket) {
+    fn tell_opened(&mut self, owner: Owner, socket: Socket, to: usize) {
         match owner {
             Owner::Link { server, link } => {
                 let Some(running) = &mut self.servers[server].running else { return };
@@ -158,7 +158,7 @@ impl Simulator {
             }
             Owner::Client { client } => {
                 self.clients[client].dial = None;
-                self.with_client(client, |client, world| client.connected(socket, world));
+                self.with_client(client, |client, world| client.connected(socket, to, world));
             }
             Owner::Conn { .. } => {}
         }
@@ -212,7 +212,9 @@ impl Simulator {
             LinkAction::Send { link, bytes } => {
                 if let Some(socket) = running.links.get(&link).copied() {
                     self.taps.hear(socket, &bytes);
-                    self.net.send(&mut self.agenda, socket, bytes);
+                    if self.net.send(&mut self.agenda, socket, bytes) {
+                        running.events.push(LinkEvent::Sent { link, buffer: Vec::new() });
+                    }
                 }
             }
             LinkAction::ReadOn { link, .. } => {

@@ -5,7 +5,7 @@ use super::random::Random;
 use super::survival::Survival;
 use std::collections::BTreeMap;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct FileId(pub u64);
 
 #[derive(Clone, Debug)]
@@ -48,6 +48,12 @@ impl DirectoryImage {
         self.durable.insert(name.to_owned(), file);
     }
 
+    /// The name is gone for good.
+    pub fn take_away(&mut self, name: &str) {
+        self.names.remove(name);
+        self.durable.remove(name);
+    }
+
     /// A sync that began at `moment` is done.
     pub fn synced(&mut self, moment: u64) {
         let durable = &mut self.durable;
@@ -79,14 +85,13 @@ impl DirectoryImage {
         (pending.len() as u64 - kept, kept)
     }
 
-    /// Might any name, now or after a crash, lead to it?
-    pub fn may_hold(&self, file: FileId) -> bool {
-        let is_pending = |pending: &Pending| match &pending.change {
-            NameChange::Link { file: named, .. } | NameChange::Rename { file: named, .. } => *named == file,
-            NameChange::Unlink { .. } => false,
-        };
-        self.names.values().chain(self.durable.values()).any(|named| *named == file)
-            || self.pending.iter().any(is_pending)
+    /// Files that any name, now or after a crash, might lead to.
+    pub fn may_hold(&self) -> impl Iterator<Item = FileId> {
+        let pending = self.pending.iter().filter_map(|pending| match &pending.change {
+            NameChange::Link { file, .. } | NameChange::Rename { file, .. } => Some(*file),
+            NameChange::Unlink { .. } => None,
+        });
+        self.names.values().chain(self.durable.values()).copied().chain(pending)
     }
 }
 

@@ -14,10 +14,12 @@ use super::file_image::FileImage;
 use super::random::Random;
 use crate::io::disk::{Disk, SyncTarget};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+const FILES_MIN: usize = 16;
 
 counts! {
     /// What a disk went through, for the statistics of a campaign.
@@ -111,6 +113,8 @@ pub(super) struct State {
     pub directories: BTreeMap<PathBuf, DirectoryImage>,
     pub files: BTreeMap<FileId, OpenFile>,
     next_file: u64,
+    /// With more it is worth looking for those that nothing leads to; always where they take room that there is not.
+    files_max: usize,
     capacity_bytes: Option<u64>,
     /// What goes wrong, and how many operations of its kind go well before.
     planned: Vec<(Fault, u64)>,
@@ -135,6 +139,7 @@ impl SimDisk {
             directories: BTreeMap::new(),
             files: BTreeMap::new(),
             next_file: 0,
+            files_max: FILES_MIN,
             capacity_bytes: None,
             planned: Vec::new(),
             syncs: BTreeMap::new(),
@@ -163,11 +168,22 @@ impl SimDisk {
         state.directories.get_mut(&directory).expect("the directory exists").lay(&name, file);
     }
 
+    /// A file is gone, durably. Nobody may have it open.
+    pub fn take_away(&self, path: &Path) {
+        let mut state = self.state.lock();
+        if let Ok((directory, name)) = split(path)
+            && let Some(directory) = state.directories.get_mut(&directory)
+        {
+            directory.take_away(&name);
+        }
+        state.forget_unreachable();
+    }
+
     /// What a reader would find in a file.
     pub fn contents(&self, path: &Path) -> Option<Vec<u8>> {
         let state = self.state.lock();
         let file = state.find(path).ok()?;
-        Some(state.files[&file].image.contents().to_vec())
+        Some(state.files[&file].image.contents())
     }
 
     /// Every file there is, in order.
@@ -328,7 +344,9 @@ impl State {
                     directory.synced(moment);
                 }
                 self.counts.directory_syncs += 1;
-                self.forget_unreachable();
+                if self.capacity_bytes.is_some() || self.files.len() > self.files_max {
+                    self.forget_unreachable();
+                }
             }
         }
         outcome
@@ -405,10 +423,9 @@ impl State {
     }
 
     fn forget_unreachable(&mut self) {
-        let directories = &self.directories;
-        self.files.retain(|id, file| {
-            Arc::strong_count(&file.token) > 1 || directories.values().any(|directory| directory.may_hold(*id))
-        });
+        let named: HashSet<FileId> = self.directories.values().flat_map(DirectoryImage::may_hold).collect();
+        self.files.retain(|id, file| named.contains(id) || Arc::strong_count(&file.token) > 1);
+        self.files_max = FILES_MIN + 2 * self.files.len();
     }
 }
 

@@ -104,9 +104,7 @@ impl Disk for Mount {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         state.reserve(bytes)?;
-        let mut contents = vec![0; bytes as usize];
-        contents[..head.len()].copy_from_slice(head);
-        let id = state.add_named(path, FileImage::durable(contents))?;
+        let id = state.add_named(path, FileImage::padded(head, bytes))?;
         Ok(Box::new(SimMapping { file: self.handle(&state, id), bytes }))
     }
 
@@ -126,7 +124,7 @@ impl Disk for Mount {
         state.change_name(&directory, NameChange::Unlink { name, file })
     }
 
-    #[cfg(put_back = "append_to_inherited_file")]
+    #[cfg(any(put_backs, test))]
     fn map_inherited(&self, path: &Path) -> io::Result<Box<dyn LogMapping>> {
         let mut state = self.state.lock();
         state.begin(self.life, Operation::Read)?;

@@ -4,7 +4,7 @@ use super::{Counts, run};
 use std::time::{Duration, Instant};
 
 const SEEDS_MAX: u64 = 300;
-const TIME_MAX: Duration = Duration::from_secs(25);
+const TIME_MAX: Duration = Duration::from_secs(12);
 
 #[test]
 fn ensembles_keep_their_promises_whatever_happens_to_them() {

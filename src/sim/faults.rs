@@ -1,7 +1,9 @@
 //! What goes wrong, and how it becomes well again.
 
 use super::agenda::{Actor, Event};
+use super::damage::damage;
 use super::disk::Fault;
+use super::server::Server;
 use super::simulator::Simulator;
 use crate::message::lane::Standing;
 
@@ -14,10 +16,11 @@ impl Simulator {
             return;
         }
         let weights = self.options.faults;
-        let menu: [(u64, Strike); 11] = [
+        let menu: [(u64, Strike); 15] = [
             (weights.crash, Simulator::crash_somebody),
             (weights.crash_leader, Simulator::crash_leader),
             (weights.crash_all, Simulator::crash_all),
+            (weights.crash_some, Simulator::crash_some),
             (weights.kill, Simulator::kill_somebody),
             (weights.pause, Simulator::pause),
             (weights.partition, Simulator::part),
@@ -26,6 +29,9 @@ impl Simulator {
             (weights.full_disk, Simulator::full_disk),
             (weights.disk_error, Simulator::disk_error),
             (weights.wall_jump, Simulator::wall_jump),
+            (weights.strand_leader, Simulator::strand_leader),
+            (weights.hush, Simulator::hush),
+            (weights.damage, Simulator::damage),
         ];
         let mut drawn = self.random.below(menu.iter().map(|(weight, _)| weight).sum());
         for (weight, strike) in menu {
@@ -94,6 +100,16 @@ impl Simulator {
         for index in 0..self.servers.len() {
             if self.servers[index].running.is_some() {
                 self.power_goes(index);
+            }
+        }
+    }
+
+    /// Several at once, each perhaps in the middle of what it writes.
+    fn crash_some(&mut self) {
+        self.counts.crashes_of_some += 1;
+        for index in 0..self.servers.len() {
+            if self.random.chance(1, 2) {
+                self.crash_at_some_write(index);
             }
         }
     }
@@ -210,7 +226,72 @@ impl Simulator {
         }
     }
 
+    /// The leader keeps its clients and loses the other servers: it goes on logging what nobody will ever have. Then it is
+    /// joined to them again, or falls.
+    fn strand_leader(&mut self) {
+        let Some(leader) = self.leader() else { return };
+        self.counts.strandings += 1;
+        self.partition += 1;
+        self.tell(|| format!("server {leader} leads alone"));
+        for other in (0..self.servers.len()).filter(|other| *other != leader) {
+            self.net.block(leader, other);
+            self.net.block(other, leader);
+        }
+        let micros = self.a_while_us();
+        self.agenda.after(micros, Event::Join { partition: self.partition });
+        match self.random.below(3) {
+            0 => self.hush(),
+            1 => {
+                let spared = self.random.below(60);
+                self.servers[leader].disk.plan(Fault::PowerCut, spared);
+            }
+            _ => {}
+        }
+    }
+
+    /// Clients ask for nothing for a while.
+    fn hush(&mut self) {
+        self.counts.hushes += 1;
+        self.hushed_until = self.agenda.now() + 2 * self.a_while_us();
+    }
+
     // Disks.
+
+    /// Files change while nobody uses them. What is gone then must not be all that a majority of voters needs.
+    fn damage(&mut self) {
+        let index = self.somebody();
+        if !self.can_do_without(index) {
+            self.counts.damages_put_off += 1;
+            return;
+        }
+        if self.servers[index].running.is_some() {
+            self.power_goes(index);
+        }
+        let server = &mut self.servers[index];
+        let done = damage(&server.disk, &mut self.random);
+        server.is_damaged |= !done.is_empty();
+        self.counts.damages += done.len() as u64;
+        self.tell(|| format!("server {index} is damaged: {done:?}"));
+    }
+
+    /// A majority without this one is whole, and has all that was committed.
+    fn can_do_without(&self, index: usize) -> bool {
+        let last = self.history.last();
+        let leaders = self.newest_epoch();
+        let is_whole = |server: &&Server| {
+            let is_current = server
+                .running
+                .as_ref()
+                .is_some_and(|running| running.is_serving() && running.ensemble().flushed_through() >= last);
+            server.index != index && !server.is_damaged && is_current && server.current_epoch() == leaders
+        };
+        let whole = self.servers[..self.options.voters].iter().filter(is_whole).count();
+        whole * 2 > self.options.voters
+    }
+
+    fn newest_epoch(&self) -> u32 {
+        self.servers.iter().map(Server::current_epoch).max().unwrap_or_default()
+    }
 
     fn slow_disk(&mut self) {
         let index = self.somebody();
@@ -266,7 +347,9 @@ impl Simulator {
                 }
             }
         }
+        self.hushed_until = 0;
         self.clients.iter_mut().for_each(|client| client.answered_since_heal = 0);
+        self.servers.iter_mut().for_each(|server| server.has_served = false);
         self.agenda.after(50_000, Event::Look);
     }
 }

@@ -22,10 +22,54 @@ struct Version<T> {
     abandoned: bool,
 }
 
+/// A file's bytes; behind those that are stored come zeros, as in logs that are made ready.
+#[derive(Clone, Debug, Default)]
+struct Bytes {
+    stored: Vec<u8>,
+    length: usize,
+}
+
+impl Bytes {
+    fn of(mut stored: Vec<u8>) -> Bytes {
+        let length = stored.len();
+        stored.truncate(stored.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1));
+        stored.shrink_to_fit();
+        Bytes { stored, length }
+    }
+
+    fn resize(&mut self, length: usize) {
+        self.stored.truncate(length);
+        self.length = length;
+    }
+
+    /// Within the length.
+    fn read(&self, buffer: &mut [u8], offset: usize) {
+        let stored = self.stored.get(offset..).unwrap_or_default();
+        let count = stored.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&stored[..count]);
+        buffer[count..].fill(0);
+    }
+
+    /// Within the length.
+    fn write(&mut self, offset: usize, bytes: &[u8]) {
+        let end = offset + bytes.len();
+        if end > self.stored.len() {
+            self.stored.resize(end, 0);
+        }
+        self.stored[offset..end].copy_from_slice(bytes);
+    }
+
+    fn to_vec(&self) -> Vec<u8> {
+        let mut bytes = self.stored.clone();
+        bytes.resize(self.length, 0);
+        bytes
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct FileImage {
-    cache: Vec<u8>,
-    durable: Vec<u8>,
+    cache: Bytes,
+    durable: Bytes,
     sectors: BTreeMap<u64, Vec<Version<Sector>>>,
     lengths: Vec<Version<u64>>,
     unreadable: BTreeSet<u64>,
@@ -44,26 +88,33 @@ pub(super) struct Losses {
 impl FileImage {
     /// All of it on disk.
     pub fn durable(bytes: Vec<u8>) -> FileImage {
+        let bytes = Bytes::of(bytes);
+        FileImage { cache: bytes.clone(), durable: bytes, ..FileImage::default() }
+    }
+
+    /// All of it on disk: `head`, and zeros behind it.
+    pub fn padded(head: &[u8], length: u64) -> FileImage {
+        let bytes = Bytes { stored: head.to_vec(), length: length as usize };
         FileImage { cache: bytes.clone(), durable: bytes, ..FileImage::default() }
     }
 
     pub fn bytes(&self) -> u64 {
-        self.cache.len() as u64
+        self.cache.length as u64
     }
 
-    pub fn contents(&self) -> &[u8] {
-        &self.cache
+    pub fn contents(&self) -> Vec<u8> {
+        self.cache.to_vec()
     }
 
     /// `None` where a sector cannot be read.
     pub fn read(&self, buffer: &mut [u8], offset: u64) -> Option<usize> {
         let start = offset.min(self.bytes()) as usize;
-        let count = buffer.len().min(self.cache.len() - start);
+        let count = buffer.len().min(self.cache.length - start);
         let sectors = sectors_of(offset, count as u64);
         if !self.unreadable.is_empty() && self.unreadable.range(sectors).next().is_some() {
             return None;
         }
-        buffer[..count].copy_from_slice(&self.cache[start..start + count]);
+        self.cache.read(&mut buffer[..count], start);
         Some(count)
     }
 
@@ -72,7 +123,7 @@ impl FileImage {
         if end > self.bytes() {
             self.grow(moment, end);
         }
-        self.cache[offset as usize..end as usize].copy_from_slice(bytes);
+        self.cache.write(offset as usize, bytes);
         self.note_versions(moment, offset, bytes.len() as u64);
         for sector in sectors_of(offset, bytes.len() as u64) {
             self.unreadable.remove(&sector);
@@ -85,30 +136,37 @@ impl FileImage {
             return self.grow(moment, bytes);
         }
         let block_end = bytes.next_multiple_of(BLOCK_BYTES).min(before);
-        self.cache[bytes as usize..block_end as usize].fill(0);
+        self.cache.resize(bytes as usize);
         self.note_versions(moment, bytes, block_end - bytes);
-        self.cache.truncate(bytes as usize);
         self.lengths.push(Version { moment, value: bytes, abandoned: false });
     }
 
     fn grow(&mut self, moment: u64, bytes: u64) {
-        let is_cut = self.lengths.iter().any(|length| length.value < self.durable.len() as u64);
+        let is_cut = self.lengths.iter().any(|length| length.value < self.durable.length as u64);
         assert!(!is_cut, "a file that grows again after a cut that was not synced is not simulated");
-        self.cache.resize(bytes as usize, 0);
+        self.cache.resize(bytes as usize);
         self.lengths.push(Version { moment, value: bytes, abandoned: false });
     }
 
     fn note_versions(&mut self, moment: u64, offset: u64, count: u64) {
         for sector in sectors_of(offset, count) {
             let value = sector_at(&self.cache, sector);
-            self.sectors.entry(sector).or_default().push(Version { moment, value, abandoned: false });
+            // Most are synced before they are written again.
+            let versions = self.sectors.entry(sector).or_insert_with(|| Vec::with_capacity(1));
+            versions.push(Version { moment, value, abandoned: false });
         }
     }
 
     /// A sync that began at `moment` is done.
     pub fn synced(&mut self, moment: u64) {
         if let Some(bytes) = take_covered(&mut self.lengths, moment) {
-            self.durable.resize(bytes as usize, 0);
+            self.durable.resize(bytes as usize);
+        }
+        if let Some((last, _)) = self.sectors.last_key_value() {
+            // Room for all of them at once.
+            let end = ((*last + 1) * SECTOR_BYTES) as usize;
+            let stored = &mut self.durable.stored;
+            stored.reserve(end.saturating_sub(stored.len()));
         }
         let durable = &mut self.durable;
         self.sectors.retain(|sector, versions| {
@@ -137,10 +195,10 @@ impl FileImage {
         let reached = random.below(self.lengths.len() as u64 + 1) as usize;
         losses.lengths_lost = (self.lengths.len() - reached) as u64;
         let bytes = match reached {
-            0 => self.durable.len(),
+            0 => self.durable.length,
             count => self.lengths[count - 1].value as usize,
         };
-        self.durable.resize(bytes, 0);
+        self.durable.resize(bytes);
         let survival = self.draw_survival(random);
         for (sector, versions) in std::mem::take(&mut self.sectors) {
             let reached = survival.reached(random, sector, versions.iter().map(|version| version.moment));
@@ -171,8 +229,10 @@ impl FileImage {
     /// One bit, on disk and in the cache, changes on its own.
     pub fn flip_bit(&mut self, offset: u64, bit: u8) {
         for bytes in [&mut self.cache, &mut self.durable] {
-            if let Some(byte) = bytes.get_mut(offset as usize) {
-                *byte ^= 1 << (bit % 8);
+            if (offset as usize) < bytes.length {
+                let mut byte = [0];
+                bytes.read(&mut byte, offset as usize);
+                bytes.write(offset as usize, &[byte[0] ^ 1 << (bit % 8)]);
             }
         }
     }
@@ -197,17 +257,15 @@ fn sectors_of(offset: u64, count: u64) -> std::ops::Range<u64> {
 }
 
 /// What lies beyond the end is zero.
-fn sector_at(bytes: &[u8], sector: u64) -> Sector {
-    let start = (sector * SECTOR_BYTES) as usize;
+fn sector_at(bytes: &Bytes, sector: u64) -> Sector {
     let mut copy = [0; SECTOR_BYTES as usize];
-    let there = &bytes[start.min(bytes.len())..(start + copy.len()).min(bytes.len())];
-    copy[..there.len()].copy_from_slice(there);
+    bytes.read(&mut copy, (sector * SECTOR_BYTES) as usize);
     copy
 }
 
 /// What lies beyond the end is cut off.
-fn put_sector(bytes: &mut [u8], sector: u64, copy: &Sector) {
-    let start = ((sector * SECTOR_BYTES) as usize).min(bytes.len());
-    let end = (start + copy.len()).min(bytes.len());
-    bytes[start..end].copy_from_slice(&copy[..end - start]);
+fn put_sector(bytes: &mut Bytes, sector: u64, copy: &Sector) {
+    let start = ((sector * SECTOR_BYTES) as usize).min(bytes.length);
+    let end = (start + copy.len()).min(bytes.length);
+    bytes.write(start, &copy[..end - start]);
 }

@@ -14,6 +14,7 @@ mod checkers;
 mod client;
 mod clock;
 mod counts;
+mod damage;
 mod dials;
 mod directory_image;
 pub mod disk;
@@ -37,7 +38,8 @@ mod survival;
 mod wiretap;
 mod workload;
 
+pub use crate::types::PutBack;
 pub use disk::{DiskCounts, Fault, SimDisk, SyncId};
 pub use random::Random;
-pub use report::{Counts, Report};
+pub use report::{Counts, RecoveryRows, Report};
 pub use simulator::run;

@@ -8,7 +8,7 @@
 use super::agenda::{Agenda, Event};
 use super::random::Random;
 use crate::types::{ConnId, LinkId};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 /// Bytes under way in one direction before the sender has to wait.
 const WINDOW_BYTES: usize = 64 << 10;
@@ -90,8 +90,7 @@ pub struct Delays {
 pub struct Net {
     random: Random,
     delays: Delays,
-    streams: BTreeMap<StreamId, Stream>,
-    next_stream: u64,
+    streams: Streams,
     /// `blocked[from][to]`
     blocked: Vec<Vec<bool>>,
     is_powered: Vec<bool>,
@@ -104,8 +103,7 @@ impl Net {
         Net {
             random,
             delays,
-            streams: BTreeMap::new(),
-            next_stream: 0,
+            streams: Streams::default(),
             blocked: vec![vec![false; nodes]; nodes],
             is_powered: vec![true; nodes],
             bytes_sent: 0,
@@ -122,47 +120,59 @@ impl Net {
     }
 
     pub fn connect(&mut self, a: (usize, Owner), b: (usize, Owner)) -> StreamId {
-        let id = StreamId(self.next_stream);
-        self.next_stream += 1;
         let end = |(node, owner)| End { node, owner, life: Life::Open };
         let stream = Stream { ends: [end(a), end(b)], pipes: [Pipe::new(), Pipe::new()], touched: false };
-        self.streams.insert(id, stream);
-        id
+        self.streams.add(stream)
     }
 
     pub fn owner(&self, socket: Socket) -> Option<Owner> {
-        let end = &self.streams.get(&socket.stream)?.ends[socket.side];
+        let end = &self.streams.get(socket.stream)?.ends[socket.side];
         (end.life == Life::Open).then_some(end.owner)
     }
 
-    pub fn send(&mut self, agenda: &mut Agenda, socket: Socket, bytes: Vec<u8>) {
+    /// True: it is on its way already, and nothing more will be said of it.
+    pub fn send(&mut self, agenda: &mut Agenda, socket: Socket, bytes: Vec<u8>) -> bool {
         let delay = self.delay();
-        let Some(stream) = self.streams.get_mut(&socket.stream) else { return };
+        let Some(stream) = self.streams.get_mut(socket.stream) else { return false };
         let peer = 1 - socket.side;
         match stream.ends[peer].life {
             Life::Open => {}
             Life::Gone if !self.is_powered[stream.ends[peer].node] => {
                 stream.touched = true;
-                return;
+                return false;
             }
-            Life::Gone | Life::Closed => return self.reset(agenda, socket, delay),
+            Life::Gone | Life::Closed => {
+                self.reset(agenda, socket, delay);
+                return false;
+            }
         }
         self.bytes_sent += bytes.len() as u64;
         let pipe = &mut stream.pipes[peer];
+        if pipe.is_reset {
+            // Broken behind what was kept of the bytes before: nothing follows them.
+            return false;
+        }
         pipe.last_at = pipe.last_at.max(agenda.now() + delay);
         pipe.bytes += bytes.len();
         pipe.chunks.push_back((pipe.last_at, bytes));
-        agenda.at(pipe.last_at, Event::Arrive { socket: Socket { side: peer, ..socket } });
-        if pipe.bytes <= WINDOW_BYTES {
-            agenda.after(1 + delay % 16, Event::Sent { socket });
-        } else {
-            pipe.sender_waits = true;
+        if pipe.is_read {
+            agenda.at(pipe.last_at, Event::Arrive { socket: Socket { side: peer, ..socket } });
         }
+        let has_room = pipe.bytes <= WINDOW_BYTES;
+        match stream.ends[socket.side].owner {
+            // Clients do not wait for what they have sent.
+            Owner::Client { .. } => return true,
+            // Mostly the kernel takes it at once.
+            Owner::Link { .. } if has_room && delay % 8 != 0 => return true,
+            _ if has_room => agenda.after(1 + delay % 16, Event::Sent { socket }),
+            _ => pipe.sender_waits = true,
+        }
+        false
     }
 
     /// Its owner takes more bytes.
     pub fn read_on(&mut self, agenda: &mut Agenda, socket: Socket) {
-        let Some(stream) = self.streams.get_mut(&socket.stream) else { return };
+        let Some(stream) = self.streams.get_mut(socket.stream) else { return };
         let pipe = &mut stream.pipes[socket.side];
         pipe.is_read = true;
         if let Some(at) = pipe.next_at() {
@@ -172,7 +182,7 @@ impl Net {
 
     /// What has come at an end by now, if its owner wants to know.
     pub fn arrive(&mut self, agenda: &mut Agenda, socket: Socket) -> Option<Came> {
-        let stream = self.streams.get_mut(&socket.stream)?;
+        let stream = self.streams.get_mut(socket.stream)?;
         let peer = 1 - socket.side;
         if stream.ends[socket.side].life != Life::Open
             || self.blocked[stream.ends[peer].node][stream.ends[socket.side].node]
@@ -202,7 +212,7 @@ impl Net {
     /// Its owner is done with it.
     pub fn close(&mut self, agenda: &mut Agenda, socket: Socket) {
         let delay = self.delay();
-        let Some(stream) = self.streams.get_mut(&socket.stream) else { return };
+        let Some(stream) = self.streams.get_mut(socket.stream) else { return };
         stream.ends[socket.side].life = Life::Closed;
         stream.pipes[socket.side].clear();
         let peer = 1 - socket.side;
@@ -215,7 +225,7 @@ impl Net {
 
     /// This end hears that the connection is gone; what it has not read by then may be lost.
     fn reset(&mut self, agenda: &mut Agenda, socket: Socket, delay: u64) {
-        let Some(stream) = self.streams.get_mut(&socket.stream) else { return };
+        let Some(stream) = self.streams.get_mut(socket.stream) else { return };
         let pipe = &mut stream.pipes[socket.side];
         let at = agenda.now() + delay;
         pipe.is_reset = true;
@@ -227,7 +237,7 @@ impl Net {
 
     /// A connection breaks, for both sides, with whatever was under way.
     pub fn cut(&mut self, agenda: &mut Agenda) {
-        let open: Vec<StreamId> = self.streams.keys().copied().collect();
+        let open: Vec<StreamId> = self.streams.iter().map(|(stream, _)| stream).collect();
         let Some(stream) = self.random.pick(&open).copied() else { return };
         for side in 0..2 {
             let delay = self.delay();
@@ -245,7 +255,7 @@ impl Net {
     pub fn power_lost(&mut self, node: usize) {
         self.is_powered[node] = false;
         for Socket { stream, side } in self.sockets_of(node) {
-            let state = self.streams.get_mut(&stream).expect("just listed");
+            let state = self.streams.get_mut(stream).expect("just listed");
             state.ends[side].life = Life::Gone;
             state.touched |= !state.pipes[side].chunks.is_empty();
             state.pipes[side].clear();
@@ -256,10 +266,10 @@ impl Net {
     pub fn power_back(&mut self, agenda: &mut Agenda, node: usize) {
         self.is_powered[node] = true;
         let mut orphans = Vec::new();
-        for (stream, state) in &self.streams {
+        for (stream, state) in self.streams.iter() {
             for side in 0..2 {
                 if state.ends[side].life == Life::Gone && state.ends[side].node == node && state.touched {
-                    orphans.push(Socket { stream: *stream, side: 1 - side });
+                    orphans.push(Socket { stream, side: 1 - side });
                 }
             }
         }
@@ -286,8 +296,8 @@ impl Net {
     pub fn join(&mut self, agenda: &mut Agenda) {
         self.blocked.iter_mut().flatten().for_each(|blocked| *blocked = false);
         let mut late = Vec::new();
-        for (stream, state) in &self.streams {
-            late.extend((0..2).filter(|side| state.pipes[*side].next_at().is_some()).map(|side| (*stream, side)));
+        for (stream, state) in self.streams.iter() {
+            late.extend((0..2).filter(|side| state.pipes[*side].next_at().is_some()).map(|side| (stream, side)));
         }
         for (stream, side) in late {
             let delay = self.delay();
@@ -297,10 +307,10 @@ impl Net {
 
     fn sockets_of(&self, node: usize) -> Vec<Socket> {
         let mut found = Vec::new();
-        for (stream, state) in &self.streams {
+        for (stream, state) in self.streams.iter() {
             for (side, end) in state.ends.iter().enumerate() {
                 if end.node == node && end.life == Life::Open {
-                    found.push(Socket { stream: *stream, side });
+                    found.push(Socket { stream, side });
                 }
             }
         }
@@ -308,9 +318,39 @@ impl Net {
     }
 
     fn forget_if_over(&mut self, stream: StreamId) {
-        if self.streams[&stream].ends.iter().all(|end| end.life != Life::Open) {
-            self.streams.remove(&stream);
+        if self.streams.get(stream).is_some_and(|state| state.ends.iter().all(|end| end.life != Life::Open)) {
+            self.streams.remove(stream);
         }
+    }
+}
+
+/// By number; those that are over leave a gap.
+#[derive(Default)]
+struct Streams {
+    slots: Vec<Option<Box<Stream>>>,
+}
+
+impl Streams {
+    fn add(&mut self, stream: Stream) -> StreamId {
+        self.slots.push(Some(Box::new(stream)));
+        StreamId(self.slots.len() as u64 - 1)
+    }
+
+    fn get(&self, id: StreamId) -> Option<&Stream> {
+        self.slots.get(id.0 as usize)?.as_deref()
+    }
+
+    fn get_mut(&mut self, id: StreamId) -> Option<&mut Stream> {
+        self.slots.get_mut(id.0 as usize)?.as_deref_mut()
+    }
+
+    fn remove(&mut self, id: StreamId) {
+        self.slots[id.0 as usize] = None;
+    }
+
+    /// In the order of their making.
+    fn iter(&self) -> impl Iterator<Item = (StreamId, &Stream)> {
+        (0..).zip(&self.slots).filter_map(|(id, stream)| Some((StreamId(id), stream.as_deref()?)))
     }
 }
 

@@ -10,12 +10,17 @@ use std::fmt::Write;
 pub const ELECTION_PORT: u16 = 3888;
 pub const QUORUM_PORT: u16 = 2888;
 
+/// What clients ask for in a simulation, so that it is worth its while and no more than that.
+const WRITES_MIN: u64 = 550;
+const WRITES_SPREAD: u64 = 900;
+
 /// How likely each kind of fault is, in parts of their sum.
 #[derive(Clone, Copy, Debug)]
 pub struct FaultWeights {
     pub crash: u64,
     pub crash_leader: u64,
     pub crash_all: u64,
+    pub crash_some: u64,
     pub kill: u64,
     pub pause: u64,
     pub partition: u64,
@@ -24,6 +29,9 @@ pub struct FaultWeights {
     pub full_disk: u64,
     pub disk_error: u64,
     pub wall_jump: u64,
+    pub strand_leader: u64,
+    pub hush: u64,
+    pub damage: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -80,6 +88,7 @@ impl Options {
             crash: weight(random, 10),
             crash_leader: 1 + weight(random, 10),
             crash_all: weight(random, 2),
+            crash_some: weight(random, 5),
             kill: weight(random, 6),
             pause: weight(random, 6),
             partition: weight(random, 10),
@@ -88,6 +97,9 @@ impl Options {
             full_disk: weight(random, 2),
             disk_error: weight(random, 3),
             wall_jump: weight(random, 2),
+            strand_leader: weight(random, 6),
+            hush: weight(random, 3),
+            damage: weight(random, 8),
         };
         let fault_every_us = (tick_ms * 1000) * (2 + random.below(10));
         let faults_from_us = tick_ms * 1000 * (5 + random.below(10));
@@ -95,6 +107,14 @@ impl Options {
         let silence_us = faults_until_us + tick_ms * 1000 * (10 + random.below(20));
         // Whoever is up needs an election or two, and a snapshot perhaps.
         let ends_us = silence_us + limits.init_ms() * 1000 * 6 + 20_000_000;
+        let turn_us_max = [50, 1000, 2000, 4000][random.below(4) as usize];
+        let turn_us = 1 + random.below(turn_us_max);
+        let clients = 1 + random.below(6);
+        let pipeline_max = [1, 2, 8][random.below(3) as usize];
+        let writes_percent = [20, 50, 80][random.below(3) as usize];
+        // So many writes as if there were no faults: half of them will not come to anything.
+        let writes = WRITES_MIN + random.below(WRITES_SPREAD);
+        let think_us = silence_us * clients * (pipeline_max as u64 + 1) * writes_percent / 200 / writes;
         Options {
             voters,
             observers,
@@ -104,7 +124,7 @@ impl Options {
             election,
             commit_log_count: [1, 5, 20, 100, 500][random.below(5) as usize],
             force_snapshot_sync: random.chance(1, 12),
-            snapshot_txns: [10, 40, 200, 2000][random.below(4) as usize],
+            snapshot_txns: [15, 60, 120, 250, 500, 2000][random.below(6) as usize],
             segment_bytes: 64 << 10,
             flush_bytes_max: [2 << 10, 16 << 10, 64 << 10][random.below(3) as usize],
             file_bytes_limit: random.chance(1, 3).then(|| 1000 + random.below(20_000)),
@@ -116,11 +136,11 @@ impl Options {
                 slow_one_in: [20, 200, 100_000][random.below(3) as usize],
             },
             flush_us: (20 + random.below(200), 1 + random.below(3000)),
-            turn_us: 1 + random.below(100),
-            clients: 1 + random.below(6) as usize,
-            think_us: tick_ms * 1000 / (1 + random.below(8)),
-            pipeline_max: [1, 2, 8][random.below(3) as usize],
-            writes_percent: [20, 50, 80][random.below(3) as usize],
+            turn_us,
+            clients: clients as usize,
+            think_us: think_us.max(1),
+            pipeline_max,
+            writes_percent,
             faults,
             fault_every_us,
             faults_from_us,

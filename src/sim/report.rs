@@ -3,6 +3,7 @@
 use super::counts::counts;
 use super::disk::DiskCounts;
 use crate::message::TxnBody;
+use crate::storage::recovery;
 use crate::types::OpCode;
 use std::fmt;
 
@@ -22,12 +23,21 @@ counts! {
         watch_events,
         sessions_expired,
         sessions_resumed,
+        /// Connections that outlived a leader and went on.
+        connections_kept,
+        /// Writes asked for over a connection that its client had left, and answered there all the same.
+        writes_left_behind,
+        writes_left_behind_done,
         /// Learners brought up to date.
         diffs,
         truncs,
         snaps,
+        /// Sent to the end.
+        snaps_finished,
         // Transactions.
         creates,
+        creates_ephemeral,
+        creates_sequential,
         containers,
         ttls,
         deletes,
@@ -35,6 +45,7 @@ counts! {
         sets,
         acls,
         multis,
+        multis_failed,
         sessions_created,
         sessions_closed,
         errors,
@@ -43,6 +54,7 @@ counts! {
         crashes_planned,
         crashes_of_leader,
         crashes_of_all,
+        crashes_of_some,
         kills,
         pauses,
         partitions,
@@ -53,6 +65,12 @@ counts! {
         full_disks,
         disk_errors,
         wall_jumps,
+        strandings,
+        hushes,
+        /// Of files at rest; and those that were too early after another, or too dangerous.
+        damages,
+        damages_put_off,
+        directories_emptied,
         /// Servers that stopped themselves.
         stops,
         restarts,
@@ -63,13 +81,20 @@ counts! {
 impl Counts {
     pub fn txn(&mut self, body: &TxnBody) {
         let count = match body {
-            TxnBody::Create { .. } => &mut self.creates,
+            TxnBody::Create { path, ephemeral, .. } => {
+                self.creates_ephemeral += u64::from(*ephemeral);
+                self.creates_sequential += u64::from(is_sequential(path));
+                &mut self.creates
+            }
             TxnBody::CreateContainer { .. } => &mut self.containers,
             TxnBody::CreateTtl { .. } => &mut self.ttls,
             TxnBody::Delete { op: OpCode::DeleteContainer, .. } => &mut self.containers_deleted,
             TxnBody::Delete { .. } => &mut self.deletes,
             TxnBody::SetData { .. } => &mut self.sets,
             TxnBody::SetAcl { .. } => &mut self.acls,
+            TxnBody::Multi(subs) if subs.iter().any(|sub| matches!(sub.body, TxnBody::Error(_))) => {
+                &mut self.multis_failed
+            }
             TxnBody::Multi(_) => &mut self.multis,
             TxnBody::CreateSession { .. } => &mut self.sessions_created,
             TxnBody::CloseSession { .. } => &mut self.sessions_closed,
@@ -79,12 +104,40 @@ impl Counts {
     }
 }
 
+/// A name with the ten digits that `SEQUENTIAL` appends.
+fn is_sequential(path: &str) -> bool {
+    path.len() > 10 && path.as_bytes()[path.len() - 10..].iter().all(u8::is_ascii_digit)
+}
+
+/// How often each row of the recovery table decided what a log file's end means, in the table's order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecoveryRows([u64; recovery::TABLE.len()]);
+
+impl RecoveryRows {
+    /// Cases of refusals that are not of the table do not count.
+    pub fn count(&mut self, case: &str) {
+        if let Some(row) = recovery::TABLE.iter().position(|row| row.case == case) {
+            self.0[row] += 1;
+        }
+    }
+
+    pub fn add(&mut self, other: &RecoveryRows) {
+        self.0.iter_mut().zip(other.0).for_each(|(mine, theirs)| *mine += theirs);
+    }
+
+    /// Each with its case.
+    pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        recovery::TABLE.iter().map(|row| row.case).zip(self.0)
+    }
+}
+
 /// What one seed came to.
 #[derive(Clone, Debug)]
 pub struct Report {
     pub seed: u64,
     pub counts: Counts,
     pub disks: DiskCounts,
+    pub recovery_rows: RecoveryRows,
     pub trace_hash: u64,
     /// What did not hold.
     pub failure: Option<String>,
@@ -107,7 +160,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// FNV-1a over everything that happens, in order.
+/// A hash, eight bytes at a time, over everything that happens, in order.
 #[derive(Clone, Copy, Debug)]
 pub struct TraceHash(pub u64);
 
@@ -119,12 +172,15 @@ impl Default for TraceHash {
 
 impl TraceHash {
     pub fn number(&mut self, number: u64) {
-        self.bytes(&number.to_le_bytes());
+        let mixed = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ (mixed >> 29);
     }
 
     pub fn bytes(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        let (words, rest) = bytes.as_chunks::<8>();
+        words.iter().for_each(|word| self.number(u64::from_le_bytes(*word)));
+        for byte in rest {
+            self.number(u64::from(*byte));
         }
     }
 }

@@ -9,9 +9,11 @@ use super::disk::{SimDisk, SyncId};
 use super::net::Socket;
 use super::options::Options;
 use super::random::Random;
+use super::report::RecoveryRows;
 use super::settings::{server_rules, start_options, status_source};
 use crate::ensemble::{self, Backgrounds, Ensemble, FeedWriter};
 use crate::io::ending;
+use crate::io::halfway::with_others;
 use crate::message::lane::{Standing, StandingSign};
 use crate::observe::MetricsRegistry;
 use crate::runtime::core::{EnsembleTurn, FlushRequest, SocketAction, WorkerTurn};
@@ -19,14 +21,16 @@ use crate::runtime::lanes::lanes_with;
 use crate::runtime::link_io::{LinkAction, LinkEvent};
 use crate::runtime::sockets::SocketEvent;
 use crate::server::{Admission, Desk, Worker, WorkerParts};
-use crate::storage::{Background, DataDirs, LogReader};
+use crate::storage::{Background, DataDirs, LogReader, StorageError};
 use crate::tree::TreeReader;
 use crate::types::{ConnId, Instant, LinkId, Now, WorkerIndex, Zxid};
 use parking_lot::Mutex;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Wake, Waker};
@@ -79,12 +83,16 @@ pub struct Seat {
     bell: Arc<Bell>,
     waker: Waker,
     pub next_turn: Option<u64>,
+    /// When it has to have a turn if nothing happens.
+    pub deadline: Option<u64>,
+    /// The next time somebody looks whether the deadline has come.
+    pub alarm_at: Option<u64>,
 }
 
 impl Seat {
     fn new() -> Seat {
         let bell = Arc::<Bell>::default();
-        Seat { waker: Waker::from(bell.clone()), bell, next_turn: None }
+        Seat { waker: Waker::from(bell.clone()), bell, next_turn: None, deadline: None, alarm_at: None }
     }
 }
 
@@ -99,6 +107,14 @@ pub struct WorkerSeat {
 }
 
 impl WorkerSeat {
+    fn turn(&mut self, now: Now) -> Result<WorkerWants, Ended> {
+        let WorkerSeat { worker, events, .. } = self;
+        let mut sockets = Vec::new();
+        let mut events = std::mem::take(events);
+        let deadline = guarded(|| worker.turn(now, &mut events, &mut sockets))?;
+        Ok(WorkerWants { sockets, deadline })
+    }
+
     /// As `runtime/sockets.rs` numbers them: a slot, and how many came before.
     pub fn new_conn(&mut self) -> ConnId {
         self.generation += 1;
@@ -134,6 +150,7 @@ pub struct Running {
     pub listening: [bool; 2],
     next_accepted: u64,
     jobs: Arc<Mutex<Vec<Job>>>,
+    random: Random,
     /// What the checkers know of it.
     pub led: bool,
 }
@@ -151,6 +168,14 @@ pub struct Server {
     faults_before: u64,
     /// The last it has shown to clients.
     pub shown: Zxid,
+    /// Some of its files are damaged, and were not replaced since: it may refuse to start, or come back with less.
+    pub is_damaged: bool,
+    /// Its operator has emptied its directory; from then on it must not take an empty one for the beginning.
+    pub is_wiped: bool,
+    /// It has served clients since all became well.
+    pub has_served: bool,
+    /// How often each row of the recovery table applied to one of its log files.
+    pub recovery_rows: RecoveryRows,
 }
 
 /// Files are prepared in time, or not at all.
@@ -169,12 +194,46 @@ fn half_of_them() -> Background {
 pub struct EnsembleWants {
     pub flush: Option<FlushRequest>,
     pub links: Vec<LinkAction>,
+    /// Of workers that took a turn in the middle of this one.
+    pub sockets: Vec<(usize, Vec<SocketAction>)>,
     pub deadline: Option<Instant>,
 }
 
 pub struct WorkerWants {
     pub sockets: Vec<SocketAction>,
     pub deadline: Option<Instant>,
+}
+
+/// Workers while the ensemble thread takes its turn: now and then one of them takes its own, halfway through that.
+struct Meanwhile {
+    workers: Vec<WorkerSeat>,
+    random: Random,
+    sockets: Vec<(usize, Vec<SocketAction>)>,
+    ended: Result<(), Ended>,
+}
+
+impl Default for Meanwhile {
+    fn default() -> Meanwhile {
+        Meanwhile { workers: Vec::new(), random: Random::new(0), sockets: Vec::new(), ended: Ok(()) }
+    }
+}
+
+impl Meanwhile {
+    fn of(running: &mut Running) -> Meanwhile {
+        let (workers, random) = (std::mem::take(&mut running.workers), running.random.clone());
+        Meanwhile { workers, random, ..Meanwhile::default() }
+    }
+
+    fn happens(&mut self, now: Now) {
+        if self.ended.is_err() || !self.random.chance(1, 8) {
+            return;
+        }
+        let index = self.random.below(self.workers.len() as u64) as usize;
+        match self.workers[index].turn(now) {
+            Ok(wants) => self.sockets.push((index, wants.sockets)),
+            Err(ended) => self.ended = Err(ended),
+        }
+    }
 }
 
 pub(super) fn data_directory() -> PathBuf {
@@ -195,6 +254,10 @@ impl Server {
             is_disk_slow: false,
             faults_before: 0,
             shown: Zxid::ZERO,
+            is_damaged: false,
+            is_wiped: false,
+            has_served: false,
+            recovery_rows: RecoveryRows::default(),
         }
     }
 
@@ -224,14 +287,21 @@ impl Server {
 
     /// Its disk gave it a reason to stop.
     pub fn is_excused(&self) -> bool {
-        self.disk_faults() != self.faults_before
+        self.disk_faults() != self.faults_before || self.is_damaged
+    }
+
+    /// What an operator does with a server whose data are damaged, as its messages advise: it fetches everything anew.
+    pub fn wipe(&mut self) {
+        self.disk.paths().iter().for_each(|path| self.disk.take_away(path));
+        (self.is_wiped, self.is_damaged) = (true, false);
     }
 
     /// A new process: restores and takes its place. An error says why it refuses.
     pub fn start(&mut self, options: &Options, now: u64, random: &mut Random) -> Result<Result<(), String>, Ended> {
         self.life += 1;
         let (disk, now) = (self.disk.clone(), self.clock.read(now));
-        let started = guarded(|| Running::start(self.index, &disk, options, now, random))?;
+        let (index, is_wiped, rows) = (self.index, self.is_wiped, &mut self.recovery_rows);
+        let started = guarded(|| Running::start(index, &disk, is_wiped, options, rows, now, random))?;
         Ok(started.map(|running| self.running = Some(Box::new(running))))
     }
 }
@@ -240,16 +310,25 @@ impl Running {
     fn start(
         index: usize,
         disk: &SimDisk,
+        is_wiped: bool,
         options: &Options,
+        rows: &mut RecoveryRows,
         now: Now,
         random: &mut Random,
     ) -> Result<Running, String> {
         let registry = Arc::new(MetricsRegistry::new());
         let standing = StandingSign::new(Standing::Looking);
-        let start_options = start_options(index, options, &registry, standing.clone(), random.draw());
+        let mut start_options = start_options(index, options, &registry, standing.clone(), random.draw());
+        start_options.restore.db_autocreate = !is_wiped;
         let directory = data_directory();
         let dirs = Arc::new(DataDirs::on(disk.mount(), directory.clone(), directory, false));
-        let loaded = ensemble::load(&dirs, &start_options).map_err(|error| error.to_string())?;
+        let loaded = ensemble::load(&dirs, &start_options).map_err(|error| {
+            if let StorageError::CorruptLog { case, .. } = &error {
+                rows.count(case);
+            }
+            error.to_string()
+        })?;
+        loaded.restored.cases.iter().for_each(|case| rows.count(case));
         let (ensemble_lanes, worker_lanes) = lanes_with(options.workers, options.submits_max);
         let jobs: Arc<Mutex<Vec<Job>>> = Arc::default();
         let later = jobs.clone();
@@ -305,6 +384,7 @@ impl Running {
             listening: [false; 2],
             next_accepted: 1,
             jobs,
+            random: random.split(),
             led: false,
         })
     }
@@ -327,17 +407,19 @@ impl Running {
         let flushed = self.flushed.take();
         let mut events = std::mem::take(&mut self.events);
         let _span = self.span.clone().entered();
-        let flush = guarded(|| self.ensemble.turn(now, flushed, &mut events, &mut links))?;
-        Ok(EnsembleWants { flush, links, deadline: self.ensemble.next_deadline() })
+        let meanwhile = Rc::new(RefCell::new(Meanwhile::of(self)));
+        let others = meanwhile.clone();
+        let turn = || self.ensemble.turn(now, flushed, &mut events, &mut links);
+        let flush = guarded(|| with_others(Box::new(move || others.borrow_mut().happens(now)), turn));
+        let Meanwhile { workers, random, sockets, ended } = meanwhile.take();
+        (self.workers, self.random) = (workers, random);
+        let (flush, ()) = (flush?, ended?);
+        Ok(EnsembleWants { flush, links, sockets, deadline: self.ensemble.next_deadline() })
     }
 
     pub fn worker_turn(&mut self, index: usize, now: Now) -> Result<WorkerWants, Ended> {
         let _span = self.span.clone().entered();
-        let WorkerSeat { worker, events, .. } = &mut self.workers[index];
-        let mut sockets = Vec::new();
-        let mut events = std::mem::take(events);
-        let deadline = guarded(|| worker.turn(now, &mut events, &mut sockets))?;
-        Ok(WorkerWants { sockets, deadline })
+        self.workers[index].turn(now)
     }
 
     /// As the loops of `runtime/core.rs` do at the end of a turn. True: there is more to do at once.
@@ -364,10 +446,10 @@ impl Running {
         }
     }
 
-    /// Those who were woken since this was asked last.
-    pub fn woken(&mut self) -> Vec<Actor> {
-        let actors = (0..self.workers.len()).map(Actor::Worker).chain([Actor::Ensemble]);
-        actors.filter(|actor| self.seat(*actor).bell.0.swap(false, Ordering::Relaxed)).collect()
+    /// Was this one woken since that was asked last?
+    pub fn was_woken(&mut self, actor: Actor) -> bool {
+        let bell = &self.seat(actor).bell.0;
+        bell.load(Ordering::Relaxed) && bell.swap(false, Ordering::Relaxed)
     }
 
     pub fn take_job(&mut self) -> Option<Job> {

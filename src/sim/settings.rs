@@ -3,7 +3,8 @@
 use super::options::Options;
 use super::server::data_directory;
 use crate::admin::{Gate, ServerMode, TimeZone};
-use crate::ensemble::{EnsembleRules, SeatOptions, SnapshotOptions, StartOptions};
+use crate::ensemble::{EnsembleRules, LocalSessionRules, ReconfigOptions, SeatOptions, SnapshotOptions, StartOptions};
+use crate::message::MembersSign;
 use crate::message::lane::StandingSign;
 use crate::observe::MetricsRegistry;
 use crate::request::{AccessRules, AuthRules, ReapRules, RequestRules};
@@ -11,6 +12,9 @@ use crate::server::{Admission, ServerRules, StatusSource};
 use crate::storage::{Compression, LogOptions, RestoreOptions};
 use crate::types::{Instant, OwnerRules, Role};
 use std::sync::Arc;
+
+/// Larger than any transaction that the workload asks for.
+const RECORD_BYTES_MAX: u64 = 64 << 10;
 
 pub(super) fn status_source(
     metrics: Arc<MetricsRegistry>,
@@ -35,6 +39,7 @@ pub(super) fn server_rules(options: &Options) -> ServerRules {
     let (session_timeout_ms_min, session_timeout_ms_max) = options.session_timeouts_ms();
     ServerRules {
         replicated: true,
+        local_sessions: false,
         access: AccessRules::default(),
         auth: AuthRules::default(),
         frame_bytes_max: 0xf_ffff,
@@ -64,7 +69,11 @@ pub(super) fn start_options(
     };
     StartOptions {
         rules: EnsembleRules { request, tick_ms, pause_ms: (tick_ms / 2).max(1), flush_ms_warn: 1000 },
-        restore: RestoreOptions { flush_bytes_max: options.flush_bytes_max as u64, ..RestoreOptions::default() },
+        // A record is a flush by itself when it is larger than one should be.
+        restore: RestoreOptions {
+            flush_bytes_max: (options.flush_bytes_max as u64).max(RECORD_BYTES_MAX),
+            ..RestoreOptions::default()
+        },
         log: LogOptions {
             segment_bytes: options.segment_bytes,
             force_sync: true,
@@ -94,6 +103,9 @@ pub(super) fn start_options(
             hello_timeout_ms: options.limits.sync_ms(),
             me: Options::id_of(index),
             config: options.config(),
+            reconfig: ReconfigOptions::disabled(),
+            move_client_port: None,
+            members: MembersSign::default(),
             role: if index < options.voters { Role::Participant } else { Role::Observer },
             limits: options.limits,
             election: options.election,
@@ -105,6 +117,13 @@ pub(super) fn start_options(
             // Small snapshots: a share of one would be next to nothing.
             snapshot_size_factor: Some(0.0),
             force_snapshot_sync: options.force_snapshot_sync,
+            connect_ms_max: options.limits.init_ms(),
+            election_bind_tries_max: None,
+            snap_syncs_max: u32::MAX,
+            diff_syncs_max: u32::MAX,
+            local_sessions: LocalSessionRules::default(),
+            leader_serves: true,
+            read_only_mode: false,
         }),
         standing,
     }

@@ -10,7 +10,7 @@ use super::disk::DiskCounts;
 use super::net::{Came, Net, Owner, Socket};
 use super::options::Options;
 use super::random::Random;
-use super::report::{Counts, Report, TraceHash};
+use super::report::{Counts, RecoveryRows, Report, TraceHash};
 use super::server::{Ended, Server, stops_end_turns};
 use super::wiretap::Wiretaps;
 use crate::message::lane::Standing;
@@ -34,6 +34,8 @@ pub struct Simulator {
     /// Counts partitions: the end of an old one is not the end of the newest.
     pub(super) partition: u64,
     pub(super) healed_at: Option<u64>,
+    /// Clients ask for nothing before this.
+    pub(super) hushed_until: u64,
     is_silent: bool,
     is_over: bool,
 }
@@ -79,6 +81,7 @@ impl Simulator {
             is_told,
             partition: 0,
             healed_at: None,
+            hushed_until: 0,
             is_silent: false,
             is_over: false,
         };
@@ -108,17 +111,22 @@ impl Simulator {
         counts.simulated_seconds = self.agenda.now() / 1_000_000;
         counts.commits = self.history.len() as u64;
         self.history.bodies().for_each(|body| counts.txn(body));
-        (counts.diffs, counts.truncs, counts.snaps) = self.taps.counts();
+        let synced = self.taps.counts();
+        (counts.diffs, counts.truncs, counts.snaps, counts.snaps_finished) =
+            (synced.diffs, synced.truncs, synced.snaps, synced.snaps_finished);
         let mut disks = DiskCounts::default();
         self.servers.iter().for_each(|server| disks.add(&server.disk.counts()));
         let at = self.agenda.now() as f64 / 1e6;
         let failure = failure.map(|why| format!("after {at:.6} s and {} events: {why}", counts.events));
-        Report { seed, counts, disks, trace_hash: self.hash.0, failure }
+        let mut recovery_rows = RecoveryRows::default();
+        self.servers.iter().for_each(|server| recovery_rows.add(&server.recovery_rows));
+        Report { seed, counts, disks, recovery_rows, trace_hash: self.hash.0, failure }
     }
 
     fn happens(&mut self, event: Event) -> Checked {
         match event {
             Event::Turn { server, life, actor } => self.turn(server, life, actor)?,
+            Event::Deadline { server, life, actor } => self.deadline(server, life, actor),
             Event::Flushed { server, life } => self.flush_ends(server, life),
             Event::Background { server, life } => self.background(server, life)?,
             Event::Arrive { socket } => self.arrives(socket)?,
@@ -155,6 +163,36 @@ impl Simulator {
         self.schedule(index, actor, self.agenda.now() + soon);
     }
 
+    /// Most deadlines are put off before they come, so there is one event for them at a time, and not one for each.
+    fn set_deadline(&mut self, index: usize, actor: Actor, deadline: Option<u64>) {
+        let server = &mut self.servers[index];
+        let life = server.life;
+        let Some(running) = &mut server.running else { return };
+        let seat = running.seat(actor);
+        seat.deadline = deadline;
+        if let Some(at) = deadline
+            && seat.alarm_at.is_none_or(|alarm| at < alarm)
+        {
+            seat.alarm_at = Some(at);
+            self.agenda.at(at, Event::Deadline { server: index, life, actor });
+        }
+    }
+
+    fn deadline(&mut self, index: usize, life: u64, actor: Actor) {
+        let now = self.agenda.now();
+        let server = &mut self.servers[index];
+        let Some(running) = server.running.as_mut().filter(|_| server.life == life) else { return };
+        let seat = running.seat(actor);
+        if seat.alarm_at != Some(now) {
+            return;
+        }
+        seat.alarm_at = None;
+        match seat.deadline {
+            Some(at) if at <= now => self.schedule(index, actor, now),
+            later => self.set_deadline(index, actor, later),
+        }
+    }
+
     fn turn(&mut self, index: usize, life: u64, actor: Actor) -> Checked {
         let now = self.agenda.now();
         let server = &mut self.servers[index];
@@ -179,6 +217,10 @@ impl Simulator {
                     }
                     self.look_at(index)?;
                     self.ensemble_wants(index, wants.flush, wants.links);
+                    for (worker, sockets) in wants.sockets {
+                        self.worker_wants(index, worker, sockets);
+                        self.wake(index, Actor::Worker(worker));
+                    }
                     wants.deadline
                 }
                 Err(ended) => return self.ended(index, ended),
@@ -193,14 +235,16 @@ impl Simulator {
         };
         let deadline = deadline.map(|at| self.servers[index].clock.time_of(at));
         let Some(running) = &mut self.servers[index].running else { return Ok(()) };
-        let (has_work, woken, has_jobs) = (running.fall_asleep(actor), running.woken(), running.has_jobs());
+        let (has_work, has_jobs) = (running.fall_asleep(actor), running.has_jobs());
         if has_work {
             self.wake(index, actor);
         }
-        woken.into_iter().for_each(|actor| self.wake(index, actor));
-        if let Some(at) = deadline {
-            self.schedule(index, actor, at.max(now + 1));
+        for actor in (0..usize::from(self.options.workers)).map(Actor::Worker).chain([Actor::Ensemble]) {
+            if self.servers[index].running.as_mut().is_some_and(|running| running.was_woken(actor)) {
+                self.wake(index, actor);
+            }
         }
+        self.set_deadline(index, actor, deadline.map(|at| at.max(now + 1)));
         if has_jobs {
             let micros = self.random.below(50_000);
             self.agenda.after(micros, Event::Background { server: index, life });
@@ -219,6 +263,7 @@ impl Simulator {
             return Ok(());
         }
         let (zxid, digest) = running.shown();
+        server.has_served = true;
         if zxid != server.shown || begins_to_lead {
             let before = std::mem::replace(&mut server.shown, zxid);
             let (shown, server) = (Shown { server: index, zxid, digest }, &self.servers[index]);
@@ -291,13 +336,10 @@ impl Simulator {
             }
             Owner::Client { client } => match came {
                 Came::Bytes(bytes) => {
-                    self.with_client(client, |client, world| {
-                        if client.holds(socket) { client.received(&bytes, world) } else { Ok(()) }
-                    })?;
+                    self.with_client(client, |client, world| client.received(socket, &bytes, world))?;
                     self.net.read_on(&mut self.agenda, socket);
                 }
-                Came::Closed if self.clients[client].holds(socket) => self.clients[client].lost(),
-                Came::Closed => {}
+                Came::Closed => self.clients[client].closed(socket),
             },
         }
         Ok(())
@@ -327,13 +369,14 @@ impl Simulator {
         index: usize,
         act: impl FnOnce(&mut Client, &mut Surroundings<'_>) -> R,
     ) -> R {
+        let is_silent = self.is_silent || self.agenda.now() < self.hushed_until;
         let mut world = Surroundings {
             agenda: &mut self.agenda,
             net: &mut self.net,
             history: &mut self.history,
             options: &self.options,
             counts: &mut self.counts,
-            is_silent: self.is_silent,
+            is_silent,
         };
         act(&mut self.clients[index], &mut world)
     }
@@ -371,6 +414,10 @@ impl Simulator {
                 self.counts.refused_starts += 1;
                 self.tell(|| format!("server {index} does not start: {why}"));
                 demand(self.servers[index].is_excused(), || format!("server {index} does not start: {why}"))?;
+                if self.servers[index].is_damaged {
+                    self.counts.directories_emptied += 1;
+                    self.servers[index].wipe();
+                }
                 self.process_ends(index);
                 Ok(())
             }
@@ -410,10 +457,13 @@ impl Simulator {
         let patience_us = self.options.ends_us - self.options.faults_until_us;
         if !self.is_silent {
             let all_answered = self.clients.iter().all(|client| client.answered_since_heal > 0);
-            demand(all_answered || now < healed_at + patience_us, || {
-                format!("{} s after everything was well there is a client without an answer", patience_us / 1_000_000)
+            let all_served = self.servers.iter().all(|server| server.has_served);
+            demand(all_answered && all_served || now < healed_at + patience_us, || {
+                let seconds = patience_us / 1_000_000;
+                let who = if all_answered { "server that has not served" } else { "client without an answer" };
+                format!("{seconds} s after everything was well there is a {who}")
             })?;
-            if all_answered && now >= self.options.silence_us {
+            if all_answered && all_served && now >= self.options.silence_us {
                 self.is_silent = true;
                 self.healed_at = Some(now);
             }
@@ -465,7 +515,7 @@ impl Simulator {
 
 impl Server {
     /// Of the epoch that it is in, as its file says.
-    fn current_epoch(&self) -> u32 {
+    pub(super) fn current_epoch(&self) -> u32 {
         let text = self.disk.contents(&super::server::data_directory().join("currentEpoch")).unwrap_or_default();
         String::from_utf8_lossy(&text).trim().parse().unwrap_or_default()
     }

@@ -10,31 +10,56 @@ const PACKET_BYTES_MAX: usize = 64 << 20;
 
 #[derive(Default)]
 pub struct Wiretaps {
-    /// Until DIFF, TRUNC or SNAP was heard.
-    taps: BTreeMap<StreamId, (QuorumDecoder, Vec<u8>)>,
-    diffs: u64,
-    truncs: u64,
-    snaps: u64,
+    /// Until DIFF or TRUNC was heard, or the learner's end of a snapshot.
+    taps: BTreeMap<StreamId, Tap>,
+    counts: Synced,
+}
+
+/// How learners were brought up to date.
+#[derive(Clone, Copy, Default)]
+pub struct Synced {
+    pub diffs: u64,
+    pub truncs: u64,
+    pub snaps: u64,
+    pub snaps_finished: u64,
+}
+
+struct Tap {
+    decoder: QuorumDecoder,
+    heard: Vec<u8>,
+    /// A snapshot is being sent; the learner says ACK when it has it.
+    is_snapshot: bool,
 }
 
 impl Wiretaps {
     pub fn add(&mut self, stream: StreamId) {
-        self.taps.insert(stream, (QuorumDecoder::new(Side::Leader, PACKET_BYTES_MAX), Vec::new()));
+        let decoder = QuorumDecoder::new(Side::Leader, PACKET_BYTES_MAX);
+        self.taps.insert(stream, Tap { decoder, heard: Vec::new(), is_snapshot: false });
     }
 
     /// The leader is the side that was dialled.
     pub fn hear(&mut self, socket: Socket, bytes: &[u8]) {
+        let Some(tap) = self.taps.get_mut(&socket.stream) else { return };
+        if tap.is_snapshot {
+            self.snapshot_goes_on(socket, bytes);
+            return;
+        }
         if socket.side != 1 {
             return;
         }
-        let Some((decoder, heard)) = self.taps.get_mut(&socket.stream) else { return };
-        heard.extend_from_slice(bytes);
-        while let Ok(Decoded::Whole { value, consumed }) = decoder.next(heard) {
-            heard.drain(..consumed);
+        tap.heard.extend_from_slice(bytes);
+        while let Ok(Decoded::Whole { value, consumed }) = tap.decoder.next(&tap.heard) {
+            tap.heard.drain(..consumed);
             match value {
-                QuorumPacket::Diff { .. } => self.diffs += 1,
-                QuorumPacket::Trunc { .. } => self.truncs += 1,
-                QuorumPacket::Snap { .. } => self.snaps += 1,
+                QuorumPacket::Diff { .. } => self.counts.diffs += 1,
+                QuorumPacket::Trunc { .. } => self.counts.truncs += 1,
+                QuorumPacket::Snap { .. } => {
+                    self.counts.snaps += 1;
+                    tap.is_snapshot = true;
+                    tap.decoder = QuorumDecoder::new(Side::Learner, PACKET_BYTES_MAX);
+                    tap.heard.clear();
+                    return;
+                }
                 _ => continue,
             }
             self.taps.remove(&socket.stream);
@@ -42,8 +67,20 @@ impl Wiretaps {
         }
     }
 
-    /// DIFF, TRUNC, SNAP.
-    pub fn counts(&self) -> (u64, u64, u64) {
-        (self.diffs, self.truncs, self.snaps)
+    fn snapshot_goes_on(&mut self, socket: Socket, bytes: &[u8]) {
+        let Some(tap) = self.taps.get_mut(&socket.stream).filter(|_| socket.side == 0) else { return };
+        tap.heard.extend_from_slice(bytes);
+        while let Ok(Decoded::Whole { value, consumed }) = tap.decoder.next(&tap.heard) {
+            tap.heard.drain(..consumed);
+            if matches!(value, QuorumPacket::Ack { .. }) {
+                self.counts.snaps_finished += 1;
+                self.taps.remove(&socket.stream);
+                return;
+            }
+        }
+    }
+
+    pub fn counts(&self) -> Synced {
+        self.counts
     }
 }

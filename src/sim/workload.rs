@@ -99,6 +99,11 @@ fn multi_op(random: &mut Random) -> MultiOp {
     }
 }
 
+/// A write that does no harm wherever it comes in between.
+pub fn set_of_any(random: &mut Random) -> Request {
+    Request::Write(WriteOp::SetData { path: Some(znode(random)), data: data(random), version: -1 })
+}
+
 pub fn request(random: &mut Random, writes_percent: u64) -> Request {
     if random.chance(writes_percent, 100) {
         return match random.chance(1, 200) {

@@ -10,7 +10,7 @@ use super::recovery::follows;
 use super::snapshot::list_snapshots;
 use super::txnlog_format::RECORD_FRAME_BYTES;
 use crate::io::disk::Disk;
-use crate::types::Zxid;
+use crate::types::{PutBack, Zxid};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -80,7 +80,7 @@ impl LogPlace {
         through: Zxid,
         mut each: impl FnMut(Zxid, &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let is_unchecked = cfg!(put_back = "diff_with_hole");
+        let is_unchecked = PutBack::DiffWithHole.is_on();
         let mut reader = LogReader::open_around(&self.disk, &self.logs, after)?;
         let mut last = None;
         while last.is_none_or(|last| last < through)

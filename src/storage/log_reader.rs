@@ -138,7 +138,8 @@ impl LogFileReader {
         self.buffer.drain(..self.at);
         self.buffer_start += self.at as u64;
         self.at = 0;
-        let wanted = needed.max(READ_BYTES);
+        let left = self.file_bytes.saturating_sub(self.buffer_start);
+        let wanted = needed.max(READ_BYTES.min(left as usize));
         let mut have = self.buffer.len();
         self.buffer.resize(wanted.max(have), 0);
         while have < needed {
@@ -171,7 +172,7 @@ impl LogFileReader {
 
     /// The offset behind the last byte from `start` on that is not zero.
     fn last_non_zero_end(&self, start: u64) -> Result<Option<u64>, StorageError> {
-        let mut piece = vec![0; READ_BYTES];
+        let mut piece = vec![0; READ_BYTES.min((self.file_bytes - start) as usize).max(1)];
         let (mut offset, mut end) = (start, None);
         loop {
             let count = self.file.read_at(&mut piece, offset).at("cannot read", &self.path)?;

@@ -7,10 +7,11 @@
 //! - `txnlog_format`, `tear`, `recovery`: records in a log file, what stands where they end, and what to do there
 //! - `log_reader`, `log_range`, `txnlog`, `truncate`: reading logs, reading what a learner lacks, writing the log, cutting it
 //! - `snapshot_format`, `snapshot`: the other file; `snapshot_stream`: the same on its way to a learner
-//! - `epoch_files`: what a member of an ensemble has promised
+//! - `epoch_files`: what a member of an ensemble has promised; `config_files`: who its members are
 //! - `restore`: a start, from both; `data_dir`, `purge`: the directories around them
 
 mod byte_stream;
+mod config_files;
 pub mod data_dir;
 pub mod epoch_files;
 mod error;
@@ -32,6 +33,7 @@ mod truncate;
 mod txnlog;
 pub mod txnlog_format;
 
+pub use config_files::{ConfigFiles, EditStatic};
 pub use data_dir::{DataDirOptions, DataDirs};
 pub use epoch_files::{EpochFile, Epochs, load_epochs, read_epoch, write_epoch};
 pub use error::{StorageError, Unavailable};

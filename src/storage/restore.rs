@@ -17,8 +17,8 @@ use super::truncate::{remove, shorten};
 use super::txnlog_format::{HEADER_BYTES, Header, RECORD_FRAME_BYTES};
 use crate::io::disk::{Disk, read_exact_at};
 use crate::message::Txn;
-use crate::types::Zxid;
 use crate::types::limits::FLUSH_BYTES_MAX;
+use crate::types::{PutBack, Zxid};
 use std::fmt::{self, Write as _};
 use std::io;
 use std::ops::Range;
@@ -86,8 +86,12 @@ pub struct Restored {
     pub txns_replayed: u64,
     /// Newer snapshots that could not be read, and why.
     pub snapshots_rejected: Vec<StorageError>,
+    /// zxid of the newest of these.
+    pub newest_rejected: Option<Zxid>,
     /// What was changed on disk; to be told to the operator.
     pub repairs: Vec<Repair>,
+    /// Rows of the recovery table, one for every log file that was read.
+    pub cases: Vec<&'static str>,
 }
 
 /// A log file that was cut or removed.
@@ -147,10 +151,12 @@ pub fn restore(
         options,
         is_first_trusted: restored.origin == Origin::LogsAlone,
         snapshot_zxid: restored.snapshot_zxid,
+        newest_snapshot: restored.newest_rejected.unwrap_or(restored.snapshot_zxid),
         last_logged: None,
         tail: None,
         txns_replayed: 0,
         repairs: Vec::new(),
+        cases: Vec::new(),
     };
     for (index, path) in paths.iter().enumerate() {
         replay.file(path, &paths[index + 1..], sink)?;
@@ -158,6 +164,7 @@ pub fn restore(
     restored.last_zxid = replay.covered();
     restored.txns_replayed = replay.txns_replayed;
     restored.repairs = replay.repairs;
+    restored.cases = replay.cases;
     let tail = replay.tail;
     snapshot::remove_unfinished(disk, &dirs.snapshots)?;
     for repair in restored.repairs.iter().rev() {
@@ -179,7 +186,9 @@ fn load_newest(disk: &dyn Disk, directory: &Path, sink: &mut impl SnapshotSink) 
         last_zxid: Zxid::ZERO,
         txns_replayed: 0,
         snapshots_rejected: Vec::new(),
+        newest_rejected: None,
         repairs: Vec::new(),
+        cases: Vec::new(),
     };
     let mut tried = 0;
     for file in snapshot::list_snapshots(disk, directory)? {
@@ -197,7 +206,10 @@ fn load_newest(disk: &dyn Disk, directory: &Path, sink: &mut impl SnapshotSink) 
                 restored.origin = Origin::Snapshot(file);
                 return Ok(restored);
             }
-            Err(error) => restored.snapshots_rejected.push(error),
+            Err(error) => {
+                restored.newest_rejected.get_or_insert(file.zxid);
+                restored.snapshots_rejected.push(error);
+            }
         }
     }
     if tried == 0 {
@@ -230,10 +242,14 @@ struct Replay<'a> {
     /// The first record may have any zxid.
     is_first_trusted: bool,
     snapshot_zxid: Zxid,
+    /// That of a newer snapshot that cannot be read, or the same. What leads from the one to the other has to be in the log: a
+    /// new epoch alone does not show that nothing is missing before it.
+    newest_snapshot: Zxid,
     last_logged: Option<Zxid>,
     tail: Option<Tail>,
     txns_replayed: u64,
     repairs: Vec<Repair>,
+    cases: Vec<&'static str>,
 }
 
 /// Where the last flush of an earlier process lies, at the most.
@@ -296,7 +312,8 @@ impl Replay<'_> {
     fn relation(&self, first: Zxid) -> Next {
         let covered = self.covered();
         let is_in_order = self.last_logged.is_none_or(|last| first > last);
-        if is_in_order && (first <= covered || follows(covered, first)) { Next::Follows } else { Next::Gap }
+        let leaps = covered < self.newest_snapshot && first > self.newest_snapshot;
+        if is_in_order && !leaps && (first <= covered || follows(covered, first)) { Next::Follows } else { Next::Gap }
     }
 
     fn facts(&self, reader: &LogFileReader, tear: Option<&Tear>, later: &[PathBuf]) -> Result<Facts, StorageError> {
@@ -330,6 +347,7 @@ impl Replay<'_> {
 
     fn note(&mut self, row: &'static Row, reader: &LogFileReader, lost: Vec<Zxid>) -> Result<(), StorageError> {
         let case = row.case;
+        self.cases.push(case);
         match row.decision {
             Decision::Keep => {}
             Decision::Cut | Decision::Remove => {
@@ -377,7 +395,7 @@ fn make_durable<'a>(
     files: impl Iterator<Item = &'a PathBuf>,
     tail: Option<&Tail>,
 ) -> Result<(), StorageError> {
-    if cfg!(put_back = "trust_the_cache") {
+    if PutBack::TrustTheCache.is_on() {
         return Ok(());
     }
     if let Some(Tail { file, range }) = tail {
@@ -407,7 +425,7 @@ fn carry_out(disk: &dyn Disk, repair: &Repair) -> Result<(), StorageError> {
     match repair.bytes_kept {
         0 => remove(disk, &repair.file),
         // The fault needs the file as the crash left it.
-        _ if cfg!(put_back = "append_to_inherited_file") => Ok(()),
+        _ if PutBack::AppendToInheritedFile.is_on() => Ok(()),
         kept => shorten(disk, &repair.file, kept),
     }
 }

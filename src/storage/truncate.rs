@@ -12,7 +12,7 @@ use super::file_name;
 use super::log_reader::LogFileReader;
 use super::snapshot::remove_snapshots_above;
 use crate::io::disk::Disk;
-use crate::types::Zxid;
+use crate::types::{PutBack, Zxid};
 use std::path::{Path, PathBuf};
 
 /// Sizes that the blocks of file systems have, largest first.
@@ -27,7 +27,12 @@ pub fn truncate(dirs: &DataDirs, target: Zxid) -> Result<(), StorageError> {
     let Some((file, end)) = find_end(disk, directory, &logs, target)? else {
         return Err(StorageError::NotInLog(target));
     };
-    remove_snapshots_above(disk, &dirs.snapshots, target)?;
+    if !PutBack::SnapshotOfUncommitted.is_on() {
+        remove_snapshots_above(disk, &dirs.snapshots, target)?;
+    }
+    if PutBack::CutOldestFirst.is_on() {
+        logs[1..].reverse();
+    }
     while let Some((_, name)) = logs.pop() {
         let path = directory.join(&name);
         if path == file {

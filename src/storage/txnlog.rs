@@ -21,8 +21,8 @@ use super::file_name;
 use super::segment::{Background, PreparedSegment, SegmentSupply, remove_leftovers};
 use super::txnlog_format::{HEADER_BYTES, RECORD_FRAME_BYTES, push_record};
 use crate::io::disk::{Directory, Disk, DiskFile, LogMapping, SyncTarget};
-use crate::types::Zxid;
 use crate::types::limits::FLUSH_BYTES_MAX;
+use crate::types::{PutBack, Zxid};
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
@@ -87,13 +87,13 @@ pub struct FlushTicket {
 impl FlushTicket {
     /// False with `forceSync=no`: give the ticket straight back.
     pub fn sync_needed(&self) -> bool {
-        self.sync_needed && !cfg!(put_back = "ack_before_flush")
+        self.sync_needed && !PutBack::FlushIsNotSynced.is_on()
     }
 
     /// What is to be synced, the file last.
     pub fn targets(&self) -> Vec<Arc<dyn SyncTarget>> {
         let file = Arc::clone(&self.file) as Arc<dyn SyncTarget>;
-        let directory = self.directory.iter().filter(|_| !cfg!(put_back = "skip_directory_fsync"));
+        let directory = self.directory.iter().filter(|_| !PutBack::SkipDirectoryFsync.is_on());
         directory.cloned().chain([file]).collect()
     }
 
@@ -175,13 +175,15 @@ impl TxnLog {
             in_flight: false,
             spare: Vec::new(),
         };
-        #[cfg(put_back = "append_to_inherited_file")]
-        log.inherit().at("cannot inherit a file", log.directory.path())?;
+        #[cfg(any(put_backs, test))]
+        if PutBack::AppendToInheritedFile.is_on() {
+            log.inherit().at("cannot inherit a file", log.directory.path())?;
+        }
         Ok(log)
     }
 
     /// The fault: goes on behind the last good record of an earlier process's file, with whatever stands behind it.
-    #[cfg(put_back = "append_to_inherited_file")]
+    #[cfg(any(put_backs, test))]
     fn inherit(&mut self) -> io::Result<()> {
         use super::log_reader::LogFileReader;
         let Some((_, name)) = file_name::all_logs(&self.directory.names()?).pop() else {

@@ -27,7 +27,7 @@ fn server(home: &Path) -> Server {
     server
 }
 
-fn source(name: &str) -> PathBuf {
+pub fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src/testing/clients").join(name)
 }
 

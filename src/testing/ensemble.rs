@@ -9,14 +9,24 @@
 //! - `synchronization`: DIFF, TRUNC and SNAP between the two
 //! - `bad_peers`: garbage on the ports between servers, and servers that are not what they say
 //! - `migration`: `tools/migrate`
+//! - `reconfig`: members that come, go and change what they are
 //! - `words`: what operators are told by leaders, followers and observers
+//! - `local_sessions`: sessions that one server knows, and how they become known to all
+//! - `read_only`: a server without a leader, and the clients who put up with it
+//! - `limits`: how many learners at a time, how long, how often
+//! - `leader_serves`: a leader that leaves clients to the others
 //! - `ledger`: clients that write all the while and know what was acknowledged to them
 
 mod bad_peers;
 mod elections;
+mod leader_serves;
 pub mod ledger;
+mod limits;
+mod local_sessions;
 mod migration;
 mod mixed;
+mod read_only;
+mod reconfig;
 mod synchronization;
 mod words;
 
@@ -242,6 +252,11 @@ impl Ensemble {
     }
 }
 
-/// Lines under which Java prints stack traces when peers and clients come and go.
-const HARMLESS: [&str; 3] =
-    ["quorum.QuorumCnxManager - ", "server.NIOServerCnxn - ", "quorum.Learner - Unexpected exception, tries="];
+/// Lines under which Java prints stack traces when peers and clients come and go, and when a client asks for what it may not
+/// have.
+const HARMLESS: [&str; 4] = [
+    "quorum.QuorumCnxManager - ",
+    "server.NIOServerCnxn - ",
+    "quorum.Learner - Unexpected exception, tries=",
+    "Error creating upgrade request",
+];

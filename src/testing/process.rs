@@ -102,6 +102,7 @@ pub struct Server {
     child: Option<Child>,
     starts: u32,
     descriptors_max: Option<u64>,
+    owns_config: bool,
 }
 
 impl Server {
@@ -119,6 +120,7 @@ impl Server {
             child: None,
             starts: 0,
             descriptors_max: None,
+            owns_config: false,
         };
         server.set("tickTime", "2000");
         server.set("admin.enableServer", "false");
@@ -152,6 +154,22 @@ impl Server {
     pub fn limit_descriptors(&mut self, most: u64) -> &mut Server {
         self.descriptors_max = Some(most);
         self
+    }
+
+    /// The server may rewrite its `zoo.cfg`, and later starts begin from what it made of it.
+    pub fn owns_config(&mut self) -> &mut Server {
+        self.owns_config = true;
+        self
+    }
+
+    /// Clients find it at another port from now on.
+    pub fn has_moved_to(&mut self, port: u16) {
+        self.port = port;
+    }
+
+    /// A file beside `zoo.cfg`, or that one.
+    pub fn config_file(&self, name: &str) -> PathBuf {
+        self.home.join(name)
     }
 
     /// Lets this server stand where another one does.
@@ -214,7 +232,9 @@ impl Server {
             writeln!(text, "{key}={value}").expect("writing to a string");
         }
         let cfg = self.home.join("zoo.cfg");
-        fs::write(&cfg, text).expect("cannot write zoo.cfg");
+        if !(self.owns_config && cfg.exists()) {
+            fs::write(&cfg, text).expect("cannot write zoo.cfg");
+        }
 
         let mut command = self.kind.command();
         for (name, value) in &self.properties {

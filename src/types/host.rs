@@ -47,6 +47,13 @@ pub fn is_wildcard_host(host: &str) -> bool {
         || host.parse::<Ipv6Addr>().is_ok_and(|address| address.is_unspecified())
 }
 
+/// Whether the host is this machine itself, whoever reads it.
+pub fn is_loopback_host(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+        || host.parse::<Ipv6Addr>().is_ok_and(|address| address.is_loopback())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,5 +85,7 @@ mod tests {
         assert_eq!((bracketed("0:0:0:0:0:0:0:1"), bracketed("a")), ("[0:0:0:0:0:0:0:1]".to_owned(), "a".to_owned()));
         assert!(is_wildcard_host("0.0.0.0") && is_wildcard_host("0:0:0:0:0:0:0:0"));
         assert!(!is_wildcard_host("localhost") && !is_wildcard_host("127.0.0.1"));
+        assert!(is_loopback_host("localhost") && is_loopback_host("127.9.0.1") && is_loopback_host("0:0:0:0:0:0:0:1"));
+        assert!(!is_loopback_host("10.0.0.1") && !is_loopback_host("zoo1"));
     }
 }

@@ -8,6 +8,11 @@ pub struct SessionId(pub i64);
 
 impl SessionId {
     pub const NONE: SessionId = SessionId(0);
+
+    /// Whether that server created it, as far as the one byte says.
+    pub fn is_of(self, server: ServerId) -> bool {
+        (self.0 >> 56) as u8 == server.0 as u8
+    }
 }
 
 impl fmt::Debug for SessionId {

@@ -38,6 +38,10 @@ pub const ELECTION_ADDRESSES_BYTES_MAX: usize = 2048;
 /// Body of an election notification, bytes; Java's readers close the connection beyond it.
 pub const NOTIFICATION_BYTES_MAX: usize = 512 << 10;
 
+/// Text of a configuration, bytes: it has to fit into a notification, and into a packet as ZooKeeper limits it, with room for
+/// what goes with it. Thousands of members do.
+pub const CONFIG_BYTES_MAX: usize = NOTIFICATION_BYTES_MAX / 2;
+
 /// Longest data of one packet between leader and learner, bytes: a Java reader refuses a longer buffer.
 pub const fn quorum_data_bytes_max(jute_maxbuffer_bytes: usize, jute_maxbuffer_extra_bytes: usize) -> usize {
     jute_maxbuffer_bytes.saturating_add(jute_maxbuffer_extra_bytes)

@@ -2,7 +2,7 @@
 //! `QuorumPeerConfig` does; resolving host names is left to whoever connects.
 
 use super::ServerId;
-use super::host::{bracketed, canonical_host, split_host_and_ports};
+use super::host::{bracketed, canonical_host, is_loopback_host, is_wildcard_host, split_host_and_ports};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -42,6 +42,30 @@ pub struct Member {
     pub client: Option<ClientAddress>,
 }
 
+/// Why a line is refused. Java's `reconfig` answers the two differently.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadMemberLine {
+    #[error("{0}")]
+    Form(String),
+    /// Something that has to be a number is none, or is out of its range.
+    #[error("{0}")]
+    Number(String),
+}
+
+impl BadMemberLine {
+    fn form(why: impl Into<String>) -> BadMemberLine {
+        BadMemberLine::Form(why.into())
+    }
+
+    /// The same, of the line with this key.
+    pub fn of(self, key: &str) -> BadMemberLine {
+        match self {
+            BadMemberLine::Form(why) => BadMemberLine::Form(format!("{key}: {why}")),
+            BadMemberLine::Number(why) => BadMemberLine::Number(format!("{key}: {why}")),
+        }
+    }
+}
+
 /// All members, by id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Membership {
@@ -77,16 +101,17 @@ impl Membership {
     }
 
     /// Takes one line, `key=text`.
-    pub fn add(&mut self, key: &str, text: &str) -> Result<(), String> {
-        let (kind, number) = key.split_once('.').ok_or("a number must follow after a dot")?;
+    pub fn add(&mut self, key: &str, text: &str) -> Result<(), BadMemberLine> {
+        let missing = || BadMemberLine::Number("a number must follow after a dot".to_owned());
+        let (kind, number) = key.split_once('.').ok_or_else(missing)?;
         let number = whole(number)?;
         match kind {
             "server" => {
-                let member = member(ServerId(number), text)?;
+                let member = Member::parse(ServerId(number), text)?;
                 self.members.insert(member.id, member);
             }
             "group" => {
-                let ids: Result<Vec<i64>, String> = text.split(':').map(whole).collect();
+                let ids: Result<Vec<i64>, BadMemberLine> = text.split(':').map(whole).collect();
                 let mut ids: Vec<ServerId> = ids?.into_iter().map(ServerId).collect();
                 ids.sort_unstable();
                 self.groups.insert(number, ids);
@@ -94,14 +119,19 @@ impl Membership {
             "weight" => {
                 self.weights.insert(ServerId(number), whole(text)?);
             }
-            _ => return Err("only server.N, group.N and weight.N exist".to_owned()),
+            _ => return Err(BadMemberLine::form("only server.N, group.N and weight.N exist")),
         }
         Ok(())
     }
 
+    /// Whether quorums are of groups and weights.
+    pub fn is_hierarchical(&self) -> bool {
+        !self.groups.is_empty() || !self.weights.is_empty()
+    }
+
     /// Every voter stands in exactly one group, if there are groups at all.
     pub fn check_groups(&self) -> Result<(), String> {
-        if self.groups.is_empty() && self.weights.is_empty() {
+        if !self.is_hierarchical() {
             return Ok(());
         }
         let mut seen = BTreeSet::new();
@@ -152,67 +182,107 @@ impl fmt::Display for Role {
     }
 }
 
-fn whole(text: &str) -> Result<i64, String> {
+fn whole(text: &str) -> Result<i64, BadMemberLine> {
     let text = text.trim();
-    text.parse().map_err(|_| format!("a whole number expected, found `{text}`"))
+    text.parse().map_err(|_| BadMemberLine::Number(format!("a whole number expected, found `{text}`")))
 }
 
-fn port(text: &str) -> Result<u16, String> {
-    text.parse().map_err(|_| format!("a port from 0 to 65535 expected, found `{text}`"))
-}
-
-/// `host:quorumPort:electionPort[:role][;[clientHost:]clientPort]`, several addresses joined by `|`.
-fn member(id: ServerId, text: &str) -> Result<Member, String> {
-    const FORM: &str = "host:quorumPort:electionPort[:participant|observer][;[clientHost:]clientPort] expected";
-    let (servers, client) = match text.split_once(';') {
-        Some((_, client)) if client.contains(';') => return Err(FORM.to_owned()),
-        Some((servers, client)) => (servers, Some(client)),
-        None => (text, None),
-    };
-    let mut addresses = BTreeSet::new();
-    let mut role = None;
-    for address in servers.split('|') {
-        let parts = split_host_and_ports(address.trim())?;
-        let (host, quorum, election, word) = match parts.as_slice() {
-            [host, quorum, election] => (host, quorum, election, None),
-            [host, quorum, election, word] => (host, quorum, election, Some(word)),
-            _ => return Err(FORM.to_owned()),
-        };
-        let address =
-            QuorumAddress { host: canonical_host(host), quorum_port: port(quorum)?, election_port: port(election)? };
-        if address.quorum_port == address.election_port {
-            return Err("quorum port and election port must differ".to_owned());
-        }
-        let named = match word.map(|word| word.to_ascii_lowercase()).as_deref() {
-            None => None,
-            Some("participant") => Some(Role::Participant),
-            Some("observer") => Some(Role::Observer),
-            Some(other) => {
-                return Err(format!("participant or observer expected, found `{other}`"));
-            }
-        };
-        if role.is_some() && named.is_some() && role != named {
-            return Err("the addresses name different roles".to_owned());
-        }
-        role = role.or(named);
-        addresses.insert(address);
+fn port(text: &str) -> Result<u16, BadMemberLine> {
+    let why = format!("a port from 0 to 65535 expected, found `{text}`");
+    match text.parse::<i32>() {
+        Ok(number) => u16::try_from(number).map_err(|_| BadMemberLine::Number(why)),
+        Err(_) => Err(BadMemberLine::Form(why)),
     }
-    Ok(Member {
-        id,
-        addresses: addresses.into_iter().collect(),
-        role: role.unwrap_or(Role::Participant),
-        client: client.map(str::trim).filter(|client| !client.is_empty()).map(client_address).transpose()?,
-    })
 }
 
-fn client_address(text: &str) -> Result<ClientAddress, String> {
-    match split_host_and_ports(text)?.as_slice() {
+impl Member {
+    /// What stands behind `server.N=`: `host:quorumPort:electionPort[:role][;[clientHost:]clientPort]`, several addresses
+    /// joined by `|`.
+    pub fn parse(id: ServerId, text: &str) -> Result<Member, BadMemberLine> {
+        const FORM: &str = "host:quorumPort:electionPort[:participant|observer][;[clientHost:]clientPort] expected";
+        let (servers, client) = match text.split_once(';') {
+            Some((_, client)) if client.contains(';') => return Err(BadMemberLine::form(FORM)),
+            Some((servers, client)) => (servers, Some(client)),
+            None => (text, None),
+        };
+        let mut addresses = BTreeSet::new();
+        let mut role = None;
+        for address in servers.split('|') {
+            let (address, named) =
+                quorum_address(address.trim()).map_err(|why| why.unwrap_or_else(|| BadMemberLine::form(FORM)))?;
+            if role.is_some() && named.is_some() && role != named {
+                return Err(BadMemberLine::form("the addresses name different roles"));
+            }
+            role = role.or(named);
+            addresses.insert(address);
+        }
+        Ok(Member {
+            id,
+            addresses: addresses.into_iter().collect(),
+            role: role.unwrap_or(Role::Participant),
+            client: client.map(str::trim).filter(|client| !client.is_empty()).map(client_address).transpose()?,
+        })
+    }
+
+    /// Where its quorum port is.
+    pub fn quorum_ports(&self) -> impl Iterator<Item = (&str, u16)> {
+        self.addresses.iter().map(|address| (address.host.as_str(), address.quorum_port))
+    }
+
+    /// Where its election port is.
+    pub fn election_ports(&self) -> impl Iterator<Item = (&str, u16)> {
+        self.addresses.iter().map(|address| (address.host.as_str(), address.election_port))
+    }
+
+    /// An address that both have, as text, where that cannot be: addresses of this machine alone, and those that stand for
+    /// every address, may well be meant differently by each.
+    pub fn clash(&self, other: &Member) -> Option<String> {
+        let theirs: BTreeSet<(&str, u16)> = other.every_address().collect();
+        let both = self.every_address().find(|address| theirs.contains(address));
+        both.map(|(host, port)| format!("{}:{port}", bracketed(host)))
+    }
+
+    fn every_address(&self) -> impl Iterator<Item = (&str, u16)> {
+        let client = self.client.iter().filter_map(|client| Some((client.host.as_deref()?, client.port)));
+        self.quorum_ports()
+            .chain(client)
+            .chain(self.election_ports())
+            .filter(|(host, _)| !is_wildcard_host(host) && !is_loopback_host(host))
+    }
+}
+
+/// One address with the role that it names; an error without text: the form is wrong.
+fn quorum_address(text: &str) -> Result<(QuorumAddress, Option<Role>), Option<BadMemberLine>> {
+    let parts = split_host_and_ports(text).map_err(|why| Some(BadMemberLine::Form(why)))?;
+    let (host, quorum, election, word) = match parts.as_slice() {
+        [host, quorum, election] => (host, quorum, election, None),
+        [host, quorum, election, word] => (host, quorum, election, Some(word)),
+        _ => return Err(None),
+    };
+    let address =
+        QuorumAddress { host: canonical_host(host), quorum_port: port(quorum)?, election_port: port(election)? };
+    if address.quorum_port == address.election_port {
+        return Err(Some(BadMemberLine::form("quorum port and election port must differ")));
+    }
+    let named = match word.map(|word| word.trim().to_ascii_lowercase()).as_deref() {
+        None => None,
+        Some("participant") => Some(Role::Participant),
+        Some("observer") => Some(Role::Observer),
+        Some(other) => {
+            return Err(Some(BadMemberLine::form(format!("participant or observer expected, found `{other}`"))));
+        }
+    };
+    Ok((address, named))
+}
+
+fn client_address(text: &str) -> Result<ClientAddress, BadMemberLine> {
+    match split_host_and_ports(text).map_err(BadMemberLine::Form)?.as_slice() {
         [only] => Ok(ClientAddress { host: None, port: port(only)? }),
         [host, number] if !host.is_empty() => {
             let host = Some(canonical_host(host)).filter(|host| host != EVERY_ADDRESS);
             Ok(ClientAddress { host, port: port(number)? })
         }
-        _ => Err(format!("[clientHost:]clientPort expected, found `{text}`")),
+        _ => Err(BadMemberLine::form(format!("[clientHost:]clientPort expected, found `{text}`"))),
     }
 }
 
@@ -222,16 +292,16 @@ mod tests {
 
     #[test]
     fn member_lines() {
-        let parsed = member(ServerId(1), "zoo1:2888:3888").unwrap();
+        let parsed = Member::parse(ServerId(1), "zoo1:2888:3888").unwrap();
         assert_eq!(parsed.addresses[0].host, "zoo1");
         assert_eq!(parsed.addresses[0].election_port, 3888);
         assert_eq!((parsed.role, parsed.client), (Role::Participant, None));
-        let parsed = member(ServerId(2), "[2001:db8::1]:1:2:observer;[::1]:2181").unwrap();
+        let parsed = Member::parse(ServerId(2), "[2001:db8::1]:1:2:observer;[::1]:2181").unwrap();
         assert_eq!(parsed.addresses[0].host, "2001:db8:0:0:0:0:0:1");
         assert_eq!(parsed.role, Role::Observer);
         let client = parsed.client.unwrap();
         assert_eq!((client.host.as_deref(), client.port), (Some("0:0:0:0:0:0:0:1"), 2181));
-        let parsed = member(ServerId(3), "a:1:2|b:3:4;2181").unwrap();
+        let parsed = Member::parse(ServerId(3), "a:1:2|b:3:4;2181").unwrap();
         assert_eq!(parsed.addresses.len(), 2);
         for wrong in [
             "zoo1",
@@ -244,7 +314,30 @@ mod tests {
             "[::1:1:2",
             "a:1:99999",
         ] {
-            assert!(member(ServerId(1), wrong).is_err(), "{wrong}");
+            assert!(Member::parse(ServerId(1), wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_number_is_told_apart() {
+        let why = |text| Member::parse(ServerId(1), text).unwrap_err();
+        assert!(matches!(why("a:1:99999"), BadMemberLine::Number(_)));
+        assert!(matches!(why("a:x:1"), BadMemberLine::Form(_)));
+        assert!(matches!(why("a:1:2;99999"), BadMemberLine::Number(_)));
+        let of = |key, text| Membership::default().add(key, text).unwrap_err();
+        assert!(matches!(of("server.x", "a:1:2"), BadMemberLine::Number(_)));
+        assert!(matches!(of("group1", "1"), BadMemberLine::Number(_)));
+        assert_eq!(of("server.1", "a:1").of("server.1").to_string().split(':').next(), Some("server.1"));
+    }
+
+    #[test]
+    fn addresses_that_two_members_cannot_both_have() {
+        let of = |text| Member::parse(ServerId(1), text).unwrap();
+        let first = of("zoo1:1:2;10.0.0.1:3");
+        assert_eq!(first.clash(&of("zoo2:1:2;10.0.0.1:4")), None);
+        assert_eq!(first.clash(&of("zoo2:1:2;10.0.0.1:3")), Some("10.0.0.1:3".to_owned()));
+        assert_eq!(first.clash(&of("zoo1:3:2")), Some("zoo1:2".to_owned()));
+        assert_eq!(of("localhost:1:2;3").clash(&of("localhost:1:2;3")), None);
+        assert_eq!(of("127.0.0.1:1:2;0.0.0.0:3").clash(&of("127.0.0.1:1:2;0.0.0.0:3")), None);
     }
 }

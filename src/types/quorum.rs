@@ -15,7 +15,7 @@ pub struct Quorum {
 
 impl Quorum {
     pub fn of(membership: &Membership) -> Quorum {
-        let hierarchical = !membership.groups.is_empty() || !membership.weights.is_empty();
+        let hierarchical = membership.is_hierarchical();
         let groups = membership.groups.values().map(|ids| ids.iter().copied().collect());
         Quorum {
             voters: membership.voter_ids().collect(),

@@ -2,7 +2,7 @@
 //! carry, and what dynamic files hold. Written as ZooKeeper's `QuorumMaj` and `QuorumHierarchical` write it, down to the
 //! order of the lines, so that a text does not change with the server that wrote it.
 
-use super::{Membership, Role, ServerId};
+use super::{BadMemberLine, Membership, Role, ServerId};
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Write};
 
@@ -15,24 +15,26 @@ pub struct QuorumConfig {
 
 impl QuorumConfig {
     /// Reads `key=value` lines; without `version` line it is 0.
-    pub fn parse(text: &str) -> Result<QuorumConfig, String> {
+    pub fn parse(text: &str) -> Result<QuorumConfig, BadMemberLine> {
         let mut config = QuorumConfig::default();
         for line in text.split(['\n', '\r']).map(|line| line.trim_matches(is_blank)) {
             if line.is_empty() || line.starts_with(['#', '!']) {
                 continue;
             }
             let (key, value) = split(line);
-            config.add(key, value).map_err(|why| format!("{key}: {why}"))?;
+            config.add(key, value).map_err(|why| why.of(key))?;
         }
-        config.membership.check_groups()?;
+        config.membership.check_groups().map_err(BadMemberLine::Form)?;
         Ok(config)
     }
 
-    fn add(&mut self, key: &str, value: &str) -> Result<(), String> {
+    fn add(&mut self, key: &str, value: &str) -> Result<(), BadMemberLine> {
+        let no_number = || BadMemberLine::Number("a hexadecimal number expected".to_owned());
+        let no_line = || BadMemberLine::Form("only server, group, weight and version lines belong here".to_owned());
         match key {
-            "version" => self.version = version_from_hex(value).ok_or("a hexadecimal number expected")?,
+            "version" => self.version = version_from_hex(value).ok_or_else(no_number)?,
             _ if Membership::owns(key) => self.membership.add(key, value)?,
-            _ => return Err("only server, group, weight and version lines belong here".to_owned()),
+            _ => return Err(no_line()),
         }
         Ok(())
     }
@@ -78,7 +80,7 @@ impl Membership {
         for id in in_java_order(self.members.keys().map(|id| id.0)) {
             line("server", id, &self.members[&ServerId(id)]);
         }
-        if self.groups.is_empty() && self.weights.is_empty() {
+        if !self.is_hierarchical() {
             return text;
         }
         let group_of: BTreeMap<i64, i64> =

@@ -109,9 +109,12 @@ pub fn encode(packet: &QuorumPacket, from: Side, out: &mut Vec<u8>) {
                 w.int(*timeout_ms);
             }
         }),
-        QuorumPacket::Revalidate { session, timeout_ms } => with_data(Kind::Revalidate, NO_ZXID, out, |w| {
+        QuorumPacket::Revalidate { session, timeout_ms, resumes } => with_data(Kind::Revalidate, NO_ZXID, out, |w| {
             w.long(session.0);
             w.int(*timeout_ms);
+            if *resumes {
+                w.bool(true);
+            }
         }),
         QuorumPacket::Revalidated { session, valid } => with_data(Kind::Revalidate, NO_ZXID, out, |w| {
             w.long(session.0);
@@ -356,7 +359,10 @@ fn revalidate(from: Side, data: &[u8]) -> Result<QuorumPacket, BadBytes> {
     let mut r = Reader::new(data);
     let session = SessionId(r.long("session")?);
     Ok(match from {
-        Side::Learner => QuorumPacket::Revalidate { session, timeout_ms: r.int("session timeout")? },
+        Side::Learner => {
+            let timeout_ms = r.int("session timeout")?;
+            QuorumPacket::Revalidate { session, timeout_ms, resumes: r.bool("whether it resumes").unwrap_or(false) }
+        }
         Side::Leader => QuorumPacket::Revalidated { session, valid: r.bool("whether a session is valid")? },
     })
 }

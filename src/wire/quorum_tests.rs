@@ -86,7 +86,12 @@ fn captured() -> Vec<(Side, String, QuorumPacket)> {
         (
             LEARNER,
             "00000006 ffffffffffffffff 0000000c 01000017b4dc0000 00002710 ffffffff",
-            QuorumPacket::Revalidate { session: SESSION, timeout_ms: 10_000 },
+            QuorumPacket::Revalidate { session: SESSION, timeout_ms: 10_000, resumes: false },
+        ),
+        (
+            LEARNER,
+            "00000006 ffffffffffffffff 0000000d 01000017b4dc0000 00002710 01 ffffffff",
+            QuorumPacket::Revalidate { session: SESSION, timeout_ms: 10_000, resumes: true },
         ),
         (
             LEADER,
@@ -256,8 +261,9 @@ fn from_learner() -> impl Strategy<Value = QuorumPacket> {
         ),
         zxid().prop_map(|zxid| QuorumPacket::Ack { zxid }),
         (zxid(), touched).prop_map(|(zxid, touched)| QuorumPacket::Ping { zxid, touched }),
-        (any::<i64>(), any::<i32>())
-            .prop_map(|(session, timeout_ms)| QuorumPacket::Revalidate { session: SessionId(session), timeout_ms }),
+        (any::<i64>(), any::<i32>(), any::<bool>()).prop_map(|(session, timeout_ms, resumes)| {
+            QuorumPacket::Revalidate { session: SessionId(session), timeout_ms, resumes }
+        }),
         (any::<bool>(), any::<i32>(), info).prop_map(|(observer, epoch, info)| QuorumPacket::LearnerInfo {
             observer,
             accepted_epoch: epoch.into(),

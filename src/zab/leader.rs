@@ -6,21 +6,24 @@
 //! Synchronization  every learner is fed; a quorum with the whole history establishes the epoch
 //! Broadcast        proposals, acknowledgements, commits; pings
 //! ```
-//! The leader counts itself in each quorum: by its epoch files and its flushed log, like any other voter.
+//! The leader counts itself in each quorum: by its epoch files and its flushed log, like any other voter. A quorum is one of
+//! every configuration that counts (`reconfig.rs`).
 
+mod activation;
 mod rounds;
 mod time;
 
 use rounds::WaitingSync;
 
 use super::acks::Acks;
-use super::faults::Fault;
 use super::leader_io::{LeaderInput, LeaderOutput, name_of};
 use super::learners::{Follower, Learners, Stage};
+use super::reconfig::Configs;
 use super::{Limits, first_of};
 use crate::message::{LearnerCounts, LearnerInfo, QuorumPacket};
-use crate::types::{Instant, LinkId, Quorum, ServerId, Zxid};
+use crate::types::{Instant, LinkId, PutBack, QuorumConfig, ServerId, Zxid};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 /// The last counter of an epoch is never used: the epoch ends before it (`Leader.propose`).
 const COUNTER_MAX: u32 = u32::MAX - 1;
@@ -35,15 +38,18 @@ const EPOCH_MAX: i64 = i32::MAX as i64 - 1;
 #[derive(Clone, Debug)]
 pub struct LeaderStart {
     pub me: ServerId,
-    pub quorum: Quorum,
+    /// The committed configuration.
+    pub config: Arc<QuorumConfig>,
+    /// The newest one heard of, if it is newer.
+    pub last_seen: Option<Arc<QuorumConfig>>,
+    /// `reconfigEnabled`: configurations get versions, and what was only heard of is committed with the epoch.
+    pub reconfig_enabled: bool,
     pub limits: Limits,
     /// From the epoch files.
     pub accepted_epoch: i64,
     pub current_epoch: i64,
     /// End of the flushed log: no flush is in flight when a role begins.
     pub last_zxid: Zxid,
-    /// Version of the committed configuration.
-    pub config_version: i64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +65,9 @@ enum Phase {
 pub struct Leader {
     start: LeaderStart,
     phase: Phase,
+    configs: Configs,
+    /// The committed configuration names another leader: nothing further is committed here, and learners leave.
+    is_deposed: bool,
     /// Fixed by the quorum of `Discovery`.
     epoch: i64,
     learners: Learners,
@@ -84,10 +93,13 @@ pub struct Leader {
 
 impl Leader {
     pub fn new(start: LeaderStart, now: Instant) -> Leader {
-        let acks = Acks::new(start.quorum.clone(), start.last_zxid);
+        let acks = Acks::new(start.last_zxid);
+        let configs = Configs::new(start.config.clone(), start.last_seen.clone());
         let (tick_ms, init_ms) = (start.limits.tick_ms, start.limits.init_ms());
         Leader {
             phase: Phase::Discovery,
+            configs,
+            is_deposed: false,
             epoch: 0,
             learners: Learners::default(),
             data_epochs: BTreeMap::new(),
@@ -144,13 +156,18 @@ impl Leader {
 
     /// Voters, this server among them, that serve or could serve now.
     pub fn synced_voters(&self) -> usize {
-        self.with_me(Stage::Synced).iter().filter(|id| self.start.quorum.is_voter(**id)).count()
+        self.with_me(Stage::Synced).iter().filter(|id| self.configs.quorum().is_voter(**id)).count()
+    }
+
+    /// It is being brought to the history, and has not said that it has it.
+    pub fn is_synchronizing(&self, link: LinkId) -> bool {
+        self.learners.get(link).is_some_and(|learner| learner.stage == Stage::Syncing)
     }
 
     /// For operators.
     pub fn count_learners(&self) -> LearnerCounts {
         let pending_syncs = self.syncs.len() as u64;
-        LearnerCounts { pending_syncs, ..self.learners.count(&self.start.quorum) }
+        LearnerCounts { pending_syncs, ..self.learners.count(self.configs.quorum()) }
     }
 
     pub fn next_deadline(&self) -> Option<Instant> {
@@ -174,15 +191,14 @@ impl Leader {
             }
             LeaderInput::Flushed { through } => {
                 self.flushed = through.max(self.flushed);
-                self.own_ack(out);
+                self.own_ack(now, out);
             }
-            LeaderInput::Proposed { zxid } => {
-                assert_eq!(Some(zxid), self.next_zxid(), "proposals have no holes");
-                assert_eq!(self.phase, Phase::Broadcast, "nothing is proposed before the epoch is established");
-                self.last_proposed = zxid;
-                if Fault::AckBeforeFlush.is_put_back() {
-                    self.own_ack(out);
-                }
+            LeaderInput::Proposed { zxid } => self.proposed(now, zxid, out),
+            LeaderInput::ProposedConfig { config } => {
+                assert!(self.configs.next().is_none(), "one reconfiguration at a time");
+                let zxid = Zxid(config.version);
+                self.configs.propose(config);
+                self.proposed(now, zxid, out);
             }
             LeaderInput::Sync { link, token } => {
                 self.syncs.push_back(WaitingSync { link, token, after: self.last_proposed, round: None });
@@ -192,6 +208,15 @@ impl Leader {
         // With one voter the quorum of every phase is there from the beginning.
         self.advance(now, out);
         self.answer_syncs(out);
+    }
+
+    fn proposed(&mut self, now: Instant, zxid: Zxid, out: &mut Vec<LeaderOutput>) {
+        assert_eq!(Some(zxid), self.next_zxid(), "proposals have no holes");
+        assert_eq!(self.phase, Phase::Broadcast, "nothing is proposed before the epoch is established");
+        self.last_proposed = zxid;
+        if PutBack::AckBeforeFlush.is_on() {
+            self.own_ack(now, out);
+        }
     }
 
     // What learners say.
@@ -218,7 +243,7 @@ impl Leader {
                     }
                 }
             }
-            QuorumPacket::Ack { zxid } if stage >= Stage::Synced => self.acked(link, zxid, out),
+            QuorumPacket::Ack { zxid } if stage >= Stage::Synced => self.acked(now, link, zxid, out),
             QuorumPacket::Ping { touched, .. } => {
                 learner.pings_answered = (learner.pings_answered + 1).min(learner.pings_sent);
                 if !touched.is_empty() {
@@ -228,8 +253,8 @@ impl Leader {
             QuorumPacket::Request(request) if stage == Stage::Serving => {
                 out.push(LeaderOutput::Forwarded { link, request });
             }
-            QuorumPacket::Revalidate { session, timeout_ms } if stage == Stage::Serving => {
-                out.push(LeaderOutput::Revalidate { link, session, timeout_ms });
+            QuorumPacket::Revalidate { session, resumes, .. } if stage == Stage::Serving => {
+                out.push(LeaderOutput::Revalidate { link, session, resumes });
             }
             other => {
                 let who = if observer { "an observer" } else { "a follower" };
@@ -255,7 +280,7 @@ impl Leader {
             let why = format!("it has this server's own id {}: two servers have the same myid", info.server.0);
             return out.push(LeaderOutput::Close { link, why });
         }
-        if info.config_version > self.start.config_version {
+        if info.config_version > self.configs.committed().version {
             let why = format!("server {} knows a newer configuration than the leader", info.server.0);
             return out.push(LeaderOutput::Close { link, why });
         }
@@ -269,7 +294,7 @@ impl Leader {
         if self.phase != Phase::Discovery
             && accepted_epoch > self.epoch
             && !observer
-            && self.start.quorum.is_voter(info.server)
+            && self.configs.is_voter(info.server)
         {
             // It can never follow this epoch, and would try for ever. The next one is above what it has accepted.
             out.push(LeaderOutput::PersistAcceptedEpoch { epoch: accepted_epoch });
@@ -339,7 +364,7 @@ impl Leader {
         let mine = (self.start.current_epoch, self.start.last_zxid);
         let learner = self.learners.get_mut(link).expect("it just spoke");
         let theirs = current_epoch.map(|epoch| (i64::from(epoch), last_zxid));
-        let checks = self.phase == Phase::Promising && !Fault::NoPromiseCheck.is_put_back();
+        let checks = self.phase == Phase::Promising && !PutBack::NoPromiseCheck.is_on();
         if checks && theirs.is_some_and(|theirs| theirs > mine) {
             let why = format!(
                 "server {} has epoch {:x} and zxid {last_zxid}, more than this leader's {:x} and {}: it must not be led",
@@ -371,7 +396,7 @@ impl Leader {
         out.push(LeaderOutput::Feed { link, server, last_zxid, observer });
     }
 
-    fn acked(&mut self, link: LinkId, zxid: Zxid, out: &mut Vec<LeaderOutput>) {
+    fn acked(&mut self, now: Instant, link: LinkId, zxid: Zxid, out: &mut Vec<LeaderOutput>) {
         // The second acknowledgement of NEWLEADER, behind UPTODATE.
         if first_of_epoch(zxid) {
             return;
@@ -383,18 +408,17 @@ impl Leader {
         let learner = self.learners.get_mut(link).expect("it just spoke");
         learner.acked = zxid.max(learner.acked);
         let (server, observer) = (learner.server, learner.observer);
-        if !observer && let Some(through) = self.acks.add(server, zxid) {
-            out.push(LeaderOutput::Commit { through });
+        if !observer {
+            self.acks.add(server, zxid);
+            self.commit(now, out);
         }
     }
 
-    fn own_ack(&mut self, out: &mut Vec<LeaderOutput>) {
-        let through = if Fault::AckBeforeFlush.is_put_back() { self.last_proposed } else { self.flushed };
-        if self.phase == Phase::Broadcast
-            && through > self.start.last_zxid
-            && let Some(through) = self.acks.add(self.start.me, through)
-        {
-            out.push(LeaderOutput::Commit { through });
+    fn own_ack(&mut self, now: Instant, out: &mut Vec<LeaderOutput>) {
+        let through = if PutBack::AckBeforeFlush.is_on() { self.last_proposed } else { self.flushed };
+        if self.phase == Phase::Broadcast && through > self.start.last_zxid {
+            self.acks.add(self.start.me, through);
+            self.commit(now, out);
         }
     }
 
@@ -412,12 +436,16 @@ impl Leader {
             self.restart_round();
         }
         if early > committed {
-            self.acked(link, early, out);
+            self.acked(now, link, early, out);
         }
     }
 
     fn closed(&mut self, link: LinkId) {
-        self.learners.remove(link);
+        if let Some(gone) = self.learners.remove(link)
+            && !self.configs.is_voter(gone.server)
+        {
+            self.acks.forget(gone.server);
+        }
         // Its answer may have been counted; without it the round may wait for ever.
         if self.round.as_ref().is_some_and(|round| round.contains_key(&link)) {
             self.restart_round();
@@ -437,10 +465,10 @@ impl Leader {
     }
 
     fn advance(&mut self, now: Instant, out: &mut Vec<LeaderOutput>) {
-        if self.phase == Phase::Discovery && self.start.quorum.is_reached_by(&self.with_me(Stage::Introduced)) {
+        if self.phase == Phase::Discovery && self.configs.is_reached_by(&self.with_me(Stage::Introduced)) {
             self.fix_epoch(now, out);
         }
-        if self.phase == Phase::Promising && self.start.quorum.is_reached_by(&self.promises()) {
+        if self.phase == Phase::Promising && self.configs.is_reached_by(&self.promises()) {
             self.phase = Phase::Synchronization;
             self.phase_ends = now.plus_millis(self.start.limits.init_ms());
             out.push(LeaderOutput::PersistCurrentEpoch { epoch: self.epoch });
@@ -452,19 +480,21 @@ impl Leader {
             let why = format!("epoch {:x} was promised to somebody before: another one is needed", self.epoch);
             return self.give_up(why, out);
         }
-        if self.phase == Phase::Synchronization && self.start.quorum.is_reached_by(&self.with_me(Stage::Synced)) {
+        if self.phase == Phase::Synchronization && self.configs.is_reached_by(&self.with_me(Stage::Synced)) {
             self.establish(now, out);
         }
+        self.leave_if_deposed(now, out);
     }
 
     fn fix_epoch(&mut self, now: Instant, out: &mut Vec<LeaderOutput>) {
         let voters =
-            self.learners.iter().filter(|(_, learner)| !learner.observer && self.start.quorum.is_voter(learner.server));
+            self.learners.iter().filter(|(_, learner)| !learner.observer && self.configs.is_voter(learner.server));
         let highest = voters.map(|(_, learner)| learner.accepted_epoch).fold(self.start.accepted_epoch, i64::max);
-        self.epoch = if Fault::ReuseEpoch.is_put_back() { self.start.current_epoch } else { highest } + 1;
+        self.epoch = if PutBack::ReuseEpoch.is_on() { self.start.current_epoch } else { highest } + 1;
         self.phase = Phase::Promising;
         self.phase_ends = now.plus_millis(self.start.limits.init_ms());
         out.push(LeaderOutput::PersistAcceptedEpoch { epoch: self.epoch });
+        self.give_first_version(out);
         for link in self.learners.in_stage(Stage::Introduced) {
             self.inform(now, link, out);
         }
@@ -485,15 +515,16 @@ impl Leader {
         can_promise
             .extend(self.learners.in_stage(Stage::Informed).iter().filter_map(|link| self.learners.server(*link)));
         let there = self.with_me(Stage::Promised);
-        !self.start.quorum.is_reached_by(&can_promise) && self.start.quorum.is_reached_by(&there)
+        !self.configs.is_reached_by(&can_promise) && self.configs.is_reached_by(&there)
     }
 
     fn establish(&mut self, now: Instant, out: &mut Vec<LeaderOutput>) {
         self.phase = Phase::Broadcast;
         self.last_proposed = first_of(self.epoch);
-        self.acks = Acks::new(self.start.quorum.clone(), first_of(self.epoch));
+        self.acks = Acks::new(first_of(self.epoch));
         self.next_ping = now.plus_millis(self.start.limits.tick_ms / 2);
         self.next_check = now.plus_millis(self.start.limits.tick_ms);
+        self.commit_last_seen(now, out);
         out.push(LeaderOutput::Established { epoch: self.epoch });
         for link in self.learners.in_stage(Stage::Synced) {
             self.serve(now, link, out);

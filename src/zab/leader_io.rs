@@ -1,7 +1,8 @@
 //! What can happen to a leader, and what it can ask for.
 
 use crate::message::{ForwardedRequest, QuorumPacket};
-use crate::types::{LinkId, ServerId, SessionId, Zxid};
+use crate::types::{LinkId, QuorumConfig, ServerId, SessionId, Zxid};
+use std::sync::Arc;
 
 /// Names a sync that waits; chosen by whoever asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,6 +30,11 @@ pub enum LeaderInput {
     /// A transaction was prepared: its zxid is the next one, its entry is on the way to the log and to the learners.
     Proposed {
         zxid: Zxid,
+    },
+    /// The same, of a reconfiguration: the zxid is the version of `config`, which is kept durably already. Only while
+    /// `Leader::is_reconfiguring` says no.
+    ProposedConfig {
+        config: Arc<QuorumConfig>,
     },
     /// Somebody wants to be told when all that was committed before now is applied: a client of this server, or with
     /// `link` one of that learner.
@@ -59,8 +65,9 @@ pub enum LeaderOutput {
     PersistCurrentEpoch {
         epoch: i64,
     },
-    /// Bring this learner, whose log ends at `last_zxid`, to the leader's history; then send it NEWLEADER; then everything
-    /// that is proposed and committed, in order. To an observer only what is committed.
+    /// Bring this learner, whose log ends at `last_zxid`, to the leader's history; then send it NEWLEADER, but not while the
+    /// leader is reconfiguring: it would take what it names for committed; then everything that is proposed and committed,
+    /// in order. To an observer only what is committed.
     Feed {
         link: LinkId,
         server: ServerId,
@@ -74,6 +81,16 @@ pub enum LeaderOutput {
     /// Everything through this zxid is committed.
     Commit {
         through: Zxid,
+    },
+    /// The newest configuration there is; durable before the next output is looked at. NEWLEADER names it.
+    Seen {
+        config: Arc<QuorumConfig>,
+    },
+    /// This configuration is committed: by the last `Commit` if its version is that zxid, else by the epoch. Learners are
+    /// told with that commit who leads from now on; where that is another server, this role ends by itself.
+    Activate {
+        config: Arc<QuorumConfig>,
+        designated: ServerId,
     },
     /// A learner's client wants this.
     Forwarded {
@@ -89,7 +106,8 @@ pub enum LeaderOutput {
     Revalidate {
         link: LinkId,
         session: SessionId,
-        timeout_ms: i32,
+        /// Over a connection that outlived a leader.
+        resumes: bool,
     },
     /// To be answered once everything through `after` is applied: for a learner by a SYNC packet behind those commits.
     Synced {

@@ -8,11 +8,10 @@
 //! first, then the epoch, then the word. Proposals are logged as they come and acknowledged when their flush is done, but
 //! not before UPTODATE.
 
-use super::faults::Fault;
 use super::learner_io::{LearnerInput, LearnerOutput};
 use super::{Limits, epoch_of, first_of};
 use crate::message::{LearnerInfo, QuorumPacket};
-use crate::types::{Instant, ServerId, Zxid};
+use crate::types::{Instant, PutBack, QuorumConfig, ServerId, Zxid};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -59,6 +58,10 @@ pub struct Learner {
     unacknowledged: VecDeque<Zxid>,
     /// What the log ended with when NEWLEADER came; proposals behind it are another matter.
     history_ends: Zxid,
+    /// Last zxid known to be committed.
+    committed: Zxid,
+    /// What NEWLEADER named, until UPTODATE.
+    named: Option<Arc<QuorumConfig>>,
     /// A snapshot is on its way to the disk.
     saving: bool,
     /// What came behind it. A log must not go on where the snapshot is not durable: after a crash there would be a hole.
@@ -77,6 +80,8 @@ impl Learner {
             uncommitted: VecDeque::new(),
             unacknowledged: VecDeque::new(),
             history_ends: start.last_zxid,
+            committed: start.last_zxid,
+            named: None,
             saving: false,
             held: Vec::new(),
             patience_ends: now.plus_millis(start.limits.init_ms()),
@@ -112,7 +117,7 @@ impl Learner {
                     Ok(()) => self.be_patient(now),
                     Err(why) => self.give_up(why, out),
                 }
-                if Fault::AckBeforeFlush.is_put_back() {
+                if PutBack::AckBeforeFlush.is_on() {
                     self.acknowledge(out);
                 }
             }
@@ -196,34 +201,44 @@ impl Learner {
                     self.append(zxid, entry, out)?;
                 }
             }
+            (Settling | Ready, QuorumPacket::Commit { zxid }) if PutBack::CommitBeforeUpToDate.is_on() => {
+                return Err(format!("the leader committed {zxid} before UPTODATE"));
+            }
             (Synchronizing | Settling | Ready | Broadcast, QuorumPacket::Commit { zxid }) => {
                 if !self.start.observer || self.phase != Broadcast {
                     self.commit(zxid, out)?;
                 }
             }
-            (Synchronizing | Settling | Ready | Broadcast, QuorumPacket::CommitAndActivate { zxid, .. }) => {
+            (Synchronizing | Settling | Ready | Broadcast, QuorumPacket::CommitAndActivate { zxid, designated }) => {
+                self.commit(zxid, out)?;
+                self.when_saved(out).push(LearnerOutput::Activate { zxid, designated });
+            }
+            (Synchronizing | Settling | Ready | Broadcast, QuorumPacket::Inform { zxid, entry }) => {
+                self.append(zxid, entry, out)?;
                 self.commit(zxid, out)?;
             }
             (
                 Synchronizing | Settling | Ready | Broadcast,
-                QuorumPacket::Inform { zxid, entry } | QuorumPacket::InformAndActivate { zxid, entry, .. },
+                QuorumPacket::InformAndActivate { zxid, designated, entry },
             ) => {
                 self.append(zxid, entry, out)?;
                 self.commit(zxid, out)?;
+                self.when_saved(out).push(LearnerOutput::Activate { zxid, designated });
             }
             (Synchronizing, QuorumPacket::NewLeader { zxid, config }) => {
                 if zxid != first_of(self.epoch) {
                     return Err(format!("NEWLEADER names {zxid}, the epoch is {:x}", self.epoch));
                 }
-                if let Some(text) = config {
-                    out.push(LearnerOutput::Config { text });
-                }
+                self.take_named(config.as_deref(), out);
                 self.phase = Settling;
                 self.history_ends = self.appended;
                 self.settle(now, out);
             }
             (Ready, QuorumPacket::UpToDate) => {
                 self.phase = Broadcast;
+                if let Some(config) = self.named.take().filter(|config| !self.is_undecided(config)) {
+                    out.push(LearnerOutput::Adopt { config });
+                }
                 out.push(LearnerOutput::Serve { epoch: self.epoch });
                 out.push(LearnerOutput::Send(QuorumPacket::Ack { zxid: first_of(self.epoch) }));
                 self.acknowledge(out);
@@ -249,7 +264,7 @@ impl Learner {
         if epoch < lowest {
             return Err(format!("the leader's epoch {epoch:x} is below the accepted one, {accepted:x}"));
         }
-        let again = Fault::ReuseEpoch.is_put_back() && epoch == accepted;
+        let again = PutBack::ReuseEpoch.is_on() && epoch == accepted;
         let current_epoch = if epoch > accepted || again {
             out.push(LearnerOutput::PersistAcceptedEpoch { epoch });
             let current = self.start.current_epoch;
@@ -263,9 +278,30 @@ impl Learner {
         Ok(())
     }
 
+    /// A text of one byte is none, as in Java.
+    fn take_named(&mut self, text: Option<&str>, out: &mut Vec<LearnerOutput>) {
+        let Some(text) = text.filter(|text| text.len() > 1) else { return };
+        match QuorumConfig::parse(text) {
+            Ok(config) => {
+                let config = Arc::new(config);
+                self.named = Some(config.clone());
+                out.push(LearnerOutput::Seen { config });
+            }
+            Err(why) => out.push(LearnerOutput::Unreadable { why: why.to_string() }),
+        }
+    }
+
+    /// A Java leader names a reconfiguration of this epoch that it has proposed and not committed; its commit will say when
+    /// it is in force. Who takes it to be so before may vote with it, while others decide without.
+    fn is_undecided(&self, config: &QuorumConfig) -> bool {
+        let version = Zxid(config.version);
+        epoch_of(version) == self.epoch && version.counter() > 0 && version > self.committed
+    }
+
     /// The log ends at `zxid` now.
     fn begin_from(&mut self, zxid: Zxid) {
         self.phase = Phase::Synchronizing;
+        self.committed = zxid;
         self.appended = zxid;
         self.flushed = zxid;
     }
@@ -275,7 +311,7 @@ impl Learner {
             true => zxid.0 == self.appended.0 + 1,
             false => zxid > self.appended && zxid.counter() == 1,
         };
-        let passes = follows || Fault::DiffWithHole.is_put_back();
+        let passes = follows || PutBack::DiffWithHole.is_on();
         if !passes || epoch_of(zxid) > self.epoch {
             return Err(format!("the leader sent {zxid} behind {}: its history has a hole", self.appended));
         }
@@ -301,6 +337,7 @@ impl Learner {
                     // queues begin with the same proposal.
                     self.unacknowledged.pop_front();
                 }
+                self.committed = zxid;
                 self.when_saved(out).push(LearnerOutput::Commit { through: zxid });
                 Ok(())
             }
@@ -314,11 +351,11 @@ impl Learner {
         if self.phase != Phase::Settling {
             return;
         }
-        if Fault::EpochBeforeHistory.is_put_back() {
+        if PutBack::EpochBeforeHistory.is_on() {
             out.push(LearnerOutput::PersistCurrentEpoch { epoch: self.epoch });
         }
-        let saving = self.saving && !Fault::NewLeaderAckBeforeSnapshotSaved.is_put_back();
-        let flushed = self.flushed >= self.history_ends || Fault::AckBeforeFlush.is_put_back();
+        let saving = self.saving && !PutBack::NewLeaderAckBeforeSnapshotSaved.is_on();
+        let flushed = self.flushed >= self.history_ends || PutBack::AckBeforeFlush.is_on();
         if saving || !flushed {
             return;
         }
@@ -331,7 +368,7 @@ impl Learner {
     fn acknowledge(&mut self, out: &mut Vec<LearnerOutput>) {
         while self.phase == Phase::Broadcast
             && let Some(zxid) = self.unacknowledged.front().copied()
-            && (zxid <= self.flushed || Fault::AckBeforeFlush.is_put_back())
+            && (zxid <= self.flushed || PutBack::AckBeforeFlush.is_on())
         {
             self.unacknowledged.pop_front();
             out.push(LearnerOutput::Send(QuorumPacket::Ack { zxid }));

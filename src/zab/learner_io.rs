@@ -1,7 +1,7 @@
 //! What can happen to a learner, and what it can ask for.
 
 use crate::message::QuorumPacket;
-use crate::types::{SessionId, Zxid};
+use crate::types::{QuorumConfig, ServerId, SessionId, Zxid};
 use std::sync::Arc;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +33,8 @@ pub enum LearnerOutput {
     /// A snapshot stream follows on the connection instead of packets: drop the state, load it, save it. Whatever the log has
     /// beyond or before it belongs to another history. `SnapshotSaved` is the answer.
     TakeSnapshot { zxid: Zxid },
-    /// To the log; applied when it is committed.
+    /// To the log; applied when it is committed. Of a reconfiguration the configuration is kept durably before the entry can
+    /// be flushed.
     Append { zxid: Zxid, entry: Arc<[u8]> },
     /// Everything appended through this zxid is committed.
     Commit { through: Zxid },
@@ -45,8 +46,14 @@ pub enum LearnerOutput {
     Synced,
     /// The leader's word on a session.
     Revalidated { session: SessionId, valid: bool },
-    /// The leader's membership, as text; the latest one counts.
-    Config { text: Arc<str> },
+    /// The newest configuration that the leader knows; durable before the next output is looked at.
+    Seen { config: Arc<QuorumConfig> },
+    /// It named one that cannot be read.
+    Unreadable { why: String },
+    /// The epoch has committed this configuration, which `Seen` told of before.
+    Adopt { config: Arc<QuorumConfig> },
+    /// The transaction committed last, a reconfiguration, is in force: its leader is `designated`.
+    Activate { zxid: Zxid, designated: ServerId },
     /// The role ends; nothing more comes.
     GiveUp { why: String },
 }

@@ -4,10 +4,9 @@
 //!
 //! In reading order:
 //! - `sync_plan`: DIFF, TRUNC or SNAP, from what a learner has and what the leader has
-//! - `acks`: which proposals a quorum has on disk
+//! - `reconfig`: the one or two configurations whose quorums count; `acks`: which proposals a quorum has on disk
 //! - `leader`, and within it `learners`: the leader's view of those who follow it
 //! - `learner`: a follower or an observer
-//! - `faults`: what tests put back into them
 //!
 //! **Durable before said.** Outputs are carried out one after the other. One that persists an epoch is durable before the next
 //! is looked at; a log entry counts only when its flush comes back as `Flushed`, and whatever speaks of it is sent then.
@@ -17,12 +16,12 @@
 //! learner acknowledges NEWLEADER only with the leader's whole history on its disk.
 
 mod acks;
-mod faults;
 mod leader;
 mod leader_io;
 mod learner;
 mod learner_io;
 mod learners;
+mod reconfig;
 mod sync_plan;
 #[cfg(test)]
 mod tests;

@@ -4,8 +4,7 @@
 //! lacks is sent (DIFF), and where neither can be told from the zxids that are at hand it is given the whole state (SNAP).
 
 use super::epoch_of;
-use super::faults::Fault;
-use crate::types::Zxid;
+use crate::types::{PutBack, Zxid};
 
 /// What the leader can send as single transactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +56,8 @@ pub fn plan(peer: Zxid, history: History<'_>) -> SyncPlan {
     let max = history.zxids.last().copied().unwrap_or(history.last);
     if peer == history.last {
         SyncPlan::Diff { head: peer, after: peer }
+    } else if PutBack::DiffByBounds.is_on() && peer >= min {
+        SyncPlan::Diff { head: max, after: peer.min(max) }
     } else if peer > max && peer.counter() != 0 {
         // A Java learner exits when it is told to cut to a transaction that its log does not hold, and across epochs
         // nobody can know that it does.
@@ -72,7 +73,7 @@ pub fn plan(peer: Zxid, history: History<'_>) -> SyncPlan {
 
 /// The learner's last zxid lies before the list.
 fn from_disk(peer: Zxid, max: Zxid, on_disk: Option<OnDisk>) -> SyncPlan {
-    if Fault::DiffWithHole.is_put_back() {
+    if PutBack::DiffWithHole.is_on() {
         return SyncPlan::DiffFromDisk { head: max, after: peer };
     }
     match on_disk {

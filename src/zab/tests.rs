@@ -17,5 +17,6 @@ mod leading;
 mod network;
 mod oracle;
 mod stories;
+mod stories_reconfig;
 mod stories_sync;
 mod world;

@@ -1,9 +1,15 @@
 //! Simulates whole ensembles, each from a seed: `cargo run --release --bin sim -- --seeds 0..1000`.
 
+mod campaign;
+mod table;
+
+use campaign::{Campaign, Outcome};
 use clap::Parser;
-use ringkeeper::sim::{Counts, DiskCounts, Report, run};
-use std::process::ExitCode;
-use std::time::Instant;
+use ringkeeper::sim::{PutBack, Report, run};
+use std::process::{Command, ExitCode};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Runs ensembles over a simulated network, disk and clock, and holds them to their promises.
 #[derive(Parser)]
@@ -23,12 +29,36 @@ struct Arguments {
     /// Go on after a failure
     #[arg(long)]
     keep_going: bool,
+    /// Seeds that run at the same time; as many as there are processors unless given
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// Begin no further seed after so many minutes
+    #[arg(long)]
+    minutes: Option<f64>,
+    /// Take seeds that follow from the commit that is checked out: others for each, and the same again for the same one
+    #[arg(long, conflicts_with_all = ["seed", "seeds"])]
+    from_commit: bool,
+    /// Run with a fault put back (needs a build with RUSTFLAGS='--cfg put_backs')
+    #[arg(long, value_parser = parse_put_back, value_name = "NAME")]
+    put_back: Option<PutBack>,
+    /// Put every fault back, one after the other, and tell by which of the seeds each is found (needs such a build too)
+    #[arg(long)]
+    put_backs: bool,
 }
 
 fn parse_range(text: &str) -> Result<(u64, u64), String> {
     let (from, to) = text.split_once("..").ok_or("FROM..TO expected")?;
     let number = |text: &str| text.trim().parse().map_err(|_| format!("{text} is no number"));
     Ok((number(from)?, number(to)?))
+}
+
+fn parse_put_back(name: &str) -> Result<PutBack, String> {
+    if !PutBack::ARE_BUILT_IN {
+        return Err("this build has no faults to put back: build it with RUSTFLAGS='--cfg put_backs'".to_owned());
+    }
+    let found = PutBack::ALL.into_iter().find(|fault| fault.name() == name);
+    let names = || PutBack::ALL.map(PutBack::name).join(", ");
+    found.ok_or_else(|| format!("there is no fault of that name; there are: {}", names()))
 }
 
 fn main() -> ExitCode {
@@ -38,66 +68,54 @@ fn main() -> ExitCode {
             .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
         tracing_subscriber::fmt().with_env_filter(filter).with_target(false).without_time().init();
     }
-    match arguments.seed {
-        Some(seed) => one(seed, &arguments),
-        None => campaign(&arguments),
+    if let Some(seed) = arguments.seed {
+        return one(seed, &arguments);
+    }
+    let seeds = match arguments.from_commit.then(seeds_of_commit).transpose() {
+        Ok(of_commit) => of_commit.unwrap_or(arguments.seeds),
+        Err(why) => {
+            eprintln!("sim: {why}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let jobs = arguments.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let campaign = Campaign {
+        seeds: seeds.0..seeds.1,
+        steps_max: arguments.steps,
+        jobs: jobs.max(1),
+        minutes_max: arguments.minutes,
+        keep_going: arguments.keep_going,
+        put_back: arguments.put_back,
+        is_told: true,
+    };
+    match arguments.put_backs {
+        true => table::print(&campaign),
+        false => exit_code(campaign.run().tell()),
     }
 }
 
 fn one(seed: u64, arguments: &Arguments) -> ExitCode {
-    let report = run(seed, arguments.steps, arguments.trace);
-    print_counts(&report.counts, &report.disks);
+    if let Some(fault) = arguments.put_back {
+        fault.put_back();
+    }
+    let report: Report = run(seed, arguments.steps, arguments.trace);
+    let mut outcome = Outcome::default();
+    outcome.add(report.clone());
+    outcome.print_counts();
     println!("{report}");
-    exit_code(report.failure.is_some())
+    exit_code(report.failure.is_none())
 }
 
-fn campaign(arguments: &Arguments) -> ExitCode {
-    let began = Instant::now();
-    let (mut counts, mut disks) = (Counts::default(), DiskCounts::default());
-    let mut failures: Vec<Report> = Vec::new();
-    let (mut commits, mut leader_changes) = (Vec::new(), Vec::new());
-    for seed in arguments.seeds.0..arguments.seeds.1 {
-        let report = run(seed, arguments.steps, false);
-        counts.add(&report.counts);
-        disks.add(&report.disks);
-        commits.push(report.counts.commits);
-        leader_changes.push(report.counts.leader_changes);
-        if report.failure.is_some() {
-            println!("{report}");
-            failures.push(report);
-            if !arguments.keep_going {
-                break;
-            }
-        }
-    }
-    print_counts(&counts, &disks);
-    let seconds = began.elapsed().as_secs_f64();
-    let hours = counts.simulated_seconds as f64 / 3600.0;
-    println!(
-        "{} seeds, {hours:.1} simulated hours in {seconds:.0} s ({:.1} seeds/s, {:.0} simulated seconds a second)",
-        counts.seeds,
-        counts.seeds as f64 / seconds,
-        counts.simulated_seconds as f64 / seconds
-    );
-    println!("median seed: {} commits, {} leaders", median(&mut commits), median(&mut leader_changes));
-    println!("{} seed(s) failed", failures.len());
-    for failure in &failures {
-        println!("  {}", failure.repeat());
-    }
-    exit_code(!failures.is_empty())
+/// A billion seeds from where the commit's name says.
+fn seeds_of_commit() -> Result<(u64, u64), String> {
+    let output = Command::new("git").args(["rev-parse", "HEAD"]).output().map_err(|error| format!("git: {error}"))?;
+    let name = String::from_utf8_lossy(&output.stdout);
+    let digits = name.get(..12).ok_or("git knows no commit here; name the seeds with --seeds")?;
+    let number = u64::from_str_radix(digits, 16).map_err(|_| format!("{digits} is no commit"))?;
+    println!("seeds of commit {digits}: from {} on", number * 1000);
+    Ok((number * 1000, number * 1000 + 1_000_000_000))
 }
 
-fn median(values: &mut [u64]) -> u64 {
-    values.sort_unstable();
-    values.get(values.len() / 2).copied().unwrap_or_default()
-}
-
-fn print_counts(counts: &Counts, disks: &DiskCounts) {
-    for (name, count) in counts.each().into_iter().chain(disks.each()) {
-        println!("{count:>12} {}", name.replace('_', " "));
-    }
-}
-
-fn exit_code(has_failed: bool) -> ExitCode {
-    if has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+fn exit_code(is_well: bool) -> ExitCode {
+    if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -35,9 +35,7 @@ const QUORUM_TLS: Standing = EnsembleRefused("TLS between servers is planned");
 const QUORUM_SASL: Standing = EnsembleRefused("SASL between servers is planned");
 const QUORUM_SASL_DETAIL: Standing = EnsembleNotYet("SASL between servers is planned");
 const OBSERVER_MASTER: Standing = EnsembleNotYet("observers follow the leader itself");
-const LOCAL_SESSIONS: Standing = EnsembleNotYet("every session is known to all servers");
 const NO_DELAY: Standing = EnsembleIgnored("packets between servers are never held back to fill a segment");
-const NO_SYNC_LIMIT: Standing = EnsembleNotYet("learners are synchronized when they come, however many at a time");
 const OBSERVER_DISK: Standing = EnsembleIgnored("an observer always keeps its log and its snapshots");
 const OBSERVER_AT_ONCE: Standing = EnsembleIgnored("an observer looks for the leader again without waiting");
 const AUDIT: Standing = NotYet("the audit log is planned; until then nothing is written");
@@ -55,7 +53,7 @@ pub const KNOWN_KEYS: &[KnownKey] = &[
     key("tickTime", File, AT_LEAST_1, "3000", Used),
     key("initLimit", File, COUNT, "", Ensemble),
     key("syncLimit", File, COUNT, "", Ensemble),
-    key("connectToLearnerMasterLimit", File, COUNT, "0", EnsembleNotYet("learners try to reach the leader for initLimit")),
+    key("connectToLearnerMasterLimit", File, COUNT, "0", Ensemble),
     key("minSessionTimeout", File, Kind::int(-1), "-1", Used),
     key("maxSessionTimeout", File, Kind::int(-1), "-1", Used),
     key("maxClientCnxns", File, ANY_INT, "60", Used),
@@ -67,11 +65,11 @@ pub const KNOWN_KEYS: &[KnownKey] = &[
     key("electionAlg", File, Kind::Int { min: 3, max: 3 }, "3", Ensemble),
     key("quorumListenOnAllIPs", File, Bool, "false", Ensemble),
     key("standaloneEnabled", File, Bool, "true", Used),
-    key("reconfigEnabled", File, Bool, "false", EnsembleNotYet("reconfig is refused by a leader here: -123, or -6 where it is enabled")),
+    key("reconfigEnabled", File, Bool, "false", Ensemble),
     key("dynamicConfigFile", File, Text, "", Used),
     key("syncEnabled", File, Bool, "true", OBSERVER_DISK),
-    key("localSessionsEnabled", File, Bool, "false", LOCAL_SESSIONS),
-    key("localSessionsUpgradingEnabled", File, Bool, "false", LOCAL_SESSIONS),
+    key("localSessionsEnabled", File, Bool, "false", Ensemble),
+    key("localSessionsUpgradingEnabled", File, Bool, "false", Ensemble),
     key("autopurge.purgeInterval", File, ANY_INT, "0", Used),
     key("autopurge.snapRetainCount", File, ANY_INT, "3", Used),
     key("sslQuorum", File, Bool, "false", QUORUM_TLS),
@@ -170,15 +168,15 @@ pub const KNOWN_KEYS: &[KnownKey] = &[
     key("netty.server.outstandingHandshake.limit", Property, ANY_INT, "-1", TLS),
     key("netty.server.earlyDropSecureConnectionHandshakes", Property, Bool, "false", TLS),
     key("netty.advancedFlowControl.enabled", Property, Bool, "false", Ignored("a connection with an outstanding request is always paused when the limit is reached")),
-    key("leaderServes", Property, YesNo, "yes", EnsembleNotYet("a leader serves clients")),
+    key("leaderServes", Property, YesNo, "yes", Ensemble),
     key("cnxTimeout", Property, COUNT, "5000", Ensemble),
     key("quorumCnxnTimeoutMs", Property, ANY_INT, "-1", Ensemble),
-    key("electionPortBindRetry", Property, COUNT, "3", EnsembleNotYet("an election port that is taken stops the start at once")),
+    key("electionPortBindRetry", Property, COUNT, "3", Ensemble),
     key("fastleader.minNotificationInterval", Property, AT_LEAST_1, "200", Ensemble),
     key("fastleader.maxNotificationInterval", Property, AT_LEAST_1, "60000", Ensemble),
     key("leader.maxTimeToWaitForEpoch", Property, ANY_INT, "-1", EnsembleNotYet("a leader waits for its quorum until initLimit")),
-    key("leader.maxConcurrentSnapSyncs", Property, AT_LEAST_1, "10", NO_SYNC_LIMIT),
-    key("leader.maxConcurrentDiffSyncs", Property, AT_LEAST_1, "100", NO_SYNC_LIMIT),
+    key("leader.maxConcurrentSnapSyncs", Property, AT_LEAST_1, "10", Ensemble),
+    key("leader.maxConcurrentDiffSyncs", Property, AT_LEAST_1, "100", Ensemble),
     key("leader.closeSocketAsync", PropertyOrProcess, Bool, "false", CLOSING),
     key("learner.closeSocketAsync", PropertyOrProcess, Bool, "false", CLOSING),
     key("learner.asyncSending", PropertyOrProcess, Bool, "false", Ignored("sending never blocks here")),
@@ -198,7 +196,7 @@ pub const KNOWN_KEYS: &[KnownKey] = &[
     key("enforceQuota", Property, Bool, "false", Used),
     key("enableEagerACLCheck", Property, Bool, "false", EnsembleNotYet("ACLs of writes are checked by the leader alone")),
     key("skipACL", Property, YesNo, "no", Used),
-    key("readonlymode.enabled", Process, Bool, "false", EnsembleNotYet("a member without a quorum serves nobody; the word isro is let through")),
+    key("readonlymode.enabled", Process, Bool, "false", Used),
     key("watchManagerName", Property, Text, "org.apache.zookeeper.server.watch.WatchManager", WATCH_TABLE),
     key("watcherCleanThreadsNum", Property, ANY_INT, "2", WATCH_TABLE),
     key("watcherCleanThreshold", Property, ANY_INT, "1000", WATCH_TABLE),

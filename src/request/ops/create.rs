@@ -19,7 +19,10 @@ pub(in crate::request) fn prepare(
 ) -> Result<TxnBody, ErrorCode> {
     let access = &context.rules.access;
     let mode = legal_mode(&op, context)?;
-    context.check_session()?;
+    match mode.is_ephemeral() {
+        true => context.check_ephemeral_session()?,
+        false => context.check_session()?,
+    }
     let path = rough_path(op.path)?;
     let acl = access.fix_up(op.acl, context.by.ids)?;
     let parent = view.lookup(path::parent(&path)).ok_or(ErrorCode::NoNode)?;
@@ -36,6 +39,13 @@ pub(in crate::request) fn prepare(
         OpCode::CreateTtl => TxnBody::CreateTtl { path, data, acl, parent_cversion, ttl_ms: op.ttl_ms },
         op => TxnBody::Create { op, path, data, acl, ephemeral: mode.is_ephemeral(), parent_cversion },
     })
+}
+
+/// Whether this is a create that gives its session an ephemeral, as `QuorumZooKeeperServer.checkUpgradeSession` sees it: the
+/// creates of containers and TTLs are none, whatever their flags say.
+pub(in crate::request) fn makes_ephemeral(op: OpCode, flags: i32) -> bool {
+    matches!(op, OpCode::Create | OpCode::Create2)
+        && CreateMode::from_flags(flags).is_some_and(CreateMode::is_ephemeral)
 }
 
 /// Flags, and what they ask of the TTL. A createTTL without a TTL mode would break a Java server when it applies it.
@@ -360,7 +370,13 @@ mod tests {
         bed.refusal = Some(ErrorCode::SessionMoved);
         assert_eq!(bed.run(op("", 0, None)), Err(ErrorCode::SessionMoved));
         bed.refusal = None;
+        bed.ephemeral_refusal = Some(ErrorCode::EphemeralOnLocalSession);
+        assert_eq!(bed.run(op("", 9, None)), Err(ErrorCode::BadArguments));
+        assert_eq!(bed.run(op("", 1, None)), Err(ErrorCode::EphemeralOnLocalSession));
+        let container = CreateOp { op: OpCode::CreateContainer, ..create_op("", 1) };
+        assert_eq!(bed.run(WriteOp::Create(container)), Err(ErrorCode::EphemeralOnLocalSession));
         assert_eq!(bed.run(op("", 0, bad_acl())), Err(ErrorCode::BadArguments));
+        bed.ephemeral_refusal = None;
         assert_eq!(bed.run(op("/none/x/", 0, bad_acl())), Err(ErrorCode::InvalidAcl));
         assert_eq!(bed.run(op("/none/x/", 0, None)), Err(ErrorCode::InvalidAcl));
         assert_eq!(bed.run(op("/none/x/", 0, open())), Err(ErrorCode::NoNode));

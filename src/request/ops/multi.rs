@@ -73,18 +73,35 @@ fn as_java_reads_it(op: &mut MultiOp) -> Result<(), ErrorCode> {
     let MultiOp::Create(create) = op else {
         return Ok(());
     };
+    create.op = java_op_code(create)?;
+    Ok(())
+}
+
+/// The flags outrank the opcode.
+fn java_op_code(create: &CreateOp) -> Result<OpCode, ErrorCode> {
     let mode = CreateMode::from_flags(create.flags);
     let is_ttl = mode.is_some_and(CreateMode::is_ttl);
     if create.op != OpCode::CreateTtl && (mode.is_none() || is_ttl || create.acl.is_none()) {
         return Err(ErrorCode::MarshallingError);
     }
-    // The flags outrank the opcode.
-    create.op = match (create.op, mode) {
+    Ok(match (create.op, mode) {
         (_, Some(CreateMode::Container)) => OpCode::CreateContainer,
         (OpCode::CreateTtl, _) if !is_ttl => OpCode::Create,
         (op, _) => op,
-    };
-    Ok(())
+    })
+}
+
+/// Whether one of the operations is a create or create2 of an ephemeral, in a multi that Java can read.
+pub(in crate::request) fn creates_ephemeral(ops: &[MultiOp]) -> bool {
+    let mut found = false;
+    for op in ops {
+        let MultiOp::Create(create) = op else { continue };
+        match java_op_code(create) {
+            Ok(code) => found |= super::create::makes_ephemeral(code, create.flags),
+            Err(_) => return false,
+        }
+    }
+    found
 }
 
 /// Quota is checked against the usage before the multi, as in Java, where usage moves on only when a transaction is
@@ -231,6 +248,33 @@ mod tests {
         let result = bed.run(multi(vec![check("/", -1), check("/", -1)]));
         let after = code(ErrorCode::RuntimeInconsistency);
         assert_eq!(codes(result), [code(ErrorCode::SessionExpired), after]);
+    }
+
+    /// As `QuorumZooKeeperServer.checkUpgradeSession` reads them: by their own opcodes, those in a multi by their flags.
+    #[test]
+    fn what_makes_a_session_global() {
+        let wants = |op: &WriteOp| crate::request::wants_global_session(op);
+        let by = |op, flags| CreateOp { op, ttl_ms: 50, ..create_op("/x", flags) };
+        for (op, flags, alone, in_multi) in [
+            (OpCode::Create, 0, false, false),
+            (OpCode::Create, 1, true, true),
+            (OpCode::Create2, 3, true, true),
+            (OpCode::Create2, 2, false, false),
+            (OpCode::Create, 4, false, false),
+            (OpCode::Create, 9, false, false),
+            (OpCode::CreateContainer, 1, false, false),
+            (OpCode::CreateTtl, 1, false, true),
+            (OpCode::CreateTtl, 5, false, false),
+        ] {
+            assert_eq!(wants(&WriteOp::Create(by(op, flags))), alone, "{op:?} {flags}");
+            let ops = vec![check("/", -1), MultiOp::Create(by(op, flags))];
+            assert_eq!(wants(&multi(ops)), in_multi, "{op:?} {flags} in a multi");
+        }
+        // One that Java cannot read is no reason.
+        let unreadable = CreateOp { flags: 9, ..create_op("/x", 1) };
+        let ops = vec![MultiOp::Create(create_op("/x", 1)), MultiOp::Create(unreadable)];
+        assert!(!wants(&multi(ops)));
+        assert!(!wants(&delete("/x", -1)));
     }
 
     /// opcode and flags in, owner and kind of answer out; what a running Java server does.

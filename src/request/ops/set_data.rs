@@ -62,10 +62,13 @@ pub(in crate::request) fn apply(
 
 /// The configuration that a member of an ensemble works with, put where clients read it (`initConfigInZKDatabase`). No
 /// transaction: every member does it by itself, and digests leave the place out.
-pub fn show_config(tree: &mut TreeWriter, text: &str, version: Zxid, time: WallMillis) {
+pub fn show_config(tree: &mut TreeWriter, text: &str, version: Zxid, time: WallMillis, effects: &mut Vec<Effect>) {
+    let shown = tree.view().lookup(path::CONFIG).and_then(|node| node.data());
+    // Watchers hear of it if it is another one.
+    let effects = (shown != Some(text.as_bytes())).then_some(effects);
     let header = TxnHeader { session: SessionId::NONE, cxid: 0, zxid: version, time };
     // A snapshot from before 3.5 has no such znode; Java's servers make one then, which nobody needs.
-    let _ = apply(tree, &header, path::CONFIG, Some(text.as_bytes()), -1, None);
+    let _ = apply(tree, &header, path::CONFIG, Some(text.as_bytes()), -1, effects);
 }
 
 #[cfg(test)]

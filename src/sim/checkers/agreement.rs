@@ -1,5 +1,6 @@
 //! The one history, as an onlooker pieces it together from what servers show to clients.
 
+use super::owners::Owners;
 use super::znodes::Znodes;
 use super::{Checked, Violation, demand};
 use crate::ensemble::Ensemble;
@@ -34,6 +35,9 @@ pub struct History {
     leaders: BTreeMap<u32, usize>,
     /// The last transaction that was acknowledged to anybody.
     pub acknowledged: Zxid,
+    /// The newest state that each server has shown in a reply.
+    shown_by: BTreeMap<usize, Zxid>,
+    pub owners: Owners,
 }
 
 impl History {
@@ -47,6 +51,21 @@ impl History {
 
     pub fn bodies(&self) -> impl Iterator<Item = &TxnBody> {
         self.committed.values().map(|committed| &committed.txn.body)
+    }
+
+    pub fn shown_by(&self, server: usize) -> Zxid {
+        self.shown_by.get(&server).copied().unwrap_or(Zxid::ZERO)
+    }
+
+    /// A reply of a server shows `zxid`; when it was asked for, that server had shown `before` to somebody. Among those that
+    /// talk to one server nobody sees an older state than others were told of before.
+    pub fn shows(&mut self, server: usize, zxid: Zxid, before: Zxid) -> Checked {
+        demand(zxid >= before, || {
+            format!("server {server} answers from {zxid} what was asked for after it had shown {before}")
+        })?;
+        let newest = self.shown_by.entry(server).or_insert(zxid);
+        *newest = zxid.max(*newest);
+        Ok(())
     }
 
     /// A server that serves clients shows another version than before, when it showed `before`.

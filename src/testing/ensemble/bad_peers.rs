@@ -22,18 +22,18 @@ const AT_ONCE: Duration = Duration::from_secs(4);
 /// A server has noticed by then: twice initLimit.
 const CLOSED_WITHIN: Duration = Duration::from_secs(20);
 /// First long of an election connection.
-const V1: i64 = -65536;
-const LOOKING: i32 = 0;
+pub(super) const V1: i64 = -65536;
+pub(super) const LOOKING: i32 = 0;
 /// A server that is in nobody's configuration.
 const STRANGER: i64 = 99;
 
-const FOLLOWERINFO: i32 = 11;
-const OBSERVERINFO: i32 = 16;
-const NEWLEADER: i32 = 10;
+pub(super) const FOLLOWERINFO: i32 = 11;
+pub(super) const OBSERVERINFO: i32 = 16;
+pub(super) const NEWLEADER: i32 = 10;
 const UPTODATE: i32 = 12;
 const LEADERINFO: i32 = 17;
 const ACKEPOCH: i32 = 18;
-const ACK: i32 = 3;
+pub(super) const ACK: i32 = 3;
 
 /// The ensemble, and somebody who uses it as one should.
 struct Scene {
@@ -92,14 +92,14 @@ impl Scene {
     }
 }
 
-fn connect(port: u16) -> TcpStream {
+pub(super) fn connect(port: u16) -> TcpStream {
     let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the port takes connections");
     stream.set_nodelay(true).expect("a socket option");
     stream
 }
 
 /// Whether the server ends the connection in time, whatever it says before.
-fn is_closed(stream: &mut TcpStream) -> bool {
+pub(super) fn is_closed(stream: &mut TcpStream) -> bool {
     let deadline = Instant::now() + CLOSED_WITHIN;
     stream.set_read_timeout(Some(CLOSED_WITHIN)).expect("a socket option");
     let mut answer = [0; 4096];
@@ -113,7 +113,7 @@ fn is_closed(stream: &mut TcpStream) -> bool {
     false
 }
 
-fn introduction(first: i64, sid: i64, address: &str) -> Vec<u8> {
+pub(super) fn introduction(first: i64, sid: i64, address: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     put_long(&mut bytes, first);
     put_long(&mut bytes, sid);
@@ -123,7 +123,7 @@ fn introduction(first: i64, sid: i64, address: &str) -> Vec<u8> {
 }
 
 /// A vote for oneself, framed.
-fn vote(state: i32, sid: i64, zxid: i64, epoch: i64) -> Vec<u8> {
+pub(super) fn vote(state: i32, sid: i64, zxid: i64, epoch: i64) -> Vec<u8> {
     let mut body = Vec::new();
     put_int(&mut body, state);
     for word in [sid, zxid, epoch, epoch] {
@@ -135,7 +135,7 @@ fn vote(state: i32, sid: i64, zxid: i64, epoch: i64) -> Vec<u8> {
 }
 
 /// A packet of the quorum port without identities.
-fn packet(kind: i32, zxid: i64, data: Option<&[u8]>) -> Vec<u8> {
+pub(super) fn packet(kind: i32, zxid: i64, data: Option<&[u8]>) -> Vec<u8> {
     let mut bytes = Vec::new();
     put_int(&mut bytes, kind);
     put_long(&mut bytes, zxid);
@@ -233,13 +233,20 @@ fn throw_at(scene: &mut Scene, what: &str, port: u16, pieces: Vec<Vec<u8>>) {
 }
 
 /// A learner by hand, as far as UPTODATE.
-struct FakeLearner {
-    stream: TcpStream,
+pub(super) struct FakeLearner {
+    pub(super) stream: TcpStream,
 }
 
 impl FakeLearner {
     /// Introduces itself, promises, says where its log ends.
-    fn greet(port: u16, sid: i64, kind: i32, accepted_epoch: i64, last_zxid: i64, current_epoch: i32) -> FakeLearner {
+    pub(super) fn greet(
+        port: u16,
+        sid: i64,
+        kind: i32,
+        accepted_epoch: i64,
+        last_zxid: i64,
+        current_epoch: i32,
+    ) -> FakeLearner {
         let mut learner = FakeLearner { stream: connect(port) };
         learner.say(&packet(kind, accepted_epoch << 32, Some(&learner_info(sid))));
         assert_eq!(learner.hear().0, LEADERINFO);
@@ -247,12 +254,12 @@ impl FakeLearner {
         learner
     }
 
-    fn say(&mut self, bytes: &[u8]) {
+    pub(super) fn say(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).expect("the leader listens");
     }
 
     /// Kind and zxid of the next packet. Not for what follows SNAP.
-    fn hear(&mut self) -> (i32, i64) {
+    pub(super) fn hear(&mut self) -> (i32, i64) {
         let mut head = [0; 16];
         self.stream.set_read_timeout(Some(CLOSED_WITHIN)).expect("a socket option");
         self.stream.read_exact(&mut head).expect("a packet of the leader's");
@@ -262,8 +269,24 @@ impl FakeLearner {
         (int(0), i64::from_be_bytes(head[4..12].try_into().expect("eight bytes")))
     }
 
+    /// Whether this packet comes before the leader closes.
+    pub(super) fn hears_of(&mut self, kind: i32) -> bool {
+        let mut head = [0; 16];
+        self.stream.set_read_timeout(Some(CLOSED_WITHIN)).expect("a socket option");
+        while self.stream.read_exact(&mut head).is_ok() {
+            if head[..4] == kind.to_be_bytes() {
+                return true;
+            }
+            let length = i32::from_be_bytes(head[12..16].try_into().expect("four bytes")).max(0) as usize;
+            if self.stream.read_exact(&mut vec![0; length + 4]).is_err() {
+                return false;
+            }
+        }
+        false
+    }
+
     /// Reads until this packet has come.
-    fn hear_until(&mut self, kind: i32) -> i64 {
+    pub(super) fn hear_until(&mut self, kind: i32) -> i64 {
         loop {
             let (heard, zxid) = self.hear();
             if heard == kind {
@@ -274,7 +297,7 @@ impl FakeLearner {
 }
 
 /// Zxid of the last transaction, as a server shows it.
-fn last_zxid(ensemble: &Ensemble, id: usize) -> i64 {
+pub(super) fn last_zxid(ensemble: &Ensemble, id: usize) -> i64 {
     let text = ensemble.server(id).four_letter("srvr");
     let zxid = text.lines().find_map(|line| line.strip_prefix("Zxid: 0x")).expect("a zxid");
     i64::from_str_radix(zxid, 16).expect("hexadecimal")

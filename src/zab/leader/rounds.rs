@@ -3,7 +3,7 @@
 use super::super::leader_io::{LeaderOutput, SyncToken};
 use super::super::learners::Stage;
 use super::{Leader, Phase};
-use crate::types::{LinkId, Zxid};
+use crate::types::{LinkId, PutBack, Zxid};
 use std::collections::BTreeMap;
 
 /// A sync that waits for commits, and for proof that this server still led when it was asked.
@@ -41,7 +41,7 @@ impl Leader {
         }
         let proven = if self.round.is_none() { self.round_number } else { self.round_number - 1 };
         while let Some(sync) = self.syncs.front()
-            && sync.round.is_some_and(|round| round <= proven)
+            && (sync.round.is_some_and(|round| round <= proven) || PutBack::SyncWithoutRound.is_on())
             && sync.after <= self.acks.committed()
         {
             let WaitingSync { link, token, after, .. } = self.syncs.pop_front().expect("just seen");
@@ -64,6 +64,6 @@ impl Leader {
         let answered = round.iter().filter_map(|(link, ping)| {
             self.learners.get(*link).filter(|learner| learner.pings_answered >= *ping).map(|learner| learner.server)
         });
-        self.start.quorum.is_reached_by(&answered.chain([self.start.me]).collect())
+        self.configs.is_reached_by(&answered.chain([self.start.me]).collect())
     }
 }

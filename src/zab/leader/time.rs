@@ -26,7 +26,7 @@ impl Leader {
             self.next_check = now.plus_millis(self.start.limits.tick_ms);
             self.close_the_silent(now, out);
             let voters = self.with_me(Stage::Synced);
-            if self.phase == Phase::Broadcast && !self.start.quorum.is_reached_by(&voters) {
+            if self.phase == Phase::Broadcast && !self.configs.is_reached_by(&voters) {
                 let why = format!("only {} of the voters are left, too few for a quorum", voters.len());
                 self.give_up(why, out);
             }

@@ -163,7 +163,11 @@ impl World {
                     id.0
                 );
             }
-            LearnerOutput::Revalidated { .. } | LearnerOutput::Config { .. } => {}
+            LearnerOutput::Revalidated { .. } => {}
+            LearnerOutput::Seen { .. }
+            | LearnerOutput::Unreadable { .. }
+            | LearnerOutput::Adopt { .. }
+            | LearnerOutput::Activate { .. } => unreachable!("members stay as they are"),
             LearnerOutput::GiveUp { why } => {
                 self.say(|| format!("server {} gives up: {why}", id.0));
                 self.end_role(id);

@@ -2,9 +2,8 @@
 
 use super::leading::SYNC;
 use super::world::{Event, Options, World};
-use crate::types::ServerId;
+use crate::types::{PutBack, ServerId};
 use crate::zab::Limits;
-use crate::zab::faults::{Fault, PUT_BACK};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::collections::BTreeMap;
@@ -235,14 +234,14 @@ fn faults_put_back_are_found() {
     let hook = std::panic::take_hook();
     // Dozens of failures are wanted here; their messages would bury those of other tests.
     std::panic::set_hook(Box::new(move |info| {
-        if PUT_BACK.get().is_none() {
+        if !PutBack::ALL.into_iter().any(PutBack::is_on) {
             hook(info);
         }
     }));
-    for fault in Fault::ALL {
-        PUT_BACK.set(Some(fault));
+    for fault in PutBack::ALL.into_iter().filter(|fault| fault.is_for_zab()) {
+        fault.put_back();
         let found = (0..SEEDS).find_map(|seed| catch_unwind(|| drop(run(seed))).err().map(|why| (seed, why)));
-        PUT_BACK.set(None);
+        PutBack::nothing();
         let (seed, why) = found.unwrap_or_else(|| panic!("{fault:?} is not found within {SEEDS} seeds"));
         let why = why.downcast_ref::<String>().map_or("", String::as_str);
         println!("{fault:?}: found by seed {seed}: {}", why.lines().next().unwrap_or_default());

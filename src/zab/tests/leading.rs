@@ -42,12 +42,13 @@ impl World {
         let disk = &self.server(id).disk;
         let start = LeaderStart {
             me: id,
-            quorum: self.quorum.clone(),
+            config: self.config.clone(),
+            last_seen: None,
+            reconfig_enabled: false,
             limits: self.options.limits,
             accepted_epoch: disk.accepted_epoch,
             current_epoch: disk.current_epoch,
             last_zxid: disk.last_zxid(),
-            config_version: 0,
         };
         self.say(|| {
             format!(
@@ -144,6 +145,7 @@ impl World {
                 self.count("established");
                 self.check_established(id, epoch);
             }
+            LeaderOutput::Seen { .. } | LeaderOutput::Activate { .. } => unreachable!("members stay as they are"),
             LeaderOutput::Commit { through } => self.leader_commits(id, through),
             LeaderOutput::Forwarded { link, request } => {
                 let Some(leading) = self.leading(id) else { return };

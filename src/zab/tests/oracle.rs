@@ -1,8 +1,7 @@
 //! Who leads whom. The oracle knows everything, and errs as often as it is told to: nothing may depend on it but progress.
 
 use super::world::{Role, World};
-use crate::types::{ServerId, Zxid};
-use crate::zab::faults::Fault;
+use crate::types::{PutBack, ServerId, Zxid};
 use rand::seq::{IndexedRandom, SliceRandom};
 use std::collections::BTreeSet;
 
@@ -11,7 +10,7 @@ impl World {
     pub fn before_role(&mut self, id: ServerId) {
         let server = self.server_mut(id);
         assert!(server.is_looking(), "server {} is not free for a role", id.0);
-        if Fault::VoteByApplied.is_put_back() {
+        if PutBack::VoteByApplied.is_on() {
             // What was applied is taken for all there is.
             let applied = server.visible.min(server.disk.entries.len());
             server.disk.cut(applied);

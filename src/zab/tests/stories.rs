@@ -265,12 +265,13 @@ fn the_epoch_ends_before_its_counter() {
     world.end_role(id(1));
     let start = LeaderStart {
         me: id(1),
-        quorum: world.quorum.clone(),
+        config: world.config.clone(),
+        last_seen: None,
+        reconfig_enabled: false,
         limits: world.options.limits,
         accepted_epoch: 4,
         current_epoch: 4,
         last_zxid: Zxid::new(4, 7),
-        config_version: 0,
     };
     let mut leader = Leader::new(start, world.instant());
     let mut out = Vec::new();

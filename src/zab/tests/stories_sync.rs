@@ -193,12 +193,13 @@ fn an_early_acknowledgement_is_kept() {
     let world = World::new(Options::default(), 1);
     let start = LeaderStart {
         me: id(3),
-        quorum: world.quorum.clone(),
+        config: world.config.clone(),
+        last_seen: None,
+        reconfig_enabled: false,
         limits: world.options.limits,
         accepted_epoch: 0,
         current_epoch: 0,
         last_zxid: Zxid::ZERO,
-        config_version: 0,
     };
     let now = Instant::default();
     let mut leader = Leader::new(start, now);

@@ -5,11 +5,12 @@ use super::disk::Disk;
 use super::following::Following;
 use super::leading::Leading;
 use super::network::{Direction, End, Message, Network};
-use crate::types::{Instant, LinkId, Membership, Quorum, ServerId};
+use crate::types::{Instant, LinkId, Membership, Quorum, QuorumConfig, ServerId};
 use crate::zab::{LeaderInput, LearnerInput, Limits};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -128,6 +129,7 @@ pub struct World {
     pub network: Network,
     /// Pairs that cannot reach each other, smaller id first.
     pub apart: BTreeSet<(ServerId, ServerId)>,
+    pub config: Arc<QuorumConfig>,
     pub quorum: Quorum,
     pub ghost: Ghost,
     pub counts: BTreeMap<&'static str, u64>,
@@ -168,6 +170,7 @@ impl World {
             network: Network::default(),
             apart: BTreeSet::new(),
             quorum: Quorum::of(&membership),
+            config: Arc::new(QuorumConfig { membership, version: 0 }),
             ghost: Ghost::default(),
             counts: BTreeMap::new(),
             trace: std::env::var_os("ZAB_TRACE").is_some(),

@@ -39,6 +39,7 @@ fn ids_that_contradict_the_configuration() {
         // Server 2's ports are taken, by server 2.
         ("2", "cannot listen on the election port"),
     ] {
+        scene.ensemble.server_mut(1).set("electionPortBindRetry", "1");
         my_id(scene.ensemble.server(1), text);
         let log = refused(&mut scene, 1);
         assert!(log.contains(told), "{log}");
