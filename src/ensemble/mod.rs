@@ -3,7 +3,7 @@
 //! `driver.rs` takes the turns; `submits.rs` is what workers ask, `batch.rs` what a turn means to them; `chores.rs` and
 //! `snapshots.rs` are what is due now and then. In an ensemble `roles.rs` leads from role to role (`role.rs`): `elections.rs`
 //! speaks with the others until there is a leader, `leading.rs` and `learning.rs` do what `zab` asks for, `learner_feed.rs`
-//! is the stream to one learner, over `links.rs`. `local_sessions.rs` is what needs no leader, `read_only.rs` the time without
+//! is the stream to one learner, over `links.rs`; `observer_master.rs` has observers follow a follower. `local_sessions.rs` is what needs no leader, `read_only.rs` the time without
 //! one. `startup.rs` makes all of it from the data directory; `witness.rs` shows it
 //! to the simulator.
 
@@ -18,6 +18,7 @@ mod learner_feed;
 mod learning;
 mod links;
 mod local_sessions;
+mod observer_master;
 mod read_only;
 mod role;
 mod role_clock;

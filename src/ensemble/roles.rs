@@ -71,6 +71,9 @@ impl Ensemble {
                 }
                 _ => self.seat().actions.push(LinkAction::Close { link }),
             },
+            LinkEvent::Accepted { link, port: PeerPort::ObserverMaster, peer } => {
+                self.observer_connected(link, peer, now.mono);
+            }
             LinkEvent::Opened { link, .. } if self.seat().elections.owns(link) => {
                 let (elections, mut dials) = self.seat().elections();
                 elections.opened(now.mono, link, &mut dials);
@@ -98,6 +101,9 @@ impl Ensemble {
             LinkEvent::ListenFailed { port: PeerPort::Election, why } => {
                 self.election_port_taken(&why, now.mono);
             }
+            LinkEvent::ListenFailed { port: PeerPort::ObserverMaster, why } => {
+                tracing::error!("no observer can follow this server: cannot listen on observerMasterPort: {why}");
+            }
             LinkEvent::ListenFailed { port: PeerPort::Quorum, why } => {
                 self.end_role(&format!("cannot listen on the quorum port: {why}"));
             }
@@ -107,7 +113,9 @@ impl Ensemble {
     fn received(&mut self, link: LinkId, bytes: Vec<u8>, now: Now) {
         let Some(state) = self.seat().links.get_mut(link) else { return };
         state.input.extend_from_slice(&bytes);
-        if let Role::Learning(learning) = &mut self.role {
+        if let Role::Learning(learning) = &mut self.role
+            && learning.leader.link == link
+        {
             learning.heard_at = now.mono;
         }
         self.take_packets(link, now);
@@ -167,7 +175,8 @@ impl Ensemble {
                 Some(why) => self.link_broken(link, &why, now),
                 None => self.lead(LeaderInput::Packet { link, packet }, now),
             },
-            Role::Learning(_) => self.learn(LearnerInput::Packet(packet), now),
+            Role::Learning(learning) if learning.leader.link == link => self.learn(LearnerInput::Packet(packet), now),
+            Role::Learning(_) => self.observer_packet(link, packet, now),
             _ => {}
         }
     }
@@ -199,6 +208,7 @@ impl Ensemble {
                 }
                 self.learn(LearnerInput::Lost { why: why.to_owned() }, now);
             }
+            Role::Learning(_) => self.observer_gone(link, why),
             _ => {}
         }
     }
@@ -223,7 +233,8 @@ impl Ensemble {
         learning.leader.link = link;
         learning.leader.retry_at = None;
         learning.leader.addresses.rotate_left(1);
-        let Some((host, port)) = learning.leader.addresses.back().cloned() else { return };
+        let Some((server, host, port)) = learning.leader.addresses.back().cloned() else { return };
+        learning.leader.server = server;
         self.seat().actions.push(LinkAction::Dial { link, host, port, timeout_ms });
     }
 
@@ -254,6 +265,7 @@ impl Ensemble {
                 } else if learning.zab.next_deadline().is_some_and(|due| due <= now.mono) {
                     self.learn(LearnerInput::Tick, now);
                 }
+                self.tick_observers(now.mono);
             }
         }
         let (elections, mut dials) = self.seat().elections();
@@ -275,7 +287,11 @@ impl Ensemble {
             Role::Leading(leading) => leading.zab.next_deadline(),
             Role::Learning(learning) => {
                 let stalls_at = learning.stalls_at(seat.options.limits.init_ms());
-                [learning.zab.next_deadline(), learning.leader.retry_at, stalls_at].into_iter().flatten().min()
+                let observers = learning.observers.as_ref().map(|observers| observers.zab.next_deadline());
+                [learning.zab.next_deadline(), learning.leader.retry_at, stalls_at, observers]
+                    .into_iter()
+                    .flatten()
+                    .min()
             }
         };
         [of_role, seat.elections.next_deadline(), seat.election_port.retry_at].into_iter().flatten().min()
@@ -350,8 +366,8 @@ impl Ensemble {
             // With one voter there is nobody to wait for.
             return self.lead(LeaderInput::Tick, now);
         }
-        let addresses = VecDeque::from(seat.quorum_addresses(vote.leader));
-        let Some((host, port)) = addresses.front() else {
+        let addresses = VecDeque::from(seat.ways_to(vote.leader));
+        let Some((_, host, port)) = addresses.front() else {
             tracing::error!("server {} was elected and is not in the configuration", vote.leader.0);
             return self.look(now.mono);
         };
@@ -385,6 +401,7 @@ impl Ensemble {
             touched_since_ms: now.mono.millis(),
             loading: None,
             heard_at: now.mono,
+            observers: None,
         }));
         self.dial_leader();
     }
@@ -449,7 +466,8 @@ impl Ensemble {
         let role = std::mem::replace(&mut self.role, Role::Ending);
         if let Role::Learning(learning) = role {
             let waiting = learning.forwarded.values().flatten().map(|forwarded| forwarded.from);
-            let waiting = waiting.chain(learning.attaching.values().flatten().map(|attaching| attaching.from));
+            let waiting =
+                waiting.chain(learning.attaching.values().flatten().filter_map(|attaching| attaching.how.from()));
             waiting.for_each(|conn| self.batch.close(conn));
             self.tree_is_partial = learning.loading.is_some();
             self.tail = learning.unapplied;
@@ -479,6 +497,7 @@ impl Ensemble {
 
     /// Lets every learner's feed go on.
     fn pump_feeds(&mut self, now: Now) {
+        self.pump_observers();
         let Role::Leading(leading) = &mut self.role else { return };
         let Some(seat) = &mut self.seat else { return };
         let progress = leading.progress(&seat.history);
