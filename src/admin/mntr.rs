@@ -61,7 +61,7 @@ fn gauges(server: &ServerStatus) -> Vec<(String, Number)> {
 fn put_peer_state(text: &mut String, part: QuorumPart) {
     let state = match part {
         QuorumPart::Leading(_) => "leading",
-        QuorumPart::Following => "following",
+        QuorumPart::Following { .. } => "following",
         QuorumPart::Observing { .. } => "observing",
     };
     let _ = writeln!(text, "zk_peer_state\t{state} - broadcast");
@@ -87,6 +87,9 @@ fn quorum_gauges(server: &ServerStatus) -> Vec<(String, Number)> {
             ("max_proposal_size", Number::Integer(sizes.max)),
             ("min_proposal_size", Number::Integer(sizes.min)),
         ]);
+    }
+    if let QuorumPart::Following { synced_observers: Some(count) } = quorum.part {
+        list.push(("synced_observers", whole(count)));
     }
     list.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
@@ -160,9 +163,15 @@ mod tests {
             ),
             (
                 ServerMode::Follower,
-                QuorumPart::Following,
+                QuorumPart::Following { synced_observers: None },
                 &[],
                 ["follower", "following - broadcast", "zk_quorum_size\t3\n", "zk_uptime\t55213\n"],
+            ),
+            (
+                ServerMode::Follower,
+                QuorumPart::Following { synced_observers: Some(2) },
+                &["zk_synced_observers"],
+                ["follower", "following - broadcast", "zk_quorum_size\t3\n", "zk_synced_observers\t2\n"],
             ),
             (
                 ServerMode::Observer,

@@ -137,6 +137,7 @@ impl Ensemble {
     /// Lets every learner's feed go on.
     pub(super) fn pump_feeds(&mut self, now: Now) {
         self.end_looks(now);
+        self.pump_observers();
         let Role::Leading(leading) = &mut self.role else { return };
         let Some(seat) = &mut self.seat else { return };
         let progress = leading.progress(&seat.history, self.flushed_through);

@@ -2,7 +2,7 @@
 
 use super::driver::{Ensemble, count_writes};
 use super::local_sessions::Upgrade;
-use super::role::{Attach, Attaching, Awaited, Forwarded, Role, Unapplied, WaitingSync};
+use super::role::{Attach, Attaching, Awaited, Forwarded, LearnerSync, Role, Unapplied, WaitingSync};
 use super::snapshot_load::SnapshotLoad;
 use crate::io::ending::stop;
 use crate::message::lane::{ConnRef, Reply, Standing};
@@ -64,12 +64,17 @@ impl Ensemble {
                 // Whatever was being written when the snapshot began is behind us now.
                 self.compare_after = self.compare_after.min(self.tree.view().last_zxid());
                 self.begin_service(epoch, standing, now);
+                self.begin_observer_master(epoch, now);
             }
             LearnerOutput::Ping { zxid } => self.answer_ping(zxid, now),
             LearnerOutput::Synced => {
                 let Role::Learning(learning) = &mut self.role else { return };
-                if let Some(WaitingSync { from, xid, path }) = learning.syncs.pop_front() {
-                    self.batch.reply(from.worker, Reply::Synced { conn: from.conn, xid, path });
+                match learning.syncs.pop_front() {
+                    Some(LearnerSync::Own(WaitingSync { from, xid, path })) => {
+                        self.batch.reply(from.worker, Reply::Synced { conn: from.conn, xid, path });
+                    }
+                    Some(LearnerSync::ThroughObserver(link)) => self.observer_synced(link),
+                    None => {}
                 }
             }
             LearnerOutput::Revalidated { session, valid } => self.revalidated(session, valid, now),
@@ -206,6 +211,10 @@ impl Ensemble {
     /// The log ends behind `to`, and so does the state.
     fn truncate(&mut self, to: Zxid) {
         tracing::info!("the leader has the log cut behind {to}");
+        if self.seat().configs.role() == MemberRole::Observer {
+            // What an observer has published may be ahead of the follower that it follows.
+            self.drop_kept();
+        }
         match self.cut_log(to) {
             Ok(true) => {}
             Ok(false) => {
@@ -289,7 +298,7 @@ impl Ensemble {
         let mut body = Vec::new();
         Writer::new(&mut body).string_or_null(path.as_deref());
         if let Role::Learning(learning) = &mut self.role {
-            learning.syncs.push_back(WaitingSync { from, xid, path });
+            learning.syncs.push_back(LearnerSync::Own(WaitingSync { from, xid, path }));
         }
         let (op, ids) = (OpCode::Sync.code(), Vec::new());
         self.tell_leader(&QuorumPacket::Request(ForwardedRequest { session, cxid: xid.0, op, body, ids }));
@@ -297,7 +306,7 @@ impl Ensemble {
 
     /// A client came with a session: the leader knows whether it lives.
     pub(super) fn ask_leader_for(&mut self, session: SessionId, attaching: Attaching) {
-        let (timeout_ms, resumes) = (attaching.timeout_ms, matches!(attaching.how, Attach::Resumed));
+        let (timeout_ms, resumes) = (attaching.timeout_ms, attaching.how.resumes());
         if let Role::Learning(learning) = &mut self.role {
             learning.attaching.entry(session).or_default().push_back(attaching);
         }
@@ -307,7 +316,7 @@ impl Ensemble {
     fn revalidated(&mut self, session: SessionId, valid: bool, now: Now) {
         let Role::Learning(learning) = &mut self.role else { return };
         let Some(waiting) = learning.attaching.get_mut(&session) else { return };
-        let Some(Attaching { from, timeout_ms, how }) = waiting.pop_front() else { return };
+        let Some(Attaching { timeout_ms, how }) = waiting.pop_front() else { return };
         if waiting.is_empty() {
             learning.attaching.remove(&session);
         }
@@ -315,9 +324,12 @@ impl Ensemble {
             learning.elsewhere.remove(&session);
         }
         match how {
-            Attach::Resumed => self.resume(from, session, valid, now.mono),
-            Attach::Connected { read_only } if valid => self.attach(from, session, timeout_ms, read_only, now.mono),
-            Attach::Connected { read_only } => {
+            Attach::ThroughObserver { link, .. } => self.observer_revalidated(link, session, timeout_ms, valid),
+            Attach::Resumed { from } => self.resume(from, session, valid, now.mono),
+            Attach::Connected { from, read_only } if valid => {
+                self.attach(from, session, timeout_ms, read_only, now.mono);
+            }
+            Attach::Connected { from, read_only } => {
                 let response = ConnectResponse::refused(read_only);
                 self.batch.reply(from.worker, Reply::Refused { conn: from.conn, response });
             }
@@ -325,13 +337,15 @@ impl Ensemble {
     }
 
     fn answer_ping(&mut self, zxid: Zxid, now: Now) {
+        let mut touched = self.take_touched_by_observers();
         let Role::Learning(learning) = &mut self.role else { return };
         let since = std::mem::replace(&mut learning.touched_since_ms, now.mono.millis());
         let heard = self
             .sessions
             .iter()
             .filter(|(_, live)| live.owner.is_some() && live.last_heard.load(Ordering::Relaxed) >= since);
-        let touched = heard.map(|(id, live)| (id, live.timeout_ms)).collect();
+        touched.extend(heard.map(|(id, live)| (id, live.timeout_ms)));
+        let touched = touched.into_iter().collect();
         self.tell_leader(&QuorumPacket::Ping { zxid, touched });
     }
 

@@ -164,6 +164,7 @@ impl Ensemble {
         }
         let config = seat.configs.last_seen().filter(|config| config.version == zxid.0).cloned();
         let change = config.and_then(|config| self.commit_config(config, now.mono));
+        self.tell_observers_of_members(zxid, designated);
         let Role::Learning(learning) = &self.role else { return };
         let is_replaced = learning.leader.server != designated;
         if is_replaced || change.is_some_and(|change| change.role) {

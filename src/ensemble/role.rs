@@ -2,6 +2,7 @@
 
 use super::feeding::Look;
 use super::learner_feed::Feed;
+use super::observer_master::Observers;
 use super::snapshot_load::SnapshotLoad;
 use crate::message::Outcome;
 use crate::message::Txn;
@@ -58,7 +59,7 @@ pub(super) struct Learning {
     /// Writes that went to the leader, by session, in order.
     pub forwarded: BTreeMap<SessionId, VecDeque<Forwarded>>,
     /// Syncs that went to the leader; it answers them in order.
-    pub syncs: VecDeque<WaitingSync>,
+    pub syncs: VecDeque<LearnerSync>,
     /// Clients that came with a session, until the leader has said whether it lives.
     pub attaching: BTreeMap<SessionId, VecDeque<Attaching>>,
     /// Sessions for which others have written since they were confirmed here: their clients have gone elsewhere, and what is
@@ -70,6 +71,14 @@ pub(super) struct Learning {
     pub loading: Option<SnapshotLoad>,
     /// When bytes of the leader came last.
     pub heard_at: Instant,
+    /// Observers that follow this server; `None`: it takes none.
+    pub observers: Option<Box<Observers>>,
+}
+
+/// Whose sync it was.
+pub(super) enum LearnerSync {
+    Own(WaitingSync),
+    ThroughObserver(LinkId),
 }
 
 impl Learning {
@@ -91,11 +100,11 @@ impl Role {
     }
 }
 
-/// The way to the leader's quorum port.
+/// The way to the leader's quorum port, or for an observer to any follower's `observerMasterPort`.
 pub(super) struct Dial {
     pub server: ServerId,
-    /// At least one; tried in turn.
-    pub addresses: VecDeque<(String, u16)>,
+    /// At least one; tried in turn. Whose they are: an observer may follow a follower.
+    pub addresses: VecDeque<(ServerId, String, u16)>,
     pub link: LinkId,
     pub retry_at: Option<Instant>,
     pub retry_ms: u64,
@@ -147,14 +156,34 @@ impl Awaited {
 }
 
 pub(super) struct Attaching {
-    pub from: ConnRef,
     pub timeout_ms: i32,
     pub how: Attach,
 }
 
 pub(super) enum Attach {
     /// On a new connection.
-    Connected { read_only: Option<bool> },
+    Connected { from: ConnRef, read_only: Option<bool> },
     /// On one that outlived a leader.
-    Resumed,
+    Resumed { from: ConnRef },
+    /// To an observer that follows this server.
+    ThroughObserver { link: LinkId, resumes: bool },
+}
+
+impl Attach {
+    /// The connection here that waits.
+    pub fn from(&self) -> Option<ConnRef> {
+        match self {
+            Attach::Connected { from, .. } | Attach::Resumed { from } => Some(*from),
+            Attach::ThroughObserver { .. } => None,
+        }
+    }
+
+    /// On a connection that outlived a leader, wherever that is.
+    pub fn resumes(&self) -> bool {
+        match self {
+            Attach::Connected { .. } => false,
+            Attach::Resumed { .. } => true,
+            Attach::ThroughObserver { resumes, .. } => *resumes,
+        }
+    }
 }

@@ -70,6 +70,9 @@ impl Ensemble {
                 }
                 _ => self.seat().actions.push(LinkAction::Close { link }),
             },
+            LinkEvent::Accepted { link, port: PeerPort::ObserverMaster, peer } => {
+                self.observer_connected(link, peer, now.mono);
+            }
             LinkEvent::Opened { link, .. } if self.seat().elections.owns(link) => {
                 let (elections, mut dials) = self.seat().elections();
                 elections.opened(now.mono, link, &mut dials);
@@ -97,6 +100,9 @@ impl Ensemble {
             LinkEvent::ListenFailed { port: PeerPort::Election, why } => {
                 self.election_port_taken(&why, now.mono);
             }
+            LinkEvent::ListenFailed { port: PeerPort::ObserverMaster, why } => {
+                tracing::error!("no observer can follow this server: cannot listen on observerMasterPort: {why}");
+            }
             LinkEvent::ListenFailed { port: PeerPort::Quorum, why } => {
                 self.end_role(&format!("cannot listen on the quorum port: {why}"));
             }
@@ -106,7 +112,9 @@ impl Ensemble {
     fn received(&mut self, link: LinkId, bytes: Vec<u8>, now: Now) {
         let Some(state) = self.seat().links.get_mut(link) else { return };
         state.input.extend_from_slice(&bytes);
-        if let Role::Learning(learning) = &mut self.role {
+        if let Role::Learning(learning) = &mut self.role
+            && learning.leader.link == link
+        {
             learning.heard_at = now.mono;
         }
         self.take_packets(link, now);
@@ -171,7 +179,8 @@ impl Ensemble {
                 }
                 self.lead(LeaderInput::Packet { link, packet }, now);
             }
-            Role::Learning(_) => self.learn(LearnerInput::Packet(packet), now),
+            Role::Learning(learning) if learning.leader.link == link => self.learn(LearnerInput::Packet(packet), now),
+            Role::Learning(_) => self.observer_packet(link, packet, now),
             _ => {}
         }
     }
@@ -203,6 +212,7 @@ impl Ensemble {
                 }
                 self.learn(LearnerInput::Lost { why: why.to_owned() }, now);
             }
+            Role::Learning(_) => self.observer_gone(link, why),
             _ => {}
         }
     }
@@ -227,7 +237,8 @@ impl Ensemble {
         learning.leader.link = link;
         learning.leader.retry_at = None;
         learning.leader.addresses.rotate_left(1);
-        let Some((host, port)) = learning.leader.addresses.back().cloned() else { return };
+        let Some((server, host, port)) = learning.leader.addresses.back().cloned() else { return };
+        learning.leader.server = server;
         self.seat().actions.push(LinkAction::Dial { link, host, port, timeout_ms });
     }
 
@@ -258,6 +269,7 @@ impl Ensemble {
                 } else if learning.zab.next_deadline().is_some_and(|due| due <= now.mono) {
                     self.learn(LearnerInput::Tick, now);
                 }
+                self.tick_observers(now.mono);
             }
         }
         let (elections, mut dials) = self.seat().elections();
@@ -279,7 +291,11 @@ impl Ensemble {
             Role::Leading(leading) => leading.zab.next_deadline(),
             Role::Learning(learning) => {
                 let stalls_at = learning.stalls_at(seat.options.limits.init_ms());
-                [learning.zab.next_deadline(), learning.leader.retry_at, stalls_at].into_iter().flatten().min()
+                let observers = learning.observers.as_ref().map(|observers| observers.zab.next_deadline());
+                [learning.zab.next_deadline(), learning.leader.retry_at, stalls_at, observers]
+                    .into_iter()
+                    .flatten()
+                    .min()
             }
         };
         [of_role, seat.elections.next_deadline(), seat.election_port.retry_at].into_iter().flatten().min()
@@ -366,8 +382,8 @@ impl Ensemble {
             // With one voter there is nobody to wait for.
             return self.lead(LeaderInput::Tick, now);
         }
-        let addresses = VecDeque::from(seat.configs.quorum_addresses(vote.leader));
-        let Some((host, port)) = addresses.front() else {
+        let addresses = VecDeque::from(seat.ways_to(vote.leader));
+        let Some((_, host, port)) = addresses.front() else {
             tracing::error!("server {} was elected and is not in the configuration", vote.leader.0);
             return self.look(now.mono);
         };
@@ -402,6 +418,7 @@ impl Ensemble {
             touched_since_ms: now.mono.millis(),
             loading: None,
             heard_at: now.mono,
+            observers: None,
         }));
         self.dial_leader();
     }
@@ -467,7 +484,8 @@ impl Ensemble {
         let role = std::mem::replace(&mut self.role, Role::Ending);
         if let Role::Learning(learning) = role {
             let waiting = learning.forwarded.values().flatten().map(|forwarded| forwarded.from);
-            let waiting = waiting.chain(learning.attaching.values().flatten().map(|attaching| attaching.from));
+            let waiting =
+                waiting.chain(learning.attaching.values().flatten().filter_map(|attaching| attaching.how.from()));
             waiting.for_each(|conn| self.batch.close(conn));
             learning.elsewhere.iter().for_each(|session| self.let_go_of_kept(*session));
             self.tree_is_partial = learning.loading.is_some() && !PutBack::PartialSnapshotKept.is_on();

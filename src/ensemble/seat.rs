@@ -67,6 +67,8 @@ pub struct SeatOptions {
     /// beyond which observers have to come again.
     pub snap_syncs_max: u32,
     pub diff_syncs_max: u32,
+    /// `observerMasterPort`
+    pub observer_master_port: Option<u16>,
     pub local_sessions: LocalSessionRules,
     /// `leaderServes`: clients are served here while this server leads.
     pub leader_serves: bool,
@@ -87,6 +89,8 @@ pub(super) struct Seat {
     pub clock: RoleClock,
     pub log: LogAccess,
     next_link: u64,
+    /// How often a server to follow was looked for among several.
+    master_tries: u64,
     /// What this turn wants done with links.
     pub actions: Vec<LinkAction>,
     /// Read buffers that are given back when the log has caught up.
@@ -121,6 +125,7 @@ impl Seat {
             clock: RoleClock::default(),
             log,
             next_link: 0,
+            master_tries: 0,
             actions,
             held_buffers: Vec::new(),
             options,
@@ -172,9 +177,10 @@ impl Seat {
         self.actions.push(LinkAction::Listen { port: PeerPort::Quorum, addresses });
     }
 
-    /// Ends all links on the quorum port.
+    /// Ends all links to other servers but those of the elections.
     pub fn close_quorum_links(&mut self) {
         self.actions.push(LinkAction::StopListening { port: PeerPort::Quorum });
+        self.actions.push(LinkAction::StopListening { port: PeerPort::ObserverMaster });
         for link in self.links.ids() {
             self.close_link(link);
         }
@@ -185,5 +191,26 @@ impl Seat {
         if self.links.remove(link).is_some() {
             self.actions.push(LinkAction::Close { link });
         }
+    }
+
+    /// Where to follow this leader: at its quorum port; for an observer, where there are observer masters, at any voter's. Each
+    /// observer begins with another of them, and with the next one when it comes again.
+    pub fn ways_to(&mut self, leader: ServerId) -> Vec<(ServerId, String, u16)> {
+        let members = &self.configs.committed().membership.members;
+        let master_port = self.options.observer_master_port.filter(|_| self.configs.role() == Role::Observer);
+        let Some(port) = master_port else {
+            let addresses = self.configs.quorum_addresses(leader);
+            return addresses.into_iter().map(|(host, port)| (leader, host, port)).collect();
+        };
+        let voters = members.values().filter(|member| member.role == Role::Participant);
+        let mut ways: Vec<(ServerId, String, u16)> = voters
+            .flat_map(|voter| voter.addresses.iter().map(|address| (voter.id, address.host.clone(), port)))
+            .collect();
+        if !ways.is_empty() {
+            let first = (self.options.me.0 as u64).wrapping_add(self.master_tries) % ways.len() as u64;
+            ways.rotate_left(first as usize);
+            self.master_tries += 1;
+        }
+        ways
     }
 }

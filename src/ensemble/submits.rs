@@ -108,11 +108,11 @@ impl Ensemble {
                 self.forward_create_session(from, timeout_ms, read_only);
             }
             Submit::Reattach { from, session, timeout_ms, read_only } => {
-                self.ask_leader_for(session, Attaching { from, timeout_ms, how: Attach::Connected { read_only } });
+                self.ask_leader_for(session, Attaching { timeout_ms, how: Attach::Connected { from, read_only } });
             }
             Submit::Resume { from, session, .. } if self.is_elsewhere(session) => self.batch.close(from),
             Submit::Resume { from, session, timeout_ms } => {
-                self.ask_leader_for(session, Attaching { from, timeout_ms, how: Attach::Resumed });
+                self.ask_leader_for(session, Attaching { timeout_ms, how: Attach::Resumed { from } });
             }
             Submit::CloseSession { from, session, xid } => self.forward_close_session(from, session, xid),
             Submit::Disconnected { .. } | Submit::Describe { .. } => {}
@@ -291,7 +291,7 @@ impl Ensemble {
             Role::Learning(learning) if seat.configs.role() == MemberRole::Observer => {
                 QuorumPart::Observing { leader: learning.leader.server }
             }
-            _ => QuorumPart::Following,
+            _ => QuorumPart::Following { synced_observers: self.synced_observers() },
         };
         let voters = seat.configs.quorum().voters().len() as u64;
         Some(QuorumStatus { voters, serving_since: seat.clock.serves_since(), part })

@@ -140,6 +140,7 @@ fn seat(
         election_bind_tries_max: member.election_port_bind_retry_max,
         snap_syncs_max: member.snap_syncs_max,
         diff_syncs_max: member.diff_syncs_max,
+        observer_master_port: member.observer_master_port,
         local_sessions: LocalSessionRules {
             enabled: member.local_sessions_enabled,
             upgrading: member.local_sessions_upgrading_enabled,

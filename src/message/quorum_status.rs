@@ -15,8 +15,14 @@ pub struct QuorumStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QuorumPart {
     Leading(LearnerCounts),
-    Following,
-    Observing { leader: ServerId },
+    Following {
+        /// `None`: it takes no observers.
+        synced_observers: Option<u64>,
+    },
+    /// Whom it follows: the leader, or a follower.
+    Observing {
+        leader: ServerId,
+    },
 }
 
 /// Who follows a leader.

@@ -14,11 +14,12 @@ pub struct LinkOptions {
     pub tcp_keep_alive: bool,
 }
 
-/// One of this server's two ports for other servers.
+/// One of this server's ports for other servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PeerPort {
     Election,
     Quorum,
+    ObserverMaster,
 }
 
 /// What happened on a link or a port.

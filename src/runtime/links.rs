@@ -28,7 +28,7 @@ const PORT_TOKEN: u64 = 1 << 63;
 pub(super) struct Links {
     options: LinkOptions,
     links: HashMap<LinkId, Link>,
-    ports: [Option<Port>; 2],
+    ports: [Option<Port>; 3],
     ready: Arc<ReadyList>,
     /// Accepted links count up the odd numbers.
     next_accepted: u64,
@@ -41,7 +41,7 @@ enum Link {
 
 impl Links {
     pub fn new(options: LinkOptions) -> Links {
-        Links { options, links: HashMap::new(), ports: [None, None], ready: Arc::default(), next_accepted: 1 }
+        Links { options, links: HashMap::new(), ports: [None, None, None], ready: Arc::default(), next_accepted: 1 }
     }
 
     pub fn is_idle(&self) -> bool {
@@ -57,10 +57,10 @@ impl Links {
         while let Some(token) = self.ready.pop() {
             if token & PORT_TOKEN == 0 {
                 self.poll_link(LinkId(token), events);
-            } else if token == token_of(PeerPort::Election) {
-                self.poll_port(PeerPort::Election, events);
             } else {
-                self.poll_port(PeerPort::Quorum, events);
+                let ports = [PeerPort::Election, PeerPort::Quorum, PeerPort::ObserverMaster];
+                let port = ports.into_iter().find(|port| token_of(*port) == token);
+                port.into_iter().for_each(|port| self.poll_port(port, events));
             }
         }
     }

@@ -337,8 +337,10 @@ fn dump_status(
     let mut ephemerals: Vec<_> = ephemerals.collect();
     ephemerals.sort_unstable();
     let expiring = |sessions: &[LiveSession]| buckets(sessions.iter().map(|live| (live.expires_at, live.session)), now);
-    let is_led =
-        matches!(ensemble.quorum.map(|quorum| quorum.part), Some(QuorumPart::Following | QuorumPart::Observing { .. }));
+    let is_led = matches!(
+        ensemble.quorum.map(|quorum| quorum.part),
+        Some(QuorumPart::Following { .. } | QuorumPart::Observing { .. })
+    );
     let sessions = match is_led || ensemble.read_only_since.is_some() {
         true => {
             let mut sessions: Vec<_> = ensemble.sessions.iter().map(|live| (live.session, live.timeout_ms)).collect();

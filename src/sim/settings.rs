@@ -121,6 +121,7 @@ pub(super) fn start_options(
             election_bind_tries_max: None,
             snap_syncs_max: u32::MAX,
             diff_syncs_max: u32::MAX,
+            observer_master_port: None,
             local_sessions: LocalSessionRules::default(),
             leader_serves: true,
             read_only_mode: false,

@@ -13,6 +13,7 @@
 //! - `words`: what operators are told by leaders, followers and observers
 //! - `local_sessions`: sessions that one server knows, and how they become known to all
 //! - `read_only`: a server without a leader, and the clients who put up with it
+//! - `observer_masters`: observers that follow followers
 //! - `limits`: how many learners at a time, how long, how often
 //! - `leader_serves`: a leader that leaves clients to the others
 //! - `ledger`: clients that write all the while and know what was acknowledged to them
@@ -25,6 +26,7 @@ mod limits;
 mod local_sessions;
 mod migration;
 mod mixed;
+mod observer_masters;
 mod read_only;
 mod reconfig;
 mod synchronization;

@@ -21,6 +21,7 @@ mod leader_io;
 mod learner;
 mod learner_io;
 mod learners;
+mod observer_master;
 mod reconfig;
 mod sync_plan;
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub use leader::{Leader, LeaderStart};
 pub use leader_io::{LeaderInput, LeaderOutput, SyncToken};
 pub use learner::{Learner, LearnerStart};
 pub use learner_io::{LearnerInput, LearnerOutput};
+pub use observer_master::{ObserverMaster, ObserverMasterOutput, ObserverMasterStart};
 pub use sync_plan::{History, OnDisk, SyncPlan, plan};
 
 /// Times that both sides use (`tickTime`, `initLimit`, `syncLimit`).

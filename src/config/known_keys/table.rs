@@ -34,7 +34,6 @@ const METRICS: Standing = NotYet("metrics other than by mntr are planned");
 const QUORUM_TLS: Standing = EnsembleRefused("TLS between servers is planned");
 const QUORUM_SASL: Standing = EnsembleRefused("SASL between servers is planned");
 const QUORUM_SASL_DETAIL: Standing = EnsembleNotYet("SASL between servers is planned");
-const OBSERVER_MASTER: Standing = EnsembleNotYet("observers follow the leader itself");
 const NO_DELAY: Standing = EnsembleIgnored("packets between servers are never held back to fill a segment");
 const OBSERVER_DISK: Standing = EnsembleIgnored("an observer always keeps its log and its snapshots");
 const OBSERVER_AT_ONCE: Standing = EnsembleIgnored("an observer looks for the leader again without waiting");
@@ -61,7 +60,7 @@ pub const KNOWN_KEYS: &[KnownKey] = &[
     key("group*", File, Text, "", Ensemble),
     key("weight*", File, Text, "", Ensemble),
     key("peerType", File, OneOf(&["participant", "observer"]), "participant", Ensemble),
-    key("observerMasterPort", File, Kind::Int { min: i32::MIN as i64, max: 65535 }, "0", OBSERVER_MASTER),
+    key("observerMasterPort", File, Kind::Int { min: i32::MIN as i64, max: 65535 }, "0", Ensemble),
     key("electionAlg", File, Kind::Int { min: 3, max: 3 }, "3", Ensemble),
     key("quorumListenOnAllIPs", File, Bool, "false", Ensemble),
     key("standaloneEnabled", File, Bool, "true", Used),
@@ -187,7 +186,7 @@ pub const KNOWN_KEYS: &[KnownKey] = &[
     key("observer.reconnectDelayMs", Property, MILLIS, "0", OBSERVER_AT_ONCE),
     key("observer.election.DelayMs", Property, MILLIS, "200", OBSERVER_AT_ONCE),
     key("observer.syncEnabled", Property, Bool, "true", OBSERVER_DISK),
-    key("observerMaster.sizeLimit", Property, AT_LEAST_1, "33554432", OBSERVER_MASTER),
+    key("observerMaster.sizeLimit", Property, AT_LEAST_1, "33554432", EnsembleIgnored("an observer is a position in the history, which is kept for all learners alike")),
     key("messageTracker.Enabled", Property, Bool, "false", LOGGING),
     key("messageTracker.BufferSize", Property, ANY_INT, "10", LOGGING),
     // Features.
