@@ -163,7 +163,7 @@ impl Net {
             // Clients do not wait for what they have sent.
             Owner::Client { .. } => return true,
             // Mostly the kernel takes it at once.
-            Owner::Link { .. } if has_room && delay % 8 != 0 => return true,
+            Owner::Link { .. } if has_room && !delay.is_multiple_of(8) => return true,
             _ if has_room => agenda.after(1 + delay % 16, Event::Sent { socket }),
             _ => pipe.sender_waits = true,
         }
