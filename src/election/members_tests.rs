@@ -71,7 +71,7 @@ fn asked(out: &[Output]) -> Vec<i64> {
 
 #[test]
 fn another_configuration_is_told_of_once_and_only_while_looking() {
-    let mut alone = Alone::looking(1, of(&[1, 2, 3]));
+    let mut alone = Alone::looking(1, of(&[1, 2, 3, 4, 5]));
     let is_told = |out: &[Output]| out.iter().any(|output| matches!(output, Output::ConfigSeen { .. }));
     assert!(!is_told(&alone.hear(2, 2, Some("config"))), "the own one");
     assert!(is_told(&alone.hear(2, 2, Some("another"))));
@@ -103,7 +103,7 @@ fn the_members_to_come_vote_too() {
 /// What one server heard of makes it look again, with the members that there are.
 #[test]
 fn new_members_begin_a_new_round() {
-    let mut alone = Alone::looking(1, of(&[1, 2, 3]));
+    let mut alone = Alone::looking(1, of(&[1, 2, 3, 4]));
     assert_eq!(decision(&alone.hear(2, 2, None)), None);
     alone.step(Input::Configured(of(&[1, 2, 3, 4, 5])));
     let mut to = asked(&alone.look());

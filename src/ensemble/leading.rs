@@ -80,9 +80,9 @@ impl Ensemble {
                 }
             }
             LeaderOutput::Revalidate { link, session, resumes } => self.revalidate(link, session, resumes, now),
-            LeaderOutput::Synced { link: Some(link), after, .. } => {
+            LeaderOutput::Synced { link: Some(link), .. } => {
                 if let Some(feed) = leading.feeds.get_mut(&link) {
-                    feed.sync_after(after);
+                    feed.sync_proven();
                 }
             }
             LeaderOutput::Synced { link: None, token, .. } => {
@@ -135,6 +135,11 @@ impl Ensemble {
         match op {
             Some(OpCode::Sync) => {
                 let token = self.next_token();
+                if let Role::Leading(leading) = &mut self.role
+                    && let Some(feed) = leading.feeds.get_mut(&link)
+                {
+                    feed.sync_asked(leading.zab.last_proposed());
+                }
                 self.lead(LeaderInput::Sync { link: Some(link), token }, now);
             }
             Some(OpCode::CreateSession) => {

@@ -3,7 +3,9 @@
 //! its position, and never holds up another. Where the history in memory no longer reaches, the log files are read.
 //!
 //! Invariants: proposals leave in order without holes; a commit leaves behind its proposal; SYNC behind the commits it
-//! waits for. A learner that cannot be fed from the log either is closed; it comes back and gets a snapshot.
+//! waits for, and before all others: a Java learner takes what its clients asked for, syncs and writes, for done in the order in
+//! which it asked, and stops answering them for good where that order is not kept. A learner that cannot be fed from the log
+//! either is closed; it comes back and gets a snapshot.
 
 use super::history::{Entry, History};
 use super::log_feed::{LogAccess, LogFeed};
@@ -33,14 +35,22 @@ pub(super) struct Feed {
     uncommitted: VecDeque<Zxid>,
     /// NEWLEADER is owed, with this zxid, once the history through the other is sent.
     new_leader: Option<NewLeader>,
-    /// SYNC packets that wait for commits.
-    syncs: VecDeque<Zxid>,
+    /// Syncs that were asked for, in order.
+    syncs: VecDeque<Sync>,
 }
 
 #[derive(Clone, Copy)]
 struct NewLeader {
     zxid: Zxid,
     history_ends: Zxid,
+}
+
+#[derive(Clone, Copy)]
+struct Sync {
+    /// It follows this commit; no later one overtakes it.
+    after: Zxid,
+    /// May be answered.
+    is_proven: bool,
 }
 
 /// What the leader has to say beside transactions.
@@ -98,9 +108,16 @@ impl Feed {
         }
     }
 
-    /// A SYNC packet is to follow the commit of `after`.
-    pub fn sync_after(&mut self, after: Zxid) {
-        self.syncs.push_back(after);
+    /// A SYNC packet is owed behind the commit of `after`, the last proposal; not before it is proven that this server leads.
+    pub fn sync_asked(&mut self, after: Zxid) {
+        self.syncs.push_back(Sync { after, is_proven: false });
+    }
+
+    /// The oldest sync that waited for it is proven.
+    pub fn sync_proven(&mut self) {
+        if let Some(sync) = self.syncs.iter_mut().find(|sync| !sync.is_proven) {
+            sync.is_proven = true;
+        }
     }
 
     /// Appends what the learner lacks, as far as there is room. An error says why it cannot be fed any longer.
@@ -118,6 +135,27 @@ impl Feed {
             }
             self.snapshot = None;
         }
+        loop {
+            // What comes behind a sync waits with it.
+            let committed = self.syncs.front().map_or(progress.committed, |sync| progress.committed.min(sync.after));
+            self.pump_through(history, Progress { committed, ..progress }, access, words, out)?;
+            let is_due = |sync: &Sync| sync.is_proven && self.has_committed_through(sync.after, history, committed);
+            if self.new_leader.is_some() || !self.syncs.front().is_some_and(is_due) {
+                return Ok(());
+            }
+            self.syncs.pop_front();
+            encode(&QuorumPacket::Sync, Side::Leader, out);
+        }
+    }
+
+    fn pump_through(
+        &mut self,
+        history: &History,
+        progress: Progress,
+        access: &LogAccess,
+        words: &Words<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), String> {
         let may_send = if self.observer { progress.committed } else { progress.proposed };
         self.send_from_log(progress, words, out)?;
         if self.log.is_none() && self.sent < may_send && !history.reaches_back_to(self.sent) {
@@ -136,12 +174,6 @@ impl Feed {
         {
             self.new_leader = None;
             encode(&QuorumPacket::NewLeader { zxid, config: Some(config.clone()) }, Side::Leader, out);
-        }
-        while self.new_leader.is_none()
-            && self.syncs.front().is_some_and(|after| self.has_committed_through(*after, history, progress.committed))
-        {
-            self.syncs.pop_front();
-            encode(&QuorumPacket::Sync, Side::Leader, out);
         }
         Ok(())
     }
@@ -223,6 +255,10 @@ mod tests {
     use super::*;
     use crate::io::real_disk::RealDisk;
     use crate::storage::LogPlace;
+    use crate::wire::Decoded;
+    use crate::wire::quorum::QuorumDecoder;
+
+    const DATA_BYTES_MAX: usize = 1 << 20;
 
     /// Everything is in memory.
     fn no_log() -> LogAccess {
@@ -234,46 +270,116 @@ mod tests {
         }
     }
 
-    fn pump(feed: &mut Feed, history: &History, progress: Progress) -> Vec<u8> {
-        let words = Words { config: Some("".into()), activations: &BTreeMap::new() };
-        let mut out = Vec::new();
-        feed.pump(history, progress, &no_log(), &words, &mut out).expect("nothing is lacking");
-        out
+    struct Stage {
+        feed: Feed,
+        history: History,
+        progress: Progress,
+        activations: BTreeMap<Zxid, ServerId>,
+        config: Option<Arc<str>>,
     }
 
-    fn in_sync(history: &History, observer: bool, progress: Progress) -> Feed {
-        let plan = SyncPlan::Diff { head: history.last(), after: history.last() };
-        let mut feed = Feed::begin(ServerId(1), observer, plan, None, progress, progress.committed, &mut Vec::new());
-        pump(&mut feed, history, progress);
-        feed
+    impl Stage {
+        fn new(observer: bool) -> Stage {
+            let start = Zxid::new(1, 0);
+            let progress = Progress { committed: start, proposed: start, flushed: start };
+            let plan = SyncPlan::Diff { head: start, after: start };
+            let feed = Feed::begin(ServerId(1), observer, plan, None, progress, start, &mut Vec::new());
+            let history = History::new(start, 500);
+            Stage { feed, history, progress, activations: BTreeMap::new(), config: Some("config".into()) }
+        }
+
+        fn propose(&mut self, counter: u32) {
+            self.progress.proposed = Zxid::new(1, counter);
+            let mut entry = vec![0; 32];
+            entry[12..20].copy_from_slice(&self.progress.proposed.0.to_be_bytes());
+            self.history.push(self.progress.proposed, entry.into());
+        }
+
+        fn commit(&mut self, counter: u32) {
+            self.progress.committed = Zxid::new(1, counter);
+        }
+
+        /// What leaves, in short.
+        fn pumped(&mut self) -> Vec<String> {
+            let mut out = Vec::new();
+            let words = Words { config: self.config.clone(), activations: &self.activations };
+            self.feed.pump(&self.history, self.progress, &no_log(), &words, &mut out).unwrap();
+            let mut decoder = QuorumDecoder::new(Side::Leader, DATA_BYTES_MAX);
+            let mut at = 0;
+            let mut said = Vec::new();
+            while let Ok(Decoded::Whole { value, consumed }) = decoder.next(&out[at..]) {
+                at += consumed;
+                said.push(match value {
+                    QuorumPacket::Proposal { zxid, .. } => format!("proposal {}", zxid.counter()),
+                    QuorumPacket::Commit { zxid } => format!("commit {}", zxid.counter()),
+                    QuorumPacket::CommitAndActivate { zxid, .. } => format!("activate {}", zxid.counter()),
+                    QuorumPacket::Inform { zxid, .. } => format!("inform {}", zxid.counter()),
+                    QuorumPacket::InformAndActivate { zxid, .. } => format!("inform and activate {}", zxid.counter()),
+                    QuorumPacket::NewLeader { .. } => "newleader".to_owned(),
+                    QuorumPacket::Sync => "sync".to_owned(),
+                    other => format!("{other:?}"),
+                });
+            }
+            assert_eq!(at, out.len());
+            said
+        }
     }
 
-    fn said(feed: &mut Feed, history: &History, progress: Progress) -> usize {
-        pump(feed, history, progress).len()
-    }
-
-    /// A sync is answered behind what was proposed before it, and at once where nothing was, be it the first thing that is
-    /// asked for in an epoch.
+    /// A learner's clients ask for a sync and then for a write: answered in that order, whatever is committed meanwhile.
     #[test]
-    fn a_sync_waits_for_what_was_proposed_before_it() {
-        let (before, epoch) = (Zxid(0x1_0000_0005), Zxid(0x2_0000_0000));
-        for observer in [false, true] {
-            let mut history = History::new(before, 10);
-            let mut progress = Progress { committed: epoch, proposed: epoch, flushed: epoch };
-            let mut feed = in_sync(&history, observer, progress);
-            feed.sync_after(epoch);
-            let sync_bytes = said(&mut feed, &history, progress);
-            assert!(sync_bytes > 0, "the first sync of an epoch, to an observer: {observer}");
+    fn no_commit_overtakes_a_sync() {
+        for (observer, one, two, three) in [
+            (false, vec!["proposal 1", "commit 1", "proposal 2", "proposal 3"], vec!["commit 2"], vec!["commit 3"]),
+            (true, vec!["inform 1"], vec!["inform 2"], vec!["inform 3"]),
+        ] {
+            let mut stage = Stage::new(observer);
+            assert_eq!(stage.pumped(), ["newleader"]);
+            stage.propose(1);
+            stage.feed.sync_asked(Zxid::new(1, 1));
+            stage.propose(2);
+            stage.feed.sync_asked(Zxid::new(1, 2));
+            stage.propose(3);
+            stage.commit(3);
+            assert_eq!(stage.pumped(), one, "the rest waits for the sync");
+            stage.feed.sync_proven();
+            assert_eq!(stage.pumped(), [vec!["sync"], two].concat());
+            stage.feed.sync_proven();
+            assert_eq!(stage.pumped(), [vec!["sync"], three].concat());
+        }
+    }
 
-            history.push(epoch.next(), [0; 8].as_slice().into());
-            progress.proposed = epoch.next();
-            feed.sync_after(epoch.next());
-            let mut before_commit = said(&mut feed, &history, progress);
-            before_commit += said(&mut feed, &history, progress);
-            progress.committed = epoch.next();
-            let behind = said(&mut feed, &history, progress);
-            assert!(behind > sync_bytes, "a commit and a SYNC: {before_commit} and then {behind} bytes");
-            assert_eq!(said(&mut feed, &history, progress), 0);
+    /// There is nothing to wait for.
+    #[test]
+    fn the_first_sync_of_an_epoch_is_answered_at_once() {
+        for observer in [false, true] {
+            let mut stage = Stage::new(observer);
+            let epoch = Zxid::new(2, 0);
+            stage.progress = Progress { committed: epoch, proposed: epoch, flushed: epoch };
+            stage.feed.sync_asked(epoch);
+            assert_eq!(stage.pumped(), ["newleader"]);
+            stage.feed.sync_proven();
+            assert_eq!(stage.pumped(), ["sync"]);
+        }
+    }
+
+    #[test]
+    fn newleader_waits_for_a_change_and_says_itself_what_came_of_it() {
+        for (observer, before, after) in [
+            (false, vec!["proposal 1", "commit 1"], vec!["proposal 2", "activate 2"]),
+            (true, vec!["proposal 1", "commit 1"], vec!["inform and activate 2"]),
+        ] {
+            let mut stage = Stage::new(observer);
+            stage.config = None;
+            stage.propose(1);
+            stage.commit(1);
+            stage.activations.insert(Zxid::new(1, 1), ServerId(3));
+            assert_eq!(stage.pumped(), before);
+            stage.config = Some("config".into());
+            assert_eq!(stage.pumped(), ["newleader"]);
+            stage.propose(2);
+            stage.commit(2);
+            stage.activations.insert(Zxid::new(1, 2), ServerId(3));
+            assert_eq!(stage.pumped(), after);
         }
     }
 }

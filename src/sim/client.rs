@@ -152,6 +152,10 @@ impl Client {
         (None, again.min(timeout_us / 6))
     }
 
+    pub fn has_session(&self, id: SessionId) -> bool {
+        self.session.is_some_and(|session| session.id == id)
+    }
+
     fn timeout_us(&self, options: &Options) -> u64 {
         let (least_ms, _) = options.session_timeouts_ms();
         self.session.map_or(least_ms * 2, |session| session.timeout_ms).max(1) as u64 * 1000

@@ -16,6 +16,7 @@ use super::wiretap::Wiretaps;
 use crate::message::lane::Standing;
 use crate::runtime::link_io::LinkEvent;
 use crate::runtime::sockets::SocketEvent;
+use crate::types::SessionId;
 
 pub struct Simulator {
     pub(super) options: Options,
@@ -467,10 +468,14 @@ impl Simulator {
                 self.is_silent = true;
                 self.healed_at = Some(now);
             }
-        } else if self.is_together() {
+        } else if self.is_together() && self.orphan().is_none() {
             self.is_over = true;
             return self.check_end();
         } else {
+            if let Some(session) = self.orphan().filter(|_| self.is_together()) {
+                let orphan = || format!("session {session} does not end, and no client has it");
+                demand(now < healed_at + patience_us, orphan)?;
+            }
             let shown = || self.servers.iter().map(|server| (server.index, server.shown)).collect::<Vec<_>>();
             demand(now < healed_at + patience_us, || {
                 format!("the servers do not come together: {:?}, committed through {}", shown(), self.history.last())
@@ -478,6 +483,12 @@ impl Simulator {
         }
         self.agenda.after(50_000, Event::Look);
         Ok(())
+    }
+
+    /// A session that lives though nobody has it.
+    fn orphan(&self) -> Option<SessionId> {
+        let is_held = |session: &SessionId| self.clients.iter().any(|client| client.has_session(*session));
+        self.history.znodes.alive_sessions().find(|session| !is_held(session))
     }
 
     fn is_together(&self) -> bool {

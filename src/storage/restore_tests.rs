@@ -417,6 +417,21 @@ fn a_new_epoch_is_no_gap() {
 }
 
 #[test]
+fn a_new_epoch_does_not_lead_over_a_snapshot_that_cannot_be_read() {
+    let disk = TestDisk::new();
+    let epoch_two = Zxid::new(2, 1).0;
+    disk.snapshot(3);
+    disk.lay(&file_name::log(Zxid(epoch_two)), &log_of(epoch_two..=epoch_two + 1));
+    assert_eq!(disk.restore().unwrap().1.zxids(), zxids(epoch_two..=epoch_two + 1));
+
+    let path = disk.path("snapshot.3");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[30] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    assert_eq!(refusal(disk.restore().unwrap_err()), "transactions are missing before this file");
+}
+
+#[test]
 fn a_record_written_twice_counts_once() {
     let disk = TestDisk::new();
     let mut bytes = log_of(1..=2);

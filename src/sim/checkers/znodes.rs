@@ -138,6 +138,10 @@ impl Znodes {
         matches!(self.sessions.get(&session), Some((_, None)))
     }
 
+    pub fn alive_sessions(&self) -> impl Iterator<Item = SessionId> {
+        self.sessions.iter().filter(|(_, (_, ended))| ended.is_none()).map(|(session, _)| *session)
+    }
+
     pub fn is_known(&self, session: SessionId) -> bool {
         self.sessions.contains_key(&session)
     }

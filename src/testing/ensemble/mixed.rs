@@ -177,6 +177,25 @@ fn syncs_and_watches(ensemble: &Ensemble) {
     });
 }
 
+/// Syncs of some clients and writes of others, all in flight at every server: each is answered. A Java server waits for them in
+/// the order in which it sent them to its leader, and answers nobody any more where that order is not kept.
+fn syncs_beside_writes(ensemble: &Ensemble) {
+    const EACH: usize = 150;
+    let clients = ensemble.ids().flat_map(|id| [(id, true), (id, false), (id, false)]);
+    let clients = clients.map(|(id, syncs)| {
+        let address = ensemble.address(id);
+        std::thread::spawn(move || {
+            let (mut client, _) = session(address, SESSION_MS);
+            for n in 0..EACH {
+                let op = if syncs { sync() } else { set("/shared", format!("{n}").as_bytes()) };
+                assert_eq!(code_of(client.call(n as i32 + 1, &op)), 0, "{op:?} at server {id}");
+            }
+            client.ask(EACH as i32 + 1, &close_session());
+        })
+    });
+    clients.collect::<Vec<_>>().into_iter().for_each(|client| client.join().expect("a client was not answered"));
+}
+
 /// A container whose last child goes and a znode that outlives its time vanish by the leader's hand.
 fn the_leader_sweeps(ensemble: &Ensemble) {
     let (mut client, _) = session(ensemble.address(1), SESSION_MS);
@@ -197,6 +216,7 @@ fn everything_in(ensemble: &Ensemble) {
     let mut sessions: Vec<(Connection, Welcome)> = ensemble.ids().map(|id| write_everything(ensemble, id)).collect();
     ensemble.assert_all_equal();
     syncs_and_watches(ensemble);
+    syncs_beside_writes(ensemble);
     a_session_moves(ensemble);
     the_leader_sweeps(ensemble);
     // Enough for a digest or two of the history that `hash` shows.
