@@ -212,3 +212,45 @@ impl Switch {
         self.under_way.push(Reverse((due, self.sequence, to, packet.to_vec())));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::namespaces::with_namespaces;
+    use std::net::{SocketAddr, TcpListener, TcpStream};
+
+    fn listener(network: &Network, place: usize) -> TcpListener {
+        let namespace = network.namespace(place);
+        let listening = std::thread::spawn(move || {
+            // SAFETY: a plain system call on a descriptor of ours; it concerns this thread alone.
+            assert_eq!(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) }, 0);
+            TcpListener::bind((host(place), 7000)).expect("nobody else is there")
+        });
+        listening.join().expect("no panic")
+    }
+
+    #[test]
+    fn the_weather_is_as_told() {
+        with_namespaces("faults::network::tests::the_weather_is_as_told", libc::CLONE_NEWNET, || {
+            let network = Network::new(2, 7)?;
+            let _listener = listener(&network, 1);
+            let connect =
+                || TcpStream::connect_timeout(&SocketAddr::from((host(1), 7000)), Duration::from_millis(700)).map(drop);
+            connect().expect("fair weather");
+            let cut = Weather { is_cut: true, ..Weather::default() };
+            for (from, to) in [(CLIENTS, 1), (1, CLIENTS)] {
+                network.change(|a, b| (a, b) == (from, to), cut);
+                assert!(connect().is_err(), "from {from} to {to} nothing comes through");
+                network.heal();
+                connect().expect("fair weather again");
+            }
+            network.change(|_, _| true, Weather { delay: Duration::from_millis(60), ..Weather::default() });
+            let began = Instant::now();
+            connect().expect("slow");
+            assert!(began.elapsed() >= Duration::from_millis(120), "there and back in {:?}", began.elapsed());
+            network.change(|_, _| true, Weather { lost_one_in: 1, ..Weather::default() });
+            assert!(connect().is_err(), "every packet is lost");
+            Ok(())
+        });
+    }
+}
