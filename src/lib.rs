@@ -90,9 +90,10 @@
 //! *worker*: a thread that owns client connections. *shard*: one worker's watches. *apply*: the tree change of a
 //! transaction. *flush*: its log entry becomes durable. *commit*: it counts (on a server of its own: with the flush).
 //! *head*: the newest tree, seen by the writer alone. *version*: a tree that readers can pin. *seal*: a version is
-//! complete and waits for its flush. *standing*: what a server is to its clients: alone, looking, leading, following,
-//! observing. *learner*: a follower or an observer. *feed*: what one learner is sent, a position in the history.
-//! *publish*: readers see it. *hold*: a version is kept for longer than a turn.
+//! complete and waits for its flush. *standing*: what a server is to its clients: alone, looking, read-only, leading,
+//! following, observing. *local session*: known to its server alone. *learner*: a follower or an observer. *observer master*: a
+//! follower that observers follow. *feed*: what one learner is sent, a position in the history. *publish*: readers see it.
+//! *hold*: a version is kept for longer than a turn.
 
 pub mod admin;
 pub mod config;

@@ -145,9 +145,7 @@ impl EnsembleTurn for Ensemble {
             self.expire_sessions(now);
             self.sweep(now);
         }
-        if self.serves_clients() {
-            self.expire_local_sessions(now);
-        }
+        self.expire_local_sessions(now);
         if self.is_serving()
             && let Some(log) = &mut self.log
         {
@@ -184,10 +182,8 @@ impl Ensemble {
         };
         let in_charge = self.is_in_charge();
         let expiry = self.sessions.next_deadline().map(|due| due.max(may_expire)).filter(|_| in_charge);
-        let local = self.local_sessions.next_deadline().filter(|_| self.serves_clients());
-        let local_expiry = local.map(|due| due.max(self.expiry_resumes));
         let sweep = in_charge.then(|| self.sweeper.next_deadline());
-        let due = [expiry, local_expiry, sweep, self.purge.next_deadline(), self.roles_deadline(now)];
+        let due = [expiry, self.local_expiry(), sweep, self.purge.next_deadline(), self.roles_deadline(now)];
         due.into_iter().flatten().min().unwrap_or(now).min(now.plus_millis(self.rules.pause_ms))
     }
 

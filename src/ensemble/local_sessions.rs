@@ -15,7 +15,7 @@ use crate::message::{ConnectResponse, ForwardedRequest, QuorumPacket, WriteOp};
 use crate::observe::Counter;
 use crate::request;
 use crate::session::{Live, SessionTable, password};
-use crate::types::{ErrorCode, Now, OpCode, SessionId, Xid};
+use crate::types::{ErrorCode, Instant, Now, OpCode, SessionId, Xid};
 use crate::wire::Writer;
 use std::sync::atomic::Ordering;
 
@@ -104,8 +104,14 @@ impl Ensemble {
         self.batch.reply(from.worker, Reply::SessionClosed { conn: from.conn, xid, zxid });
     }
 
+    /// When the next one may be due. Between two roles nobody can be heard, so nobody is late.
+    pub(super) fn local_expiry(&self) -> Option<Instant> {
+        let due = self.local_sessions.next_deadline().filter(|_| self.is_serving() || self.serves_clients());
+        due.map(|due| due.max(self.expiry_resumes))
+    }
+
     pub(super) fn expire_local_sessions(&mut self, now: Now) {
-        if now.mono < self.expiry_resumes {
+        if self.local_expiry().is_none_or(|due| due > now.mono) {
             return;
         }
         for session in self.local_sessions.expired(now.mono) {

@@ -3,7 +3,8 @@
 //!
 //! Reading order: `worker.rs` (the turn), `connection.rs` (what is known of a client), `handshake.rs`, `pipeline.rs` (in
 //! which order requests are carried out), `reads.rs`, `deliver.rs` (events and replies of transactions),
-//! `admission.rs` (who may connect), `idle.rs` (who is silent), `ask.rs` (what operators ask).
+//! `admission.rs` (who may connect), `idle.rs` (who is silent), `leaderless.rs` and `read_only.rs` (what becomes of clients without
+//! a leader), `ask.rs` (what operators ask).
 
 mod admission;
 mod ask;

@@ -36,15 +36,19 @@ fn tell(kind: Kind) -> Vec<String> {
     assert!(reattach(ensemble.address(3), &welcome, SESSION_MS).is_none());
     // A follower that becomes the leader leaves its clients to the one that is left.
     ensemble.server_mut(3).kill();
-    wait_until("one leads and one follows", || {
-        let modes: Vec<Option<String>> = [1, 2].iter().map(|id| ensemble.server(*id).mode()).collect();
-        modes.iter().flatten().count() == 1 && modes.iter().flatten().all(|mode| mode == "follower")
+    let mut moved = None;
+    wait_until("one leads and the other has the session", || {
+        // Who takes it follows somebody, and there is only one other.
+        moved = [1, 2].into_iter().find_map(|id| {
+            let follows = ensemble.server(id).mode().as_deref() == Some("follower");
+            follows.then(|| reattach(ensemble.address(id), &welcome, SESSION_MS)).flatten().map(|there| (id, there))
+        });
+        moved.is_some()
     });
-    let follower = [1, 2].into_iter().find(|id| ensemble.server(*id).mode().is_some()).expect("just seen");
-    told.extend(met_at(&ensemble, 3 - follower));
-    let (mut client, _) = reattach(ensemble.address(follower), &welcome, SESSION_MS).expect("the follower serves");
+    let (follower, (mut client, _)) = moved.expect("just seen");
     client.ask(1, &set("/served", b"still"));
     client.ask(2, &close_session());
+    told.extend(met_at(&ensemble, 3 - follower));
     let (mut client, _) = session(ensemble.address(follower), SESSION_MS);
     assert_eq!(code_of(client.call(1, &exists("/served"))), NO_NODE);
     client.ask(2, &close_session());
