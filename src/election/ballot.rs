@@ -6,7 +6,7 @@ use super::Electorate;
 use crate::message::Vote;
 use crate::types::{Role, ServerId, Zxid};
 
-/// What observers vote for, and the id that servers outside of the committed configuration vote for: beaten by everyone.
+/// What observers vote for, and the id that servers outside of the configurations vote for: beaten by everyone.
 pub const NOBODY: i64 = i64::MIN;
 
 /// A database that is empty and was not told that it may be: its server must not vote.
@@ -20,7 +20,7 @@ pub fn beats(candidate: &Vote, held: &Vote, electorate: &Electorate) -> bool {
 
 /// With what a server enters the election.
 pub fn initial_vote(my_id: ServerId, role: Role, zxid: Zxid, epoch: i64, electorate: &Electorate) -> Vote {
-    let leader = if electorate.is_committed_voter(my_id) { my_id } else { ServerId(NOBODY) };
+    let leader = if electorate.may_lead(my_id) { my_id } else { ServerId(NOBODY) };
     match role {
         Role::Participant => Vote { leader, zxid, round: 0, peer_epoch: epoch },
         Role::Observer => Vote { leader, zxid: Zxid(NOBODY), round: 0, peer_epoch: NOBODY },

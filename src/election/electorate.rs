@@ -36,6 +36,13 @@ impl Electorate {
         self.committed.is_voter(id)
     }
 
+    /// May be elected: a voter, also of a newer configuration that is not known to be committed. It may be the only one that has
+    /// what those have committed.
+    pub fn may_lead(&self, id: ServerId) -> bool {
+        let next = self.last_seen.as_ref().filter(|(_, version)| *version > self.version);
+        self.is_committed_voter(id) || next.is_some_and(|(quorum, _)| quorum.is_voter(id))
+    }
+
     /// A voter of either configuration: is told of votes, and is listened to.
     pub fn is_voter(&self, id: ServerId) -> bool {
         self.committed.is_voter(id) || self.last_seen.as_ref().is_some_and(|(quorum, _)| quorum.is_voter(id))
@@ -77,7 +84,9 @@ mod tests {
         let both = old.clone().with_last_seen(majority(&[3, 4, 5]), 6);
         assert!(!both.is_reached_by(&ids(&[1, 2])) && !both.is_reached_by(&ids(&[3, 4, 5])));
         assert!(both.is_reached_by(&ids(&[1, 3, 4])));
+        assert!(both.may_lead(ServerId(4)) && both.may_lead(ServerId(1)) && !both.may_lead(ServerId(9)));
         let stale = old.with_last_seen(majority(&[3, 4, 5]), 5);
+        assert!(!stale.may_lead(ServerId(4)));
         assert!(stale.is_reached_by(&ids(&[1, 2])));
         // Its voters are listened to all the same, as Java does.
         assert!(stale.is_voter(ServerId(5)) && !stale.is_committed_voter(ServerId(5)));

@@ -120,9 +120,11 @@ impl Configurations {
         self.own.as_ref()
     }
 
-    /// Addresses of a member's quorum port.
+    /// Addresses of a member's quorum port; of one to come, if it was elected.
     pub fn quorum_addresses(&self, id: ServerId) -> Vec<(String, u16)> {
-        let member = self.committed.membership.members.get(&id);
+        let of = |config: &QuorumConfig| config.membership.members.get(&id).cloned();
+        let member = of(&self.committed).or_else(|| of(self.newest()));
+        let member = member.as_ref();
         let ports = member.into_iter().flat_map(Member::quorum_ports);
         ports.map(|(host, port)| (host.to_owned(), port)).collect()
     }

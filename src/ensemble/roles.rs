@@ -391,6 +391,7 @@ impl Ensemble {
         let start = LearnerStart {
             me: seat.options.me,
             observer: seat.configs.role() == MemberRole::Observer,
+            votes_next: seat.configs.newest().membership.is_voter(seat.options.me),
             limits,
             accepted_epoch: epochs.accepted,
             current_epoch: epochs.current,

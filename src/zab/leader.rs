@@ -461,7 +461,14 @@ impl Leader {
 
     /// This server and the voters that have come at least as far as `stage`.
     fn with_me(&self, stage: Stage) -> BTreeSet<ServerId> {
-        self.learners.servers_from(stage).chain([self.start.me]).collect()
+        let there = self.learners.iter().filter(|(_, learner)| learner.stage >= stage && self.counts(learner));
+        there.map(|(_, learner)| learner.server).chain([self.start.me]).collect()
+    }
+
+    /// Observers count where the next configuration makes voters of them: without them it may never be decided on. But not for
+    /// proposals, which they do not acknowledge.
+    fn counts(&self, learner: &Follower) -> bool {
+        !learner.observer || self.phase != Phase::Broadcast && self.configs.votes_next_only(learner.server)
     }
 
     fn advance(&mut self, now: Instant, out: &mut Vec<LeaderOutput>) {
@@ -488,7 +495,7 @@ impl Leader {
 
     fn fix_epoch(&mut self, now: Instant, out: &mut Vec<LeaderOutput>) {
         let voters =
-            self.learners.iter().filter(|(_, learner)| !learner.observer && self.configs.is_voter(learner.server));
+            self.learners.iter().filter(|(_, learner)| self.counts(learner) && self.configs.is_voter(learner.server));
         let highest = voters.map(|(_, learner)| learner.accepted_epoch).fold(self.start.accepted_epoch, i64::max);
         self.epoch = if PutBack::ReuseEpoch.is_on() { self.start.current_epoch } else { highest } + 1;
         self.phase = Phase::Promising;
@@ -512,8 +519,9 @@ impl Leader {
     /// for more helps only if more come.
     fn epoch_is_spent(&self) -> bool {
         let mut can_promise = self.promises();
-        can_promise
-            .extend(self.learners.in_stage(Stage::Informed).iter().filter_map(|link| self.learners.server(*link)));
+        let informed =
+            self.learners.iter().filter(|(_, learner)| learner.stage == Stage::Informed && self.counts(learner));
+        can_promise.extend(informed.map(|(_, learner)| learner.server));
         let there = self.with_me(Stage::Promised);
         !self.configs.is_reached_by(&can_promise) && self.configs.is_reached_by(&there)
     }

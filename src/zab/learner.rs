@@ -20,6 +20,8 @@ use std::sync::Arc;
 pub struct LearnerStart {
     pub me: ServerId,
     pub observer: bool,
+    /// An observer that has heard of a configuration in which it votes: its promises count already.
+    pub votes_next: bool,
     pub limits: Limits,
     /// From the epoch files.
     pub accepted_epoch: i64,
@@ -260,7 +262,8 @@ impl Learner {
     fn promise(&mut self, epoch: i64, out: &mut Vec<LearnerOutput>) -> Result<(), String> {
         let accepted = self.start.accepted_epoch;
         // An observer's promise counts for nobody: it need not wait until the voters' epochs have caught up with it.
-        let lowest = if self.start.observer { self.start.current_epoch } else { accepted };
+        let is_free = self.start.observer && !self.start.votes_next;
+        let lowest = if is_free { self.start.current_epoch } else { accepted };
         if epoch < lowest {
             return Err(format!("the leader's epoch {epoch:x} is below the accepted one, {accepted:x}"));
         }

@@ -65,11 +65,6 @@ impl Learners {
         self.by_link.iter_mut().map(|(link, follower)| (*link, follower))
     }
 
-    /// Who is on this connection, unless an observer is.
-    pub fn server(&self, link: LinkId) -> Option<ServerId> {
-        self.get(link).filter(|follower| !follower.observer).map(|follower| follower.server)
-    }
-
     pub fn insert(&mut self, link: LinkId, follower: Follower) {
         self.by_link.insert(link, follower);
     }
@@ -85,14 +80,6 @@ impl Learners {
 
     pub fn in_stage(&self, stage: Stage) -> Vec<LinkId> {
         self.iter().filter(|(_, follower)| follower.stage == stage).map(|(link, _)| link).collect()
-    }
-
-    /// Servers, without observers, that have come at least as far as `stage`.
-    pub fn servers_from(&self, stage: Stage) -> impl Iterator<Item = ServerId> + '_ {
-        self.by_link
-            .values()
-            .filter(move |follower| follower.stage >= stage && !follower.observer)
-            .map(|follower| follower.server)
     }
 
     pub fn count(&self, quorum: &Quorum) -> LearnerCounts {

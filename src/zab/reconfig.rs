@@ -65,13 +65,18 @@ impl Configs {
         self.quorum.is_voter(id) || self.next.as_ref().is_some_and(|(_, quorum)| quorum.is_voter(id))
     }
 
-    /// A leader stays one if it is a voter of `next` and learners find it where it is.
+    /// A voter of the next configuration that is none of the committed one.
+    pub fn votes_next_only(&self, id: ServerId) -> bool {
+        !self.quorum.is_voter(id) && self.is_voter(id)
+    }
+
+    /// A leader stays one if it is a voter of `next` and learners find it where it is, or never had to look elsewhere.
     pub fn keeps_its_place(&self, leader: ServerId, next: &QuorumConfig) -> bool {
         let ports = |config: &QuorumConfig| -> Option<BTreeSet<(String, u16)>> {
             let member = config.membership.members.get(&leader)?;
             Some(member.quorum_ports().map(|(host, port)| (host.to_owned(), port)).collect())
         };
-        next.membership.is_voter(leader) && ports(next) == ports(&self.committed)
+        next.membership.is_voter(leader) && (ports(&self.committed).is_none() || ports(next) == ports(&self.committed))
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! - `world`: the ensemble, its clock and what is due; `network`, `disk`: what carries and what keeps
 //! - `leading`, `following`: carry out what the machines ask for, as the real driver does
-//! - `oracle`: who leads whom
+//! - `oracle`: who leads whom; `members`: who they are
 //! - `checkers`: the properties of ZAB and our promises, looked at whenever something is said
 //! - `generator`: faults and work from a seed; `stories`: the known ways to lose data, told one by one
 //!
@@ -14,6 +14,7 @@ mod disk;
 mod following;
 mod generator;
 mod leading;
+mod members;
 mod network;
 mod oracle;
 mod stories;

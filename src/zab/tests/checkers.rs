@@ -2,7 +2,7 @@
 
 use super::disk::Entry;
 use super::leading::Asked;
-use super::world::World;
+use super::world::{Role, World};
 use crate::types::{LinkId, ServerId, Zxid};
 use crate::zab::epoch_of;
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,6 +66,9 @@ impl Ghost {
 impl World {
     /// Durable: a quorum of voters has all that is committed in its flushed log.
     fn check_quorum_has(&self, count: usize) {
+        if count == 0 {
+            return;
+        }
         let committed = &self.ghost.committed[..count];
         let holders: BTreeSet<ServerId> = self
             .servers
@@ -85,6 +88,17 @@ impl World {
             self.quorum.is_reached_by(&holders),
             "{count} transactions are committed, and only {holders:?} have them on disk"
         );
+    }
+
+    /// What a leader has committed is where the configuration in force wants it.
+    pub fn check_quorum_of_leader(&self, id: ServerId) {
+        if let Role::Leading(leading) = &self.server(id).role {
+            self.check_quorum_has(leading.committed.min(self.ghost.committed.len()));
+        }
+    }
+
+    pub fn ghost_entry(&self, zxid: Zxid) -> Arc<[u8]> {
+        self.ghost.proposed[&zxid].clone()
     }
 
     /// A leader's epoch has a quorum.

@@ -1,6 +1,6 @@
 //! What of a server survives its crash: its history (snapshot, then log), and its epochs.
 
-use crate::types::Zxid;
+use crate::types::{QuorumConfig, Zxid};
 use std::sync::Arc;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,9 +21,16 @@ pub struct Disk {
     pub flushing: Option<usize>,
     pub accepted_epoch: i64,
     pub current_epoch: i64,
+    /// The committed configuration, and a newer one that was heard of.
+    pub config: Arc<QuorumConfig>,
+    pub last_seen: Option<Arc<QuorumConfig>>,
 }
 
 impl Disk {
+    pub fn newest_config(&self) -> &Arc<QuorumConfig> {
+        self.last_seen.as_ref().unwrap_or(&self.config)
+    }
+
     pub fn zxid_at(&self, count: usize) -> Zxid {
         count.checked_sub(1).map_or(Zxid::ZERO, |index| self.entries[index].zxid)
     }

@@ -35,11 +35,12 @@ impl World {
         let start = LearnerStart {
             me: id,
             observer: server.observer,
+            votes_next: server.disk.newest_config().membership.is_voter(id),
             limits: self.options.limits,
             accepted_epoch: server.disk.accepted_epoch,
             current_epoch: server.disk.current_epoch,
             last_zxid: server.disk.last_zxid(),
-            config_version: 0,
+            config_version: server.disk.config.version,
         };
         self.say(|| {
             format!(
@@ -135,6 +136,9 @@ impl World {
                 self.following(id).expect("it follows").stream_ends = Some(stalls);
             }
             LearnerOutput::Append { zxid, entry } => {
+                if let Some(config) = self.configs.get(&zxid).cloned() {
+                    self.see_config(id, config, false);
+                }
                 self.server_mut(id).disk.entries.push(Entry { zxid, bytes: entry });
             }
             LearnerOutput::Commit { through } => {
@@ -164,10 +168,22 @@ impl World {
                 );
             }
             LearnerOutput::Revalidated { .. } => {}
-            LearnerOutput::Seen { .. }
-            | LearnerOutput::Unreadable { .. }
-            | LearnerOutput::Adopt { .. }
-            | LearnerOutput::Activate { .. } => unreachable!("members stay as they are"),
+            LearnerOutput::Seen { config } => self.see_config(id, config, true),
+            LearnerOutput::Unreadable { why } => unreachable!("{why}"),
+            LearnerOutput::Adopt { config } => {
+                if self.commit_config(id, config) == Some(true) {
+                    self.end_role(id);
+                }
+            }
+            LearnerOutput::Activate { zxid, designated } => {
+                let config = self.server(id).disk.last_seen.clone().filter(|config| config.version == zxid.0);
+                let changes = config.and_then(|config| self.commit_config(id, config));
+                let leader = self.network.get(link).leader.server;
+                if changes == Some(true) || designated != leader {
+                    self.successors.insert(id, designated);
+                    self.end_role(id);
+                }
+            }
             LearnerOutput::GiveUp { why } => {
                 self.say(|| format!("server {} gives up: {why}", id.0));
                 self.end_role(id);
@@ -189,6 +205,10 @@ impl World {
             return;
         }
         let Some(entries) = self.following(id).and_then(|following| following.snapshot.take()) else { return };
+        let newest = entries.iter().rev().find_map(|entry| self.configs.get(&entry.zxid)).cloned();
+        if let Some(config) = newest.filter(|config| config.version > self.server(id).disk.newest_config().version) {
+            self.see_config(id, config, false);
+        }
         self.following(id).expect("it follows").committed = entries.len();
         self.server_mut(id).disk.replace(entries);
         self.learner_input(id, LearnerInput::SnapshotSaved);

@@ -48,6 +48,7 @@ fn options(random: &mut SmallRng) -> Options {
         wrong_election: if random.random_bool(0.6) { random.random_range(0.01..0.3) } else { 0.0 },
         elect_every_us: Some(random.random_range(2_000..30_000)),
         counter_max: random.random_bool(0.2).then(|| random.random_range(3..40)),
+        reconfigs: if random.random_bool(0.4) { random.random_range(0.02..0.3) } else { 0.0 },
     }
 }
 
@@ -97,6 +98,10 @@ fn work(world: &mut World, writes: f64) {
     for leader in leaders {
         for _ in 0..burst {
             world.write(leader);
+        }
+        let reconfigs = world.options.reconfigs;
+        if world.chance(reconfigs) {
+            world.reconfigure(leader);
         }
         if world.chance(0.2) && world.server(leader).paused_until <= world.now {
             world.ask_sync(leader, None);
@@ -223,7 +228,18 @@ fn faults_from_seeds() {
         }
     }
     println!("{many} seeds: {counts:?}");
-    for what in ["DIFF", "DIFF from disk", "TRUNC", "SNAP", "epoch used up", "sync", "crash", "partition", "pause"] {
+    for what in [
+        "DIFF",
+        "DIFF from disk",
+        "TRUNC",
+        "SNAP",
+        "epoch used up",
+        "sync",
+        "crash",
+        "partition",
+        "pause",
+        "reconfiguration",
+    ] {
         assert!(many < 500 || counts.contains_key(what), "{what} never occurred: the seeds are too poor");
     }
 }

@@ -27,13 +27,20 @@ pub struct Leading {
     pub machine: Leader,
     /// So many entries of the history are committed: all of those that the server was elected with, and then what quorums took.
     pub committed: usize,
-    /// Learners that get the live stream; whether as observers.
-    attached: BTreeMap<LinkId, bool>,
+    /// Learners that get the live stream.
+    attached: BTreeMap<LinkId, Attached>,
     syncs: BTreeMap<SyncToken, Asked>,
     next_token: u64,
     /// Forwarded by learners, not taken up yet.
     writes: u32,
     sync_requests: Vec<LinkId>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Attached {
+    pub observer: bool,
+    /// For NEWLEADER, since the leader is reconfiguring.
+    pub waits: bool,
 }
 
 impl World {
@@ -42,9 +49,9 @@ impl World {
         let disk = &self.server(id).disk;
         let start = LeaderStart {
             me: id,
-            config: self.config.clone(),
-            last_seen: None,
-            reconfig_enabled: false,
+            config: disk.config.clone(),
+            last_seen: disk.last_seen.clone(),
+            reconfig_enabled: self.options.reconfigs > 0.0,
             limits: self.options.limits,
             accepted_epoch: disk.accepted_epoch,
             current_epoch: disk.current_epoch,
@@ -145,7 +152,20 @@ impl World {
                 self.count("established");
                 self.check_established(id, epoch);
             }
-            LeaderOutput::Seen { .. } | LeaderOutput::Activate { .. } => unreachable!("members stay as they are"),
+            LeaderOutput::Seen { config } => self.see_config(id, config, false),
+            LeaderOutput::Activate { config, designated } => {
+                self.say(|| format!("leader {} activates {config}, led by {}", id.0, designated.0));
+                self.put_in_force(id, &config);
+                let zxid = Zxid(config.version);
+                if self.leading(id).is_some_and(|leading| leading.machine.epoch() == Some(i64::from(zxid.epoch())))
+                    && zxid.counter() > 0
+                {
+                    if designated != id {
+                        self.successors.insert(id, designated);
+                    }
+                    self.activate_learners(id, zxid, designated);
+                }
+            }
             LeaderOutput::Commit { through } => self.leader_commits(id, through),
             LeaderOutput::Forwarded { link, request } => {
                 let Some(leading) = self.leading(id) else { return };
@@ -179,7 +199,7 @@ impl World {
     fn broadcast(&mut self, id: ServerId, to_observers: bool, packet: &QuorumPacket) {
         let Some(leading) = self.leading(id) else { return };
         let links: Vec<LinkId> =
-            leading.attached.iter().filter(|(_, observer)| **observer == to_observers).map(|(link, _)| *link).collect();
+            leading.attached.iter().filter(|(_, to)| to.observer == to_observers).map(|(link, _)| *link).collect();
         for link in links {
             self.send(link, Direction::ToLearner, Message::Packet(packet.clone()));
         }
@@ -197,11 +217,40 @@ impl World {
             outputs.into_iter().for_each(|output| self.carry_out_leading(id, output));
             return None;
         };
+        self.log_and_send(id, zxid);
+        self.leader_input(id, LeaderInput::Proposed { zxid });
+        Some(zxid)
+    }
+
+    pub fn log_and_send(&mut self, id: ServerId, zxid: Zxid) {
         let entry = self.ghost.propose(id, zxid);
         self.server_mut(id).disk.entries.push(entry.clone());
         self.broadcast(id, false, &QuorumPacket::Proposal { zxid, entry: entry.bytes });
-        self.leader_input(id, LeaderInput::Proposed { zxid });
-        Some(zxid)
+    }
+
+    pub fn attached(&mut self, id: ServerId) -> Vec<(LinkId, Attached)> {
+        self.leading(id).map_or_else(Vec::new, |leading| {
+            leading.attached.iter().map(|(link, attached)| (*link, *attached)).collect()
+        })
+    }
+
+    /// To those that wait for it, if nothing is in the way.
+    pub fn send_new_leader(&mut self, id: ServerId) {
+        let names = self.options.reconfigs > 0.0;
+        let config = names.then(|| self.server(id).disk.newest_config().to_string().into());
+        let Some(leading) = self.leading(id).filter(|leading| !leading.machine.is_reconfiguring()) else { return };
+        let epoch = leading.machine.epoch().expect("it has one");
+        let waiting = leading.attached.iter_mut().filter(|(_, attached)| attached.waits);
+        let links: Vec<LinkId> = waiting
+            .map(|(link, attached)| {
+                attached.waits = false;
+                *link
+            })
+            .collect();
+        for link in links {
+            let packet = QuorumPacket::NewLeader { zxid: first_of(epoch), config: config.clone() };
+            self.send(link, Direction::ToLearner, Message::Packet(packet));
+        }
     }
 
     pub fn ask_sync(&mut self, id: ServerId, link: Option<LinkId>) {
@@ -220,7 +269,10 @@ impl World {
         let entries: Vec<Entry> = self.server(id).disk.entries[before..count].to_vec();
         self.leading(id).expect("it leads").committed = count;
         self.check_decided(id, count);
-        for Entry { zxid, bytes } in entries {
+        // Of a configuration learners are told when it is in force, at once.
+        for Entry { zxid, bytes } in
+            entries.into_iter().filter(|entry| !self.configs.contains_key(&entry.zxid)).collect::<Vec<_>>()
+        {
             self.broadcast(id, false, &QuorumPacket::Commit { zxid });
             self.broadcast(id, true, &QuorumPacket::Inform { zxid, entry: bytes });
         }
@@ -230,8 +282,8 @@ impl World {
     fn feed(&mut self, id: ServerId, link: LinkId, peer: Zxid, observer: bool) {
         let (retained, disk_history) = (self.options.retained, self.options.disk_history);
         let Some(leading) = self.leading(id) else { return };
-        leading.attached.insert(link, observer);
-        let (committed, epoch) = (leading.committed, leading.machine.epoch().expect("it has one"));
+        leading.attached.insert(link, Attached { observer, waits: true });
+        let committed = leading.committed;
         let disk = &self.server(id).disk;
         let at_hand = committed.saturating_sub(retained);
         let zxids: Vec<Zxid> = disk.entries[at_hand..committed].iter().map(|entry| entry.zxid).collect();
@@ -263,10 +315,10 @@ impl World {
         for Entry { zxid, bytes } in outstanding {
             messages.push(Message::Packet(QuorumPacket::Proposal { zxid: *zxid, entry: bytes.clone() }));
         }
-        messages.push(Message::Packet(QuorumPacket::NewLeader { zxid: first_of(epoch), config: None }));
         self.count(what);
         for message in messages {
             self.send(link, Direction::ToLearner, message);
         }
+        self.send_new_leader(id);
     }
 }

@@ -1,7 +1,7 @@
 //! Who leads whom. The oracle knows everything, and errs as often as it is told to: nothing may depend on it but progress.
 
 use super::world::{Role, World};
-use crate::types::{PutBack, ServerId, Zxid};
+use crate::types::{PutBack, Quorum, ServerId, Zxid};
 use rand::seq::{IndexedRandom, SliceRandom};
 use std::collections::BTreeSet;
 
@@ -28,7 +28,11 @@ impl World {
         ids.shuffle(&mut self.random);
         for id in ids {
             if self.is_free(id) {
-                self.find_role(id);
+                self.gossip(id);
+                match self.successors.remove(&id) {
+                    Some(named) if named == id => self.lead(id),
+                    _ => self.find_role(id),
+                }
             }
         }
     }
@@ -53,12 +57,24 @@ impl World {
             return self.follow(id, newest);
         }
         let free = self.servers.iter().filter(|server| self.is_free(server.id) && self.can_reach(id, server.id));
-        let electable: Vec<ServerId> =
-            free.filter(|server| self.quorum.is_voter(server.id)).map(|server| server.id).collect();
+        let disk = &self.server(id).disk;
+        let quorums: Vec<Quorum> = [Some(&disk.config), disk.last_seen.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(|c| Quorum::of(&c.membership))
+            .collect();
+        let is_voter = |id: ServerId| quorums.iter().any(|quorum| quorum.is_voter(id));
+        let electable: Vec<ServerId> = free.filter(|server| is_voter(server.id)).map(|server| server.id).collect();
+        let everybody: BTreeSet<ServerId> = self
+            .servers
+            .iter()
+            .filter(|server| self.is_free(server.id) && self.can_reach(id, server.id))
+            .map(|s| s.id)
+            .collect();
         if !electable.contains(&id) {
             return;
         }
-        if !errs && !self.quorum.is_reached_by(&electable.iter().copied().collect::<BTreeSet<_>>()) {
+        if !errs && !quorums.iter().all(|quorum| quorum.is_reached_by(&everybody)) {
             return;
         }
         let best = electable.iter().copied().max_by_key(|id| self.vote(*id));

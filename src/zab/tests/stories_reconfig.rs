@@ -171,6 +171,29 @@ fn an_epoch_rests_on_both() {
     assert_eq!(out[..2], [activate(&pending, 3), LeaderOutput::Established { epoch: 1 }]);
 }
 
+/// Those that observe and would vote: they connect as observers, since they do not know better, and count all the same.
+#[test]
+fn observers_that_are_to_vote_decide_whether_they_do() {
+    let committed = QuorumConfig::parse(
+        "server.1=a:1:2\nserver.2=b:1:2:observer\nserver.3=c:1:2\nserver.4=d:1:2:observer\nversion=7",
+    );
+    let pending =
+        QuorumConfig::parse("server.1=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2:observer\nserver.4=d:1:2\nversion=8");
+    let (committed, pending) = (Arc::new(committed.unwrap()), Arc::new(pending.unwrap()));
+    let mut stage = Stage::led_by(3, committed, Some(pending.clone()));
+    let info = LearnerInfo { server: ServerId(2), protocol_version: 0x10000, config_version: 7 };
+    let observer = QuorumPacket::LearnerInfo { observer: true, accepted_epoch: 4, info: Some(info) };
+    stage.introduce(1, 7);
+    let out = stage.tell(2, observer);
+    assert_eq!(out[0], LeaderOutput::PersistAcceptedEpoch { epoch: 5 });
+    stage.promise(1);
+    assert!(stage.promise(2).contains(&LeaderOutput::PersistCurrentEpoch { epoch: 5 }));
+    let ack = QuorumPacket::Ack { zxid: Zxid::new(5, 0) };
+    stage.tell(1, ack.clone());
+    let out = stage.tell(2, ack);
+    assert_eq!(out[0], activate(&pending, 1), "{out:?}");
+}
+
 #[test]
 fn who_knows_a_newer_configuration_is_not_led() {
     let mut stage = Stage::led_by(3, config(&[1, 2, 3], 7), None);
@@ -191,6 +214,7 @@ fn learner() -> (Learner, Instant) {
     let start = LearnerStart {
         me: ServerId(1),
         observer: false,
+        votes_next: false,
         limits: Options::default().limits,
         accepted_epoch: 0,
         current_epoch: 0,

@@ -135,6 +135,7 @@ fn learner(last_zxid: Zxid) -> (Learner, Vec<LearnerOutput>) {
     let start = LearnerStart {
         me: id(1),
         observer: false,
+        votes_next: false,
         limits: Options::default().limits,
         accepted_epoch: 1,
         current_epoch: 1,

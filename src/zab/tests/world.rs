@@ -5,7 +5,7 @@ use super::disk::Disk;
 use super::following::Following;
 use super::leading::Leading;
 use super::network::{Direction, End, Message, Network};
-use crate::types::{Instant, LinkId, Membership, Quorum, QuorumConfig, ServerId};
+use crate::types::{Instant, LinkId, Membership, Quorum, QuorumConfig, ServerId, Zxid};
 use crate::zab::{LeaderInput, LearnerInput, Limits};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -37,6 +37,8 @@ pub struct Options {
     pub elect_every_us: Option<u64>,
     /// The epoch ends at this counter.
     pub counter_max: Option<u32>,
+    /// How often other members are asked for; 0: they stay as they are.
+    pub reconfigs: f64,
 }
 
 impl Default for Options {
@@ -57,6 +59,7 @@ impl Default for Options {
             wrong_election: 0.0,
             elect_every_us: None,
             counter_max: None,
+            reconfigs: 0.0,
         }
     }
 }
@@ -129,8 +132,15 @@ pub struct World {
     pub network: Network,
     /// Pairs that cannot reach each other, smaller id first.
     pub apart: BTreeSet<(ServerId, ServerId)>,
+    /// The first configuration.
     pub config: Arc<QuorumConfig>,
+    /// By the newest configuration that a leader has committed, with its version.
     pub quorum: Quorum,
+    pub in_force: i64,
+    /// Transactions that are configurations.
+    pub configs: BTreeMap<Zxid, Arc<QuorumConfig>>,
+    /// Who was named to lead next, by whom is told.
+    pub successors: BTreeMap<ServerId, ServerId>,
     pub ghost: Ghost,
     pub counts: BTreeMap<&'static str, u64>,
     pub trace: bool,
@@ -141,7 +151,7 @@ impl World {
         let mut membership = Membership::default();
         let all = options.voters + options.outsiders + options.observers;
         for id in 1..=options.voters {
-            membership.add(&format!("server.{id}"), "a:1:2").unwrap();
+            membership.add(&format!("server.{id}"), &format!("host{id}:1:2")).unwrap();
         }
         if let Some(size) = options.group_size {
             let ids: Vec<String> = (1..=options.voters).map(|id| id.to_string()).collect();
@@ -149,6 +159,11 @@ impl World {
                 membership.add(&format!("group.{group}"), &ids.join(":")).unwrap();
             }
         }
+        // Observers are members too, where members matter.
+        for id in (options.voters + options.outsiders + 1..=all).filter(|_| options.reconfigs > 0.0) {
+            membership.add(&format!("server.{id}"), &format!("host{id}:1:2:observer")).unwrap();
+        }
+        let config = Arc::new(QuorumConfig { membership, version: 0 });
         let server = |index: usize| Server {
             id: ServerId(index as i64 + 1),
             observer: index >= options.voters + options.outsiders,
@@ -156,7 +171,7 @@ impl World {
             paused_until: 0,
             role_id: 0,
             role: Role::Looking,
-            disk: Disk::default(),
+            disk: Disk { config: config.clone(), ..Disk::default() },
             incarnation: 0,
             visible: 0,
             disk_stalls: false,
@@ -169,8 +184,11 @@ impl World {
             sequence: 0,
             network: Network::default(),
             apart: BTreeSet::new(),
-            quorum: Quorum::of(&membership),
-            config: Arc::new(QuorumConfig { membership, version: 0 }),
+            quorum: Quorum::of(&config.membership),
+            in_force: 0,
+            configs: BTreeMap::new(),
+            successors: BTreeMap::new(),
+            config: config.clone(),
             ghost: Ghost::default(),
             counts: BTreeMap::new(),
             trace: std::env::var_os("ZAB_TRACE").is_some(),
