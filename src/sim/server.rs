@@ -147,7 +147,7 @@ pub struct Running {
     pub links: BTreeMap<LinkId, Socket>,
     pub dialing: BTreeSet<LinkId>,
     /// Election and quorum port.
-    pub listening: [bool; 2],
+    pub listening: [bool; 3],
     next_accepted: u64,
     jobs: Arc<Mutex<Vec<Job>>>,
     random: Random,
@@ -381,7 +381,7 @@ impl Running {
             flush: None,
             links: BTreeMap::new(),
             dialing: BTreeSet::new(),
-            listening: [false; 2],
+            listening: [false; 3],
             next_accepted: 1,
             jobs,
             random: random.split(),
