@@ -12,7 +12,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 /// The ZooKeeper release everything is compared with.
@@ -431,12 +432,14 @@ fn four_letter_within(address: SocketAddr, word: &[u8], patience: Duration) -> i
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// A port nobody listens on right now. Below those that the kernel gives to outgoing connections: a server that is down for
-/// a moment must not lose its port to one of the many clients of these tests.
+/// A port that nobody listens on, and that no other story of this run is given: they go round from a random one. Below those
+/// that the kernel gives to outgoing connections: a server that is down for a moment must not lose its port to one of the
+/// many clients of these tests.
 pub fn free_port() -> u16 {
     const PORTS: std::ops::Range<u16> = 12_000..32_000;
+    static NEXT: LazyLock<AtomicUsize> = LazyLock::new(|| AtomicUsize::new(rand::random_range(0..PORTS.len())));
     (0..1000)
-        .map(|_| rand::random_range(PORTS))
+        .map(|_| PORTS.start + (NEXT.fetch_add(1, Ordering::Relaxed) % PORTS.len()) as u16)
         .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
         .expect("no free port on loopback")
 }
