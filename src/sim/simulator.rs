@@ -267,9 +267,15 @@ impl Simulator {
         server.has_served = true;
         if zxid != server.shown || begins_to_lead {
             let before = std::mem::replace(&mut server.shown, zxid);
-            let (shown, server) = (Shown { server: index, zxid, digest }, &self.servers[index]);
-            let ensemble = server.running.as_ref().expect("just seen").ensemble();
-            self.history.shown(ensemble, before, shown, |after| server.logged_after(after))?;
+            let shown = Shown { server: index, zxid, digest };
+            let ensemble = self.servers[index].running.as_ref().expect("just seen").ensemble();
+            // It may have come by a snapshot: then others have it in their logs.
+            let holders = self.servers[index..].iter().chain(&self.servers[..index]);
+            let logged_after = |after| {
+                let mut logs = holders.map(|server| server.logged_after(after));
+                logs.find(|entries| entries.iter().any(|(logged, _)| *logged == zxid)).unwrap_or_default()
+            };
+            self.history.shown(ensemble, before, shown, logged_after)?;
             self.hash.number(digest);
         }
         if begins_to_lead {

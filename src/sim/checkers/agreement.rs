@@ -69,13 +69,14 @@ impl History {
     }
 
     /// A server that serves clients shows another version than before, when it showed `before`.
-    /// `history_after` says what it has behind a zxid, `None` when that is not all at hand; `logged_after` what its log has.
+    /// `history_after` says what it has behind a zxid, `None` when that is not all at hand; `logged_after` what a log
+    /// has that goes through what is shown.
     pub fn shown(
         &mut self,
         ensemble: &Ensemble,
         before: Zxid,
         shown: Shown,
-        logged_after: impl Fn(Zxid) -> Entries,
+        logged_after: impl FnOnce(Zxid) -> Entries,
     ) -> Checked {
         let Shown { server, zxid, digest } = shown;
         demand(zxid >= before, || format!("server {server} shows {zxid}, and once showed {before}"))?;
@@ -83,7 +84,7 @@ impl History {
         let from = before.min(known_through);
         let (from, entries): (Zxid, Entries) = match ensemble.history_after(from) {
             Some(entries) => (from, entries.collect()),
-            // Right after a start: more than is kept for learners.
+            // Right after a start or a snapshot: more than is kept for learners.
             None if zxid > known_through => (known_through, logged_after(known_through)),
             // Behind a snapshot the digest alone tells.
             None => (from, Entries::new()),
