@@ -26,9 +26,6 @@ use std::time::Duration;
 /// Submission queue entries: more than the sockets that become ready in a turn, so that one entry of the ring suffices.
 const RING_ENTRIES: u32 = 4096;
 
-/// So many actions of a worker go before the packets to other servers; each may cost a send, some 7 µs on a local link.
-const REPLIES_AHEAD_OF_PACKETS_MAX: usize = 4;
-
 /// What a worker wants done with its sockets.
 #[derive(Debug)]
 pub enum SocketAction {
@@ -170,20 +167,16 @@ impl<W: WorkerTurn> WorkerCore<W> {
             }
         }
         self.sockets.poll(cx, &mut self.events);
-        self.decide();
-        self.carry_out();
+        self.handle();
     }
 
     fn has_work(&self) -> bool {
         self.worker.has_work() || self.port.is_filled()
     }
 
-    fn decide(&mut self) {
+    fn handle(&mut self) {
         self.deadline = self.worker.turn(clock::now(), &mut self.events, &mut self.actions);
         self.events.clear();
-    }
-
-    fn carry_out(&mut self) {
         for action in self.actions.drain(..) {
             match action {
                 SocketAction::Send { conn, bytes } => self.sockets.send(conn, bytes),
@@ -232,20 +225,12 @@ impl<E: EnsembleTurn> EnsembleCore<E> {
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) {
-        self.decide(cx);
-        self.carry_out(cx);
-    }
-
-    fn decide(&mut self, cx: &mut Context<'_>) {
         let flushed = self.flusher.poll(cx);
         self.links.poll(cx, &mut self.events);
         if let Some(request) = self.ensemble.turn(clock::now(), flushed, &mut self.events, &mut self.actions) {
             self.flusher.start(request, cx);
         }
         self.events.clear();
-    }
-
-    fn carry_out(&mut self, cx: &mut Context<'_>) {
         self.links.carry_out(cx, &mut self.actions);
     }
 
@@ -283,18 +268,9 @@ pub async fn run_both<W: WorkerTurn, E: EnsembleTurn>(
         pulse.turn_begins();
         worker.turn(cx);
         loop {
-            ensemble.decide(cx);
+            ensemble.turn(cx);
             if worker.worker.has_work() {
-                worker.decide();
-            }
-            // The ring sends in this order. A client waits for its reply, nobody for the COMMIT that goes out beside it; but
-            // what many replies would hold up are the proposals of the next batch.
-            if worker.actions.len() <= REPLIES_AHEAD_OF_PACKETS_MAX {
-                worker.carry_out();
-                ensemble.carry_out(cx);
-            } else {
-                ensemble.carry_out(cx);
-                worker.carry_out();
+                worker.handle();
             }
             // The background thread rings as well; whatever was put down before is seen by the next look.
             ensemble_alarm.fall_asleep(cx.waker());
