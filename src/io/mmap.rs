@@ -30,7 +30,7 @@ impl MappedWindow {
         while !bytes.is_empty() {
             let room = self.window_at(file, file_bytes, offset)?;
             let count = room.len().min(bytes.len());
-            room[..count].copy_from_slice(&bytes[..count]);
+            copy_in_order(&mut room[..count], &bytes[..count]);
             bytes = &bytes[count..];
             offset += count as u64;
         }
@@ -61,10 +61,44 @@ impl MappedWindow {
     }
 }
 
+/// From front to back, word by word: a process that is killed meanwhile leaves a prefix, and recovery takes nothing else for a
+/// crash (`storage/tear.rs`). A library's copy may fill several pages at a time, or begin at the end.
+fn copy_in_order(target: &mut [u8], source: &[u8]) {
+    assert_eq!(target.len(), source.len());
+    // SAFETY: every bit pattern is a u64, and every u64 is eight bytes.
+    let (head, words, tail) = unsafe { target.align_to_mut::<u64>() };
+    let (first, rest) = source.split_at(head.len());
+    let (middle, last) = rest.split_at(size_of_val(words));
+    store_in_order(head, first.iter().copied());
+    store_in_order(words, middle.as_chunks().0.iter().map(|bytes| u64::from_ne_bytes(*bytes)));
+    store_in_order(tail, last.iter().copied());
+}
+
+fn store_in_order<T>(target: &mut [T], source: impl Iterator<Item = T>) {
+    for (place, value) in target.iter_mut().zip(source) {
+        // SAFETY: a place that may be written. Volatile, so that the compiler keeps the order.
+        unsafe { std::ptr::write_volatile(place, value) };
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::io::file::create_zeroed;
+
+    #[test]
+    fn all_of_it_is_copied_wherever_it_begins_and_ends() {
+        let source: Vec<u8> = (1..=64).collect();
+        for start in 0..24 {
+            for end in start..40 {
+                let mut target = [0; 48];
+                copy_in_order(&mut target[start..end], &source[..end - start]);
+                let mut expected = [0; 48];
+                expected[start..end].copy_from_slice(&source[..end - start]);
+                assert_eq!(target, expected);
+            }
+        }
+    }
 
     #[test]
     fn writes_cross_windows_and_go_back() {
