@@ -151,6 +151,7 @@ impl EnsembleTurn for Ensemble {
         {
             self.snapshots.turn(&mut self.tree, log, self.flushed_through);
         }
+        self.tree.tidy();
         if self.purge.is_due(now.mono) {
             self.snapshots.purge();
         }

@@ -64,6 +64,11 @@ pub trait DiskFile: SyncTarget {
     fn expect_reading(&self) {}
     /// Asks for write-back without waiting, so that a later sync finds little left to do.
     fn start_write_back(&self, _offset: u64, _bytes: u64) {}
+    /// Waits until the disk has taken that range, which makes nothing durable: others' syncs do not queue behind it then.
+    /// An error here may not be told again by the sync.
+    fn finish_write_back(&self, _offset: u64, _bytes: u64) -> io::Result<()> {
+        Ok(())
+    }
     /// It will not be read again soon.
     fn drop_pages(&self, _bytes: u64) {}
 }

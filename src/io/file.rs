@@ -62,15 +62,27 @@ fn reserve(file: &File, bytes: u64) -> io::Result<()> {
 
 /// Asks for write-back of a range without waiting, so that a later sync finds little left to do.
 pub fn start_write_back(file: &File, offset: u64, bytes: u64) {
-    // SAFETY: a plain system call on an open descriptor. Advice only, its outcome does not matter.
-    unsafe {
-        libc::sync_file_range(
-            file.as_raw_fd(),
-            offset as libc::off64_t,
-            bytes as libc::off64_t,
-            libc::SYNC_FILE_RANGE_WRITE,
-        )
-    };
+    // Nothing is waited for, so an error stays for the sync to tell.
+    let _ = write_back(file, offset, bytes, libc::SYNC_FILE_RANGE_WRITE);
+}
+
+/// Waits until a range has been written back. The disk may still keep it in a cache: this is no sync. Its error must be
+/// heeded: the kernel tells of a failed write-back once, here or in the sync.
+pub fn finish_write_back(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
+    let wait = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    match write_back(file, offset, bytes, wait) {
+        // A filesystem that knows no such thing: the sync will do all of it.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EOPNOTSUPP | libc::EINVAL)) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+fn write_back(file: &File, offset: u64, bytes: u64, flags: libc::c_uint) -> io::Result<()> {
+    // SAFETY: a plain system call on an open descriptor.
+    match unsafe { libc::sync_file_range(file.as_raw_fd(), offset as libc::off64_t, bytes as libc::off64_t, flags) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Tells the kernel that a range will not be read again soon.

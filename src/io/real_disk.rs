@@ -171,6 +171,10 @@ impl DiskFile for RealFile {
         file::start_write_back(&self.file, offset, bytes);
     }
 
+    fn finish_write_back(&self, offset: u64, bytes: u64) -> io::Result<()> {
+        file::finish_write_back(&self.file, offset, bytes)
+    }
+
     fn drop_pages(&self, bytes: u64) {
         file::drop_pages(&self.file, 0, bytes);
     }

@@ -16,8 +16,9 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Written back at a time while a snapshot is written: a flush of the log must not queue behind all of it.
-const WRITE_BACK_BYTES: u64 = 1 << 20;
+/// Written back at a time while a snapshot is written, twice as much at most is under way: a flush of the log must not queue
+/// behind all of it.
+const WRITE_BACK_BYTES: u64 = 512 << 10;
 /// Shorter files are no snapshots.
 const PLAIN_BYTES_MIN: u64 = 10;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
@@ -131,7 +132,7 @@ pub fn write_snapshot(
 
 fn write_file(disk: &dyn Disk, path: &Path, compression: Compression, source: &impl SnapshotSource) -> io::Result<()> {
     let file = disk.create(path)?;
-    let paced = PacedFile { file, written: 0, pushed: 0 };
+    let paced = PacedFile { file, written: 0, pushed: 0, taken: 0 };
     let paced = match compression {
         Compression::None => {
             let mut paced = paced;
@@ -155,11 +156,14 @@ fn write_file(disk: &dyn Disk, path: &Path, compression: Compression, source: &i
     Ok(())
 }
 
-/// Starts write-back as it goes, so that neither the final sync nor a flush of the log meets it all at once.
+/// Goes no faster than the disk, so that neither the final sync nor a flush of the log meets much of it at once.
 struct PacedFile {
     file: Arc<dyn DiskFile>,
     written: u64,
+    /// Its write-back has begun.
     pushed: u64,
+    /// Its write-back is over.
+    taken: u64,
 }
 
 impl Write for PacedFile {
@@ -168,7 +172,10 @@ impl Write for PacedFile {
         self.written += bytes.len() as u64;
         if self.written - self.pushed >= WRITE_BACK_BYTES {
             self.file.start_write_back(self.pushed, self.written - self.pushed);
-            self.pushed = self.written;
+            if self.pushed > self.taken {
+                self.file.finish_write_back(self.taken, self.pushed - self.taken)?;
+            }
+            (self.taken, self.pushed) = (self.pushed, self.written);
         }
         Ok(bytes.len())
     }

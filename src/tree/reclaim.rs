@@ -9,6 +9,10 @@
 use super::sync::{AtomicBool, Ordering, epoch};
 use std::sync::Arc;
 
+/// Of what a released hold had kept, so many records are freed with one publication: all at once a million of them would
+/// hold up whoever frees them for a tenth of a second.
+const FREED_AT_ONCE_MAX: usize = 8 << 10;
+
 /// Number of a version; grows by at least one for every published one.
 pub type VersionNumber = u64;
 
@@ -39,7 +43,10 @@ pub(super) struct Reclaim {
     /// The version being built; records with this birth are the writer's own.
     pub birth: VersionNumber,
     pub retired: Vec<Retired>,
+    /// Reachable from a held version.
     kept: Vec<Retired>,
+    /// Was kept, and is held no longer.
+    let_go: Vec<Retired>,
     holds: Vec<Hold>,
 }
 
@@ -61,7 +68,7 @@ impl Drop for HoldToken {
 
 impl Reclaim {
     pub fn new(birth: VersionNumber) -> Reclaim {
-        Reclaim { birth, retired: Vec::new(), kept: Vec::new(), holds: Vec::new() }
+        Reclaim { birth, retired: Vec::new(), kept: Vec::new(), let_go: Vec::new(), holds: Vec::new() }
     }
 
     /// May the record be edited in place?
@@ -90,33 +97,31 @@ impl Reclaim {
     }
 
     /// Hands over what the version just published (`death`) had retired, and what released holds had kept.
-    pub fn published(&mut self, death: VersionNumber, retired: Vec<Retired>, guard: &epoch::Guard) {
-        let had_holds = !self.holds.is_empty();
+    pub fn published(&mut self, death: VersionNumber, mut retired: Vec<Retired>, guard: &epoch::Guard) {
+        let held_before = self.holds.len();
         self.holds.retain(|hold| !hold.released.load(Ordering::Acquire));
-        let mut free = retired;
-        if had_holds || !self.kept.is_empty() {
-            for mut record in std::mem::take(&mut free) {
-                record.death = death;
-                self.kept.push(record);
-            }
-            let holds = &self.holds;
-            free = self
-                .kept
-                .extract_if(.., |r| !holds.iter().any(|h| r.birth <= h.version && h.version < r.death))
-                .collect();
+        let holds = &self.holds;
+        let is_held = |r: &mut Retired| holds.iter().any(|h| r.birth <= h.version && h.version < r.death);
+        if holds.len() < held_before {
+            // Only now: a hold that was taken since is of a version behind the deaths of all that is kept.
+            self.let_go.extend(self.kept.extract_if(.., |record| !is_held(record)));
         }
-        if !free.is_empty() {
+        if !holds.is_empty() {
+            retired.iter_mut().for_each(|record| record.death = death);
+            self.kept.extend(retired.extract_if(.., is_held));
+        }
+        let rest = self.let_go.len().saturating_sub(FREED_AT_ONCE_MAX);
+        retired.extend(self.let_go.drain(rest..));
+        if !retired.is_empty() {
             // SAFETY: unreachable from the published version on; readers pinned earlier are waited for.
-            unsafe { guard.defer_unchecked(move || free_all(free)) };
+            unsafe { guard.defer_unchecked(move || free_all(retired)) };
         }
         guard.flush();
     }
-}
 
-fn free_all(records: Vec<Retired>) {
-    for retired in records {
-        // SAFETY: the epoch has passed, no reader can hold a reference.
-        unsafe { (retired.free)(retired.record) };
+    /// Something waits for a hold to end, or for its turn to be freed.
+    pub fn has_backlog(&self) -> bool {
+        !self.kept.is_empty() || !self.let_go.is_empty()
     }
 }
 
@@ -125,11 +130,19 @@ impl Drop for Reclaim {
         // What a live hold may still look at is leaked on purpose; that happens only when the process ends.
         let holds_alive = self.holds.iter().any(|h| !h.released.load(Ordering::Acquire));
         let mut all = std::mem::take(&mut self.retired);
+        all.append(&mut self.let_go);
         if !holds_alive {
             all.append(&mut self.kept);
         }
         let guard = epoch::pin();
         // SAFETY: as in `published`.
         unsafe { guard.defer_unchecked(move || free_all(all)) };
+    }
+}
+
+fn free_all(records: Vec<Retired>) {
+    for retired in records {
+        // SAFETY: the epoch has passed, no reader can hold a reference.
+        unsafe { (retired.free)(retired.record) };
     }
 }

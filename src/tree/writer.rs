@@ -263,6 +263,13 @@ impl TreeWriter {
         self.reclaim.published(self.published_version, retired, &guard);
     }
 
+    /// Frees some of what was kept for holds that have ended since; to be called now and then, also when nothing is written.
+    pub fn tidy(&mut self) {
+        if self.reclaim.has_backlog() {
+            self.reclaim.published(self.published_version, Vec::new(), &epoch::pin());
+        }
+    }
+
     /// The published version, to be looked at for as long as wanted.
     pub fn hold(&mut self) -> Held {
         let reader = self.reader();
