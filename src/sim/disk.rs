@@ -120,6 +120,8 @@ pub(super) struct State {
     planned: Vec<(Fault, u64)>,
     syncs: BTreeMap<SyncId, Vec<(Target, u64)>>,
     next_sync: u64,
+    /// What was written into mapped files, and where, until somebody asks.
+    pub log_writes: Vec<(u64, Vec<u8>)>,
     pub counts: DiskCounts,
 }
 
@@ -144,6 +146,7 @@ impl SimDisk {
             planned: Vec::new(),
             syncs: BTreeMap::new(),
             next_sync: 0,
+            log_writes: Vec::new(),
             counts: DiskCounts::default(),
         };
         SimDisk { state: Arc::new(Mutex::new(state)) }
@@ -271,6 +274,11 @@ impl SimDisk {
         let file = state.find(path)?;
         state.image(file).make_unreadable(offset);
         Ok(())
+    }
+
+    /// What was written into log files since this was asked last, each piece with its offset.
+    pub fn take_log_writes(&self) -> Vec<(u64, Vec<u8>)> {
+        std::mem::take(&mut self.state.lock().log_writes)
     }
 
     pub fn counts(&self) -> DiskCounts {

@@ -21,7 +21,7 @@ use crate::runtime::lanes::lanes_with;
 use crate::runtime::link_io::{LinkAction, LinkEvent};
 use crate::runtime::sockets::SocketEvent;
 use crate::server::{Admission, Desk, Worker, WorkerParts};
-use crate::storage::{Background, DataDirs, LogReader, StorageError};
+use crate::storage::{Background, DataDirs, StorageError};
 use crate::tree::TreeReader;
 use crate::types::{ConnId, Instant, LinkId, Now, WorkerIndex, Zxid};
 use parking_lot::Mutex;
@@ -259,21 +259,6 @@ impl Server {
             has_served: false,
             recovery_rows: RecoveryRows::default(),
         }
-    }
-
-    /// The transactions behind `zxid` that its log holds, as if it were read by somebody else.
-    pub fn logged_after(&self, zxid: Zxid) -> Vec<(Zxid, Arc<[u8]>)> {
-        let copy = SimDisk::new(0);
-        copy.create_directory(&data_directory());
-        for path in self.disk.paths() {
-            copy.lay(&path, self.disk.contents(&path).unwrap_or_default());
-        }
-        let mut found = Vec::new();
-        let Ok(mut reader) = LogReader::open(&copy.mount(), &data_directory(), zxid.next()) else { return found };
-        while let Ok(Some(record)) = reader.read_next() {
-            found.push((record.txn.header.zxid, record.entry.into()));
-        }
-        found
     }
 
     pub fn begin_life(&mut self) {

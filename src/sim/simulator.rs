@@ -213,6 +213,7 @@ impl Simulator {
         let deadline = match actor {
             Actor::Ensemble => match running.ensemble_turn(local) {
                 Ok(wants) => {
+                    self.note_log(index)?;
                     if !self.has_power(index) {
                         return Ok(());
                     }
@@ -253,6 +254,18 @@ impl Simulator {
         Ok(())
     }
 
+    /// What a server has logged in a turn of its ensemble thread, whether or not it comes to anything.
+    fn note_log(&mut self, index: usize) -> Checked {
+        let server = &self.servers[index];
+        if let Some(running) = server.running.as_ref().filter(|running| running.standing() == Standing::Leading)
+            && !running.led
+        {
+            self.history.logged.begins(server.current_epoch(), running.shown().0);
+        }
+        let logged = &mut self.history.logged;
+        server.disk.take_log_writes().iter().try_for_each(|(offset, bytes)| logged.written(index, *offset, bytes))
+    }
+
     /// What a server shows after a turn of its ensemble thread.
     fn look_at(&mut self, index: usize) -> Checked {
         let server = &mut self.servers[index];
@@ -269,13 +282,7 @@ impl Simulator {
             let before = std::mem::replace(&mut server.shown, zxid);
             let shown = Shown { server: index, zxid, digest };
             let ensemble = self.servers[index].running.as_ref().expect("just seen").ensemble();
-            // It may have come by a snapshot: then others have it in their logs.
-            let holders = self.servers[index..].iter().chain(&self.servers[..index]);
-            let logged_after = |after| {
-                let mut logs = holders.map(|server| server.logged_after(after));
-                logs.find(|entries| entries.iter().any(|(logged, _)| *logged == zxid)).unwrap_or_default()
-            };
-            self.history.shown(ensemble, before, shown, logged_after)?;
+            self.history.shown(ensemble, before, shown)?;
             self.hash.number(digest);
         }
         if begins_to_lead {
