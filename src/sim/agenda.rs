@@ -49,6 +49,10 @@ pub enum Event {
     },
     /// Something is to go wrong.
     Fault,
+    /// A server goes the way of another one.
+    Fall {
+        server: usize,
+    },
     /// The partition of this number ends.
     Join {
         partition: u64,

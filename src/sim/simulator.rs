@@ -34,6 +34,8 @@ pub struct Simulator {
     is_told: bool,
     /// Counts partitions: the end of an old one is not the end of the newest.
     pub(super) partition: u64,
+    /// So many of the next learners will not be brought up to date in peace.
+    pub(super) ambushes: u64,
     pub(super) healed_at: Option<u64>,
     /// Clients ask for nothing before this.
     pub(super) hushed_until: u64,
@@ -81,6 +83,7 @@ impl Simulator {
             hash: TraceHash::default(),
             is_told,
             partition: 0,
+            ambushes: 0,
             healed_at: None,
             hushed_until: 0,
             is_silent: false,
@@ -136,6 +139,7 @@ impl Simulator {
             Event::Client { client } => self.client_turn(client),
             Event::Restart { server } => self.restart(server)?,
             Event::Fault => self.fault(),
+            Event::Fall { server } => self.falls(server),
             Event::Join { partition } => self.join(partition),
             Event::DiskWell { server } => self.disk_well(server),
             Event::Heal => self.heal(),
@@ -270,6 +274,9 @@ impl Simulator {
     fn look_at(&mut self, index: usize) -> Checked {
         let server = &mut self.servers[index];
         let Some(running) = &mut server.running else { return Ok(()) };
+        if let Some(why) = running.ensemble().breach() {
+            return Err(Violation(format!("server {index} says that its leader breaks the protocol: {why}")));
+        }
         let is_leading = running.standing() == Standing::Leading;
         let begins_to_lead = is_leading && !running.led;
         running.led = is_leading;
@@ -277,7 +284,7 @@ impl Simulator {
             return Ok(());
         }
         let (zxid, digest) = running.shown();
-        server.has_served = true;
+        (server.has_served, server.is_unfilled) = (true, false);
         if zxid != server.shown || begins_to_lead {
             let before = std::mem::replace(&mut server.shown, zxid);
             let shown = Shown { server: index, zxid, digest };
@@ -416,6 +423,7 @@ impl Simulator {
         }
         self.counts.restarts += 1;
         self.tell(|| format!("server {index} starts"));
+        self.stumble(index);
         let server = &mut self.servers[index];
         server.begin_life();
         let started = server.start(&self.options, now, &mut self.random);

@@ -37,15 +37,15 @@ impl Wiretaps {
         self.taps.insert(stream, Tap { decoder, heard: Vec::new(), is_snapshot: false });
     }
 
-    /// The leader is the side that was dialled.
-    pub fn hear(&mut self, socket: Socket, bytes: &[u8]) {
-        let Some(tap) = self.taps.get_mut(&socket.stream) else { return };
+    /// The leader is the side that was dialled. True: it begins to bring the learner up to date.
+    pub fn hear(&mut self, socket: Socket, bytes: &[u8]) -> bool {
+        let Some(tap) = self.taps.get_mut(&socket.stream) else { return false };
         if tap.is_snapshot {
             self.snapshot_goes_on(socket, bytes);
-            return;
+            return false;
         }
         if socket.side != 1 {
-            return;
+            return false;
         }
         tap.heard.extend_from_slice(bytes);
         while let Ok(Decoded::Whole { value, consumed }) = tap.decoder.next(&tap.heard) {
@@ -58,13 +58,14 @@ impl Wiretaps {
                     tap.is_snapshot = true;
                     tap.decoder = QuorumDecoder::new(Side::Learner, PACKET_BYTES_MAX);
                     tap.heard.clear();
-                    return;
+                    return true;
                 }
                 _ => continue,
             }
             self.taps.remove(&socket.stream);
-            return;
+            return true;
         }
+        false
     }
 
     fn snapshot_goes_on(&mut self, socket: Socket, bytes: &[u8]) {

@@ -4,11 +4,9 @@
 use super::{Checked, Violation, demand};
 use crate::storage::txnlog_format::{HEADER_BYTES, Parsed, parse_record};
 use crate::types::Zxid;
+use crate::wire::txn;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// Where the zxid stands in an entry: behind session and cxid.
-const ZXID_AT: usize = 12;
 
 #[derive(Default)]
 pub struct Logged {
@@ -23,9 +21,8 @@ impl Logged {
     pub fn written(&mut self, server: usize, offset: u64, bytes: &[u8]) -> Checked {
         let mut rest = if offset == 0 { bytes.get(HEADER_BYTES..).unwrap_or_default() } else { bytes };
         while let Parsed::Record { entry, framed_bytes } = parse_record(rest, rest.len() as u64) {
-            let zxid = entry.get(ZXID_AT..ZXID_AT + 8).and_then(|bytes| bytes.try_into().ok());
-            let zxid = zxid.map(|bytes| Zxid(i64::from_be_bytes(bytes)));
-            let zxid = zxid.ok_or_else(|| Violation(format!("server {server} logs what is no transaction")))?;
+            let zxid = txn::decode_zxid(entry)
+                .map_err(|error| Violation(format!("server {server} logs what is no transaction: {error}")))?;
             let known = self.entries.entry(zxid).or_insert_with(|| entry.into());
             demand(**known == *entry, || {
                 format!("server {server} logs another transaction {zxid} than was logged before")
@@ -60,16 +57,18 @@ impl Logged {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::{TxnBody, TxnHeader};
     use crate::storage::txnlog_format::push_record;
+    use crate::types::{SessionId, WallMillis};
 
     fn zxid(epoch: i64, counter: i64) -> Zxid {
         Zxid(epoch << 32 | counter)
     }
 
     fn record(zxid: Zxid, byte: u8) -> Vec<u8> {
-        let mut entry = vec![byte; ZXID_AT];
-        entry.extend(zxid.0.to_be_bytes());
-        entry.push(byte);
+        let header = TxnHeader { session: SessionId(1), cxid: 1, zxid, time: WallMillis(0) };
+        let mut entry = Vec::new();
+        txn::encode(&header, &TxnBody::Error(i32::from(byte)), None, &mut entry);
         let mut bytes = Vec::new();
         push_record(&mut bytes, &entry);
         bytes
