@@ -5,14 +5,38 @@ use super::agenda::Event;
 use super::disk::Fault;
 use super::net::Socket;
 use super::simulator::Simulator;
+use super::wiretap::Way;
 
 /// About as many operations on the disk as a learner needs to be brought up to date.
 const SYNC_OPERATIONS: u64 = 24;
 /// About as many as a start needs, and the first turns behind it.
-const START_OPERATIONS: u64 = 60;
+const START_OPERATIONS: u64 = 100;
 const FALLS_MAX: u64 = 3;
 /// Two that go at the same time do so within this.
 const TOGETHER_US: u64 = 2000;
+
+/// So many of the next learners will not be brought up to date in peace.
+#[derive(Default)]
+pub struct Ambushes {
+    /// In whatever way.
+    any: u64,
+    truncs: u64,
+    snaps: u64,
+}
+
+impl Ambushes {
+    fn take(&mut self, way: Way) -> bool {
+        let special = match way {
+            Way::Diff => &mut self.any,
+            Way::Trunc => &mut self.truncs,
+            Way::Snap => &mut self.snaps,
+        };
+        let left = if *special > 0 { special } else { &mut self.any };
+        let is_one_left = *left > 0;
+        *left -= u64::from(is_one_left);
+        is_one_left
+    }
+}
 
 impl Simulator {
     // Learners that are brought up to date.
@@ -20,20 +44,30 @@ impl Simulator {
     /// Some of the next ones will not be left in peace.
     pub(super) fn ambush(&mut self) {
         self.counts.ambushes += 1;
-        self.ambushes += 1 + self.random.below(3);
+        let left = match self.random.below(3) {
+            0 => &mut self.ambushes.truncs,
+            1 => &mut self.ambushes.snaps,
+            _ => &mut self.ambushes.any,
+        };
+        *left += 1 + self.random.below(3);
     }
 
     /// DIFF, TRUNC or SNAP is on its way from the leader, over `socket`.
-    pub(super) fn spring(&mut self, leader: usize, socket: Socket) {
-        if self.ambushes == 0 || self.healed_at.is_some() {
+    pub(super) fn spring(&mut self, way: Way, leader: usize, socket: Socket) {
+        if self.healed_at.is_some() {
             return;
         }
         let Some(learner) = self.net.node(Socket { side: 1 - socket.side, ..socket }) else { return };
-        self.ambushes -= 1;
+        if !self.ambushes.take(way) {
+            return;
+        }
         self.counts.ambushes_sprung += 1;
         self.tell(|| format!("server {learner} is not brought up to date in peace"));
+        // Where most of what is sent is still on its way.
+        let soon_us = 2 * (self.options.delays.least_us + self.options.delays.spread_us);
         match self.random.below(6) {
-            0 => self.net.cut_stream(&mut self.agenda, socket.stream),
+            0 => self.breaks_within(socket, soon_us),
+            1 if way == Way::Snap => self.breaks_within(socket, soon_us),
             1 => self.falls_within(leader, 4 * TOGETHER_US),
             2 => self.dies_within(learner, Fault::ProcessDies, SYNC_OPERATIONS),
             3 => self.dies_within(learner, Fault::PowerCut, SYNC_OPERATIONS),
@@ -47,8 +81,14 @@ impl Simulator {
 
     fn dies_within(&mut self, index: usize, death: Fault, operations: u64) {
         self.counts.crashes_planned += 1;
+        let operations = if self.random.chance(1, 2) { operations } else { operations / 2 };
         let spared = self.random.below(operations);
         self.servers[index].disk.plan(death, spared);
+    }
+
+    fn breaks_within(&mut self, socket: Socket, micros: u64) {
+        let micros = self.random.below(micros);
+        self.agenda.after(micros, Event::Cut { stream: socket.stream });
     }
 
     fn falls_within(&mut self, server: usize, micros: u64) {
@@ -92,7 +132,7 @@ impl Simulator {
         self.servers[index].falls -= 1;
         match self.random.below(3) {
             0 => {
-                let soon = 1 + self.random.below(1_000_000);
+                let soon = self.options.limits.sync_ms() * 4000;
                 self.falls_within(index, soon);
             }
             _ => {

@@ -258,7 +258,7 @@ impl Simulator {
         let keeps_observers = self.random.chance(1, 2);
         let until = if keeps_observers { self.options.voters } else { self.servers.len() };
         let others: Vec<usize> = (0..until).filter(|other| *other != leader).collect();
-        let is_severed = self.random.chance(1, 2);
+        let (is_severed, is_hushed) = (self.random.chance(1, 2), self.random.chance(1, 2));
         self.tell(|| format!("server {leader} leads without {others:?}; they hear of it: {is_severed}"));
         for other in &others {
             self.net.block(leader, *other);
@@ -270,20 +270,32 @@ impl Simulator {
         }
         let micros = self.a_while_us();
         self.agenda.after(micros, Event::Join { partition: self.partition });
-        match self.random.below(3) {
-            0 => self.hush(),
-            1 => {
-                let spared = self.random.below(60);
-                self.servers[leader].disk.plan(Fault::PowerCut, spared);
-            }
-            _ => {}
+        if is_hushed {
+            // The next epoch begins without a transaction: what the old leader has logged alone is cut from its log.
+            let begins = self.random.below(self.options.limits.sync_ms() * 1000);
+            let until = self.agenda.now() + micros + self.a_while_us() + self.options.limits.sync_ms() * 2000;
+            self.agenda.after(begins, Event::Hush { until });
+        } else {
+            let half = self.random.below(2) as usize;
+            self.readers = (half, self.agenda.now() + micros);
+        }
+        if self.random.chance(1, 3) {
+            let spared = self.random.below(60);
+            self.servers[leader].disk.plan(Fault::PowerCut, spared);
         }
     }
 
     /// Clients ask for nothing for a while.
     fn hush(&mut self) {
-        self.counts.hushes += 1;
-        self.hushed_until = self.agenda.now() + 2 * self.a_while_us();
+        let until = self.agenda.now() + 2 * self.a_while_us();
+        self.hush_until(until);
+    }
+
+    pub(super) fn hush_until(&mut self, until: u64) {
+        if self.healed_at.is_none() {
+            self.counts.hushes += 1;
+            self.hushed_until = until;
+        }
     }
 
     // Disks.
@@ -379,6 +391,7 @@ impl Simulator {
             }
         }
         self.hushed_until = 0;
+        self.readers = (0, 0);
         self.clients.iter_mut().for_each(|client| client.answered_since_heal = 0);
         self.servers.iter_mut().for_each(|server| server.has_served = false);
         self.agenda.after(50_000, Event::Look);

@@ -133,7 +133,7 @@ impl Options {
             snapshot_txns: [15, 60, 120, 250, 500, 2000][random.below(6) as usize],
             segment_bytes: 64 << 10,
             flush_bytes_max: [2 << 10, 16 << 10, 64 << 10][random.below(3) as usize],
-            file_bytes_limit: [None, None, Some(300 + random.below(1200)), Some(1000 + random.below(20_000))]
+            file_bytes_limit: [None, None, Some(1 + random.below(800)), Some(1000 + random.below(20_000))]
                 [random.below(4) as usize],
             close_session_list: !random.chance(1, 5),
             purges: random.chance(1, 3),

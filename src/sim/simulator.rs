@@ -5,6 +5,7 @@ use super::agenda::{Actor, Agenda, Event};
 use super::checkers::agreement::Shown;
 use super::checkers::{Checked, History, Violation, demand};
 use super::client::{Client, Surroundings};
+use super::correlated::Ambushes;
 use super::dials::Dials;
 use super::disk::DiskCounts;
 use super::net::{Came, Net, Owner, Socket};
@@ -34,8 +35,9 @@ pub struct Simulator {
     is_told: bool,
     /// Counts partitions: the end of an old one is not the end of the newest.
     pub(super) partition: u64,
-    /// So many of the next learners will not be brought up to date in peace.
-    pub(super) ambushes: u64,
+    pub(super) ambushes: Ambushes,
+    /// Until then this half of the clients asks for reads and syncs alone.
+    pub(super) readers: (usize, u64),
     pub(super) healed_at: Option<u64>,
     /// Clients ask for nothing before this.
     pub(super) hushed_until: u64,
@@ -83,7 +85,8 @@ impl Simulator {
             hash: TraceHash::default(),
             is_told,
             partition: 0,
-            ambushes: 0,
+            ambushes: Ambushes::default(),
+            readers: (0, 0),
             healed_at: None,
             hushed_until: 0,
             is_silent: false,
@@ -139,6 +142,8 @@ impl Simulator {
             Event::Client { client } => self.client_turn(client),
             Event::Restart { server } => self.restart(server)?,
             Event::Fault => self.fault(),
+            Event::Cut { stream } => self.net.cut_stream(&mut self.agenda, stream),
+            Event::Hush { until } => self.hush_until(until),
             Event::Fall { server } => self.falls(server),
             Event::Join { partition } => self.join(partition),
             Event::DiskWell { server } => self.disk_well(server),
@@ -391,6 +396,8 @@ impl Simulator {
         act: impl FnOnce(&mut Client, &mut Surroundings<'_>) -> R,
     ) -> R {
         let is_silent = self.is_silent || self.agenda.now() < self.hushed_until;
+        let (half, until) = self.readers;
+        let reads_only = index % 2 == half && self.agenda.now() < until;
         let mut world = Surroundings {
             agenda: &mut self.agenda,
             net: &mut self.net,
@@ -398,6 +405,7 @@ impl Simulator {
             options: &self.options,
             counts: &mut self.counts,
             is_silent,
+            writes_percent: if reads_only { 0 } else { self.options.writes_percent },
         };
         act(&mut self.clients[index], &mut world)
     }
