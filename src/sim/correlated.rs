@@ -102,6 +102,24 @@ impl Simulator {
         }
     }
 
+    /// Somebody leads. Who led before and was cut off is there before that epoch has its first transaction, most likely: what
+    /// it has logged alone is cut from its log.
+    pub(super) fn stranded_returns(&mut self, leader: usize) {
+        let Some(stranded) = self.stranded.take_if(|stranded| *stranded != leader) else { return };
+        if self.healed_at.is_some() {
+            return;
+        }
+        self.join(self.partition);
+        if self.options.faults.ambush > 0 && self.random.chance(1, 2) {
+            self.ambushes.truncs += 1;
+        }
+        if self.servers[stranded].running.is_some() && self.random.chance(3, 4) {
+            self.kill(stranded);
+            let soon = 1 + self.random.below(5000);
+            self.agenda.after(soon, Event::Restart { server: stranded });
+        }
+    }
+
     // Servers that come up and go down.
 
     /// One dies, comes up, and dies again, now as a process and now as a machine.

@@ -131,7 +131,7 @@ impl Simulator {
         self.kill(index);
     }
 
-    fn kill(&mut self, index: usize) {
+    pub(super) fn kill(&mut self, index: usize) {
         if self.servers[index].running.is_some() {
             self.counts.kills += 1;
             self.tell(|| format!("server {index} is killed"));
@@ -270,6 +270,7 @@ impl Simulator {
         }
         let micros = self.a_while_us();
         self.agenda.after(micros, Event::Join { partition: self.partition });
+        self.stranded = Some(leader).filter(|_| is_hushed);
         if is_hushed {
             // The next epoch begins without a transaction: what the old leader has logged alone is cut from its log.
             let begins = self.random.below(self.options.limits.sync_ms() * 1000);

@@ -36,6 +36,8 @@ pub struct Simulator {
     /// Counts partitions: the end of an old one is not the end of the newest.
     pub(super) partition: u64,
     pub(super) ambushes: Ambushes,
+    /// A leader that is cut off comes back as soon as somebody else leads.
+    pub(super) stranded: Option<usize>,
     /// Until then this half of the clients asks for reads and syncs alone.
     pub(super) readers: (usize, u64),
     pub(super) healed_at: Option<u64>,
@@ -86,6 +88,7 @@ impl Simulator {
             is_told,
             partition: 0,
             ambushes: Ambushes::default(),
+            stranded: None,
             readers: (0, 0),
             healed_at: None,
             hushed_until: 0,
@@ -302,6 +305,7 @@ impl Simulator {
             self.counts.leader_changes += 1;
             self.tell(|| format!("server {index} leads epoch {epoch:x} from {zxid}"));
             self.history.leads(index, epoch, zxid)?;
+            self.stranded_returns(index);
         }
         Ok(())
     }
