@@ -106,6 +106,8 @@ pub struct Ensemble {
     pub(super) tree_is_partial: bool,
     /// The log does not lead to where the leader wants it to end: ask for everything.
     pub(super) needs_snapshot: bool,
+    /// What a leader did that none may do.
+    pub(super) breach: Option<String>,
     /// Digests are compared behind this zxid: a snapshot of Java's may hold parts of later transactions.
     pub(super) compare_after: Zxid,
 }

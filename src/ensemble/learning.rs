@@ -90,7 +90,13 @@ impl Ensemble {
             }
             LearnerOutput::Adopt { config } => self.adopt_as_learner(config, now),
             LearnerOutput::Activate { zxid, designated } => self.activate_as_learner(zxid, designated, now),
-            LearnerOutput::GiveUp { why } => self.end_role(&why),
+            LearnerOutput::GiveUp { why, is_breach } => {
+                if is_breach {
+                    tracing::error!("the leader breaks the protocol, and is left: {why}");
+                    self.breach = Some(why.clone());
+                }
+                self.end_role(&why);
+            }
         }
     }
 

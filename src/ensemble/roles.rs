@@ -490,6 +490,10 @@ impl Ensemble {
             waiting.for_each(|conn| self.batch.close(conn));
             learning.elsewhere.iter().for_each(|session| self.let_go_of_kept(*session));
             self.tree_is_partial = learning.loading.is_some() && !PutBack::PartialSnapshotKept.is_on();
+            if let Some(load) = learning.loading.filter(|_| PutBack::PartialSnapshotKept.is_on()) {
+                self.tree.set_last_zxid(load.zxid());
+                self.seat().history.begin_at(load.zxid());
+            }
             self.tail = learning.unapplied;
         }
         self.lanes.wake_all();

@@ -188,6 +188,7 @@ pub fn start(
         tail: VecDeque::new(),
         tree_is_partial: false,
         needs_snapshot: false,
+        breach: None,
         compare_after: Zxid::ZERO,
     };
     if is_member {

@@ -10,6 +10,11 @@ impl Ensemble {
         self.flushed_through
     }
 
+    /// What a leader did that none may do, as this server saw it.
+    pub fn breach(&self) -> Option<&str> {
+        self.breach.as_deref()
+    }
+
     /// The transactions behind `zxid` that are at hand for learners, committed or not, as they stand in the log. `None`: they
     /// begin later than that.
     pub fn history_after(&self, zxid: Zxid) -> Option<impl Iterator<Item = (Zxid, Arc<[u8]>)> + '_> {

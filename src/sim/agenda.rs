@@ -1,6 +1,6 @@
 //! What happens next: events in the order of their time, and of their making where times are equal.
 
-use super::net::{DialId, Socket};
+use super::net::{DialId, Socket, StreamId};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -49,6 +49,18 @@ pub enum Event {
     },
     /// Something is to go wrong.
     Fault,
+    /// A connection breaks.
+    Cut {
+        stream: StreamId,
+    },
+    /// Clients fall silent until then.
+    Hush {
+        until: u64,
+    },
+    /// A server goes the way of another one.
+    Fall {
+        server: usize,
+    },
     /// The partition of this number ends.
     Join {
         partition: u64,

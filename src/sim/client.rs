@@ -91,6 +91,8 @@ pub struct Surroundings<'a> {
     pub counts: &'a mut Counts,
     /// Nothing is asked any more; sessions are kept.
     pub is_silent: bool,
+    /// So many of its requests are writes.
+    pub writes_percent: u64,
 }
 
 impl Client {
@@ -138,7 +140,7 @@ impl Client {
             if !world.is_silent && room > 0 && now >= self.asks_at {
                 self.asks_at = now + 1 + self.random.below(2 * world.options.think_us);
                 for _ in 0..1 + self.random.below(room) {
-                    let request = workload::request(&mut self.random, world.options.writes_percent);
+                    let request = workload::request(&mut self.random, world.writes_percent);
                     self.ask(Asked::Of(request), world);
                 }
             } else if now > conn.sent_at + timeout_us / 3 {

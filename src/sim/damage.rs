@@ -5,6 +5,7 @@
 use super::disk::SimDisk;
 use super::random::Random;
 use super::server::data_directory;
+use crate::storage::txnlog_format::{RECORD_HEAD_BYTES, find_records};
 use crate::types::Zxid;
 use std::path::{Path, PathBuf};
 
@@ -22,13 +23,16 @@ struct Damage {
     /// Oldest first. Without those whose end only the next one's first transaction could tell, where that is the first of its
     /// epoch: it may follow anything.
     logs: Vec<PathBuf>,
+    /// Those, before the first file of an epoch.
+    ends_of_epochs: Vec<PathBuf>,
     others: Vec<PathBuf>,
 }
 
 /// Does one or two kinds of damage; says what was done.
 pub(super) fn damage(disk: &SimDisk, random: &mut Random) -> Vec<&'static str> {
-    const MENU: [(&str, Deed); 13] = [
+    const MENU: [(&str, Deed); 14] = [
         ("a bit flipped", Damage::flip_bit),
+        ("a bit flipped in the last record of an epoch", Damage::flip_last_of_epoch),
         ("a sector unreadable", Damage::make_unreadable),
         ("a sector zeroed", Damage::zero_sector),
         ("the last log cut", Damage::cut_last_log),
@@ -63,9 +67,10 @@ impl Damage {
         }
         logs.sort();
         let is_read = |index: usize| logs.get(index + 1).is_none_or(|(next, _): &(Zxid, PathBuf)| next.counter() != 1);
-        let logs: Vec<(Zxid, PathBuf)> =
-            (0..logs.len()).filter(|index| is_read(*index)).map(|index| logs[index].clone()).collect();
-        Damage { disk: disk.clone(), random, logs: logs.into_iter().map(|(_, path)| path).collect(), others }
+        let paths = |of: bool| -> Vec<PathBuf> {
+            (0..logs.len()).filter(|index| is_read(*index) == of).map(|index| logs[index].1.clone()).collect()
+        };
+        Damage { disk: disk.clone(), random, logs: paths(true), ends_of_epochs: paths(false), others }
     }
 
     /// Newer ones more often: a start reads those alone.
@@ -106,6 +111,17 @@ impl Damage {
         self.disk.flip_bit(&path, place, bit).is_ok()
     }
 
+    /// Of its transaction, not of the frame: a record whose length is wrong may be a torn one.
+    fn flip_last_of_epoch(&mut self) -> bool {
+        let Some(path) = self.random.pick(&self.ends_of_epochs).cloned() else { return false };
+        let contents = self.disk.contents(&path).unwrap_or_default();
+        let Some(last) = find_records(&contents).pop() else { return false };
+        let entry = last.start + RECORD_HEAD_BYTES..last.end - 1;
+        let place = entry.start as u64 + self.random.below(entry.len() as u64);
+        let bit = self.random.below(8) as u8;
+        self.disk.flip_bit(&path, place, bit).is_ok()
+    }
+
     fn make_unreadable(&mut self) -> bool {
         let all: Vec<PathBuf> = self.logs.iter().chain(&self.others).cloned().collect();
         let Some(path) = self.random.pick(&all).cloned() else { return false };
@@ -139,7 +155,7 @@ impl Damage {
     }
 
     fn zero_header(&mut self) -> bool {
-        let path = self.some_log();
+        let path = if self.random.chance(1, 2) { self.some_log() } else { self.logs.last().cloned() };
         self.rewrite(path, |contents, random| {
             // All of it, at times: a file that was prepared and never written.
             let until = if random.chance(1, 3) { contents.len() } else { HEADER_BYTES.min(contents.len()) };
@@ -173,7 +189,10 @@ impl Damage {
         let path = self.logs.last().cloned();
         self.rewrite(path, |contents, _| {
             cut_padding(contents);
-            contents.extend([0xff; 20]);
+            // A record whose length can be believed; without one it might be a long one whose start is lost.
+            contents.extend([0xff; 8]);
+            contents.extend(50_u32.to_be_bytes());
+            contents.extend([0xff; 60]);
             contents.resize(contents.len() + FAR_BYTES, 0);
             contents.push(1);
         })

@@ -211,9 +211,12 @@ impl Simulator {
             LinkAction::Dial { link, host, port, timeout_ms } => self.dial_peer(index, link, &host, port, timeout_ms),
             LinkAction::Send { link, bytes } => {
                 if let Some(socket) = running.links.get(&link).copied() {
-                    self.taps.hear(socket, &bytes);
+                    let begun = self.taps.hear(socket, &bytes);
                     if self.net.send(&mut self.agenda, socket, bytes) {
                         running.events.push(LinkEvent::Sent { link, buffer: Vec::new() });
+                    }
+                    if let Some(way) = begun {
+                        self.spring(way, index, socket);
                     }
                 }
             }

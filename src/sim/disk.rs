@@ -60,6 +60,8 @@ pub enum Fault {
     Rename,
     /// The power goes instead of an operation that changes something; nothing works from then on, until `crash`.
     PowerCut,
+    /// The process dies there; nothing works from then on, until `kill`.
+    ProcessDies,
 }
 
 /// A sync under way.
@@ -84,7 +86,7 @@ impl Fault {
             Fault::Write => operation == Operation::Write,
             Fault::Sync => operation == Operation::Sync,
             Fault::Rename => operation == Operation::Rename,
-            Fault::PowerCut => operation != Operation::Read,
+            Fault::PowerCut | Fault::ProcessDies => operation != Operation::Read,
         }
     }
 }
@@ -107,7 +109,8 @@ pub(super) struct OpenFile {
 pub(super) struct State {
     random: Random,
     pub life: u64,
-    is_powered: bool,
+    /// What has ended this life, and is not yet carried out.
+    death: Option<Fault>,
     /// Counts what was done, so that a sync knows what it covers.
     moment: u64,
     pub directories: BTreeMap<PathBuf, DirectoryImage>,
@@ -120,6 +123,8 @@ pub(super) struct State {
     planned: Vec<(Fault, u64)>,
     syncs: BTreeMap<SyncId, Vec<(Target, u64)>>,
     next_sync: u64,
+    /// What was written into mapped files, and where, until somebody asks.
+    pub log_writes: Vec<(u64, Vec<u8>)>,
     pub counts: DiskCounts,
 }
 
@@ -134,7 +139,7 @@ impl SimDisk {
         let state = State {
             random: Random::new(seed),
             life: 0,
-            is_powered: true,
+            death: None,
             moment: 0,
             directories: BTreeMap::new(),
             files: BTreeMap::new(),
@@ -144,6 +149,7 @@ impl SimDisk {
             planned: Vec::new(),
             syncs: BTreeMap::new(),
             next_sync: 0,
+            log_writes: Vec::new(),
             counts: DiskCounts::default(),
         };
         SimDisk { state: Arc::new(Mutex::new(state)) }
@@ -198,7 +204,7 @@ impl SimDisk {
         let mut state = self.state.lock();
         state.counts.crashes += 1;
         state.end_life();
-        state.is_powered = true;
+        state.death = None;
         state.planned.clear();
         state.lose();
     }
@@ -208,11 +214,17 @@ impl SimDisk {
         let mut state = self.state.lock();
         state.counts.kills += 1;
         state.end_life();
+        state.death = None;
     }
 
     /// False once a planned power cut has struck: it is time to call `crash`.
     pub fn is_powered(&self) -> bool {
-        self.state.lock().is_powered
+        self.state.lock().death != Some(Fault::PowerCut)
+    }
+
+    /// What a planned `PowerCut` or `ProcessDies` has come to: it is time to call `crash`, or `kill`.
+    pub fn death(&self) -> Option<Fault> {
+        self.state.lock().death
     }
 
     /// A flush begins; it covers what was written before. The simulator ends it whenever it likes, or never.
@@ -273,6 +285,11 @@ impl SimDisk {
         Ok(())
     }
 
+    /// What was written into log files since this was asked last, each piece with its offset.
+    pub fn take_log_writes(&self) -> Vec<(u64, Vec<u8>)> {
+        std::mem::take(&mut self.state.lock().log_writes)
+    }
+
     pub fn counts(&self) -> DiskCounts {
         self.state.lock().counts
     }
@@ -288,7 +305,7 @@ impl State {
     }
 
     fn pass(&mut self, operation: Operation) -> io::Result<()> {
-        if !self.is_powered {
+        if self.death.is_some() {
             return Err(dead());
         }
         self.counts.operations += 1;
@@ -305,8 +322,8 @@ impl State {
         };
         self.counts.faults += 1;
         match self.planned.swap_remove(index).0 {
-            Fault::PowerCut => {
-                self.is_powered = false;
+            death @ (Fault::PowerCut | Fault::ProcessDies) => {
+                self.death = Some(death);
                 Err(dead())
             }
             _ => Err(io::Error::from_raw_os_error(libc::EIO)),
@@ -325,7 +342,7 @@ impl State {
 
     pub fn sync(&mut self, target: &Target, moment: u64) -> io::Result<()> {
         let outcome = self.pass(Operation::Sync);
-        let is_lost = outcome.is_err() && self.is_powered;
+        let is_lost = outcome.is_err() && self.death.is_none();
         match target {
             Target::File(file) => {
                 // Nothing left of it: whoever flushed it is gone, and so is its name.

@@ -229,7 +229,9 @@ struct SimMapping {
 impl LogMapping for SimMapping {
     fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         assert!(offset + bytes.len() as u64 <= self.bytes, "a write outside of the mapped file");
-        self.file.write_all_at(bytes, offset)
+        self.file.write_all_at(bytes, offset)?;
+        self.file.state.lock().log_writes.push((offset, bytes.to_vec()));
+        Ok(())
     }
 
     fn unmap(&mut self) {}

@@ -16,7 +16,7 @@ impl Simulator {
             return;
         }
         let weights = self.options.faults;
-        let menu: [(u64, Strike); 15] = [
+        let menu: [(u64, Strike); 18] = [
             (weights.crash, Simulator::crash_somebody),
             (weights.crash_leader, Simulator::crash_leader),
             (weights.crash_all, Simulator::crash_all),
@@ -32,6 +32,9 @@ impl Simulator {
             (weights.strand_leader, Simulator::strand_leader),
             (weights.hush, Simulator::hush),
             (weights.damage, Simulator::damage),
+            (weights.ambush, Simulator::ambush),
+            (weights.stumble, Simulator::begin_stumbling),
+            (weights.lose_directory, Simulator::lose_directory),
         ];
         let mut drawn = self.random.below(menu.iter().map(|(weight, _)| weight).sum());
         for (weight, strike) in menu {
@@ -45,11 +48,11 @@ impl Simulator {
         self.agenda.after(micros, Event::Fault);
     }
 
-    fn somebody(&mut self) -> usize {
+    pub(super) fn somebody(&mut self) -> usize {
         self.random.below(self.servers.len() as u64) as usize
     }
 
-    fn leader(&self) -> Option<usize> {
+    pub(super) fn leader(&self) -> Option<usize> {
         let leads = |index: &usize| {
             self.servers[*index].running.as_ref().is_some_and(|running| running.standing() == Standing::Leading)
         };
@@ -97,6 +100,7 @@ impl Simulator {
 
     fn crash_all(&mut self) {
         self.counts.crashes_of_all += 1;
+        self.ambush_at_times();
         for index in 0..self.servers.len() {
             if self.servers[index].running.is_some() {
                 self.power_goes(index);
@@ -104,9 +108,17 @@ impl Simulator {
         }
     }
 
+    /// Whoever comes back together has a new epoch to agree on.
+    fn ambush_at_times(&mut self) {
+        if self.options.faults.ambush > 0 && self.random.chance(1, 2) {
+            self.ambush();
+        }
+    }
+
     /// Several at once, each perhaps in the middle of what it writes.
     fn crash_some(&mut self) {
         self.counts.crashes_of_some += 1;
+        self.ambush_at_times();
         for index in 0..self.servers.len() {
             if self.random.chance(1, 2) {
                 self.crash_at_some_write(index);
@@ -119,7 +131,7 @@ impl Simulator {
         self.kill(index);
     }
 
-    fn kill(&mut self, index: usize) {
+    pub(super) fn kill(&mut self, index: usize) {
         if self.servers[index].running.is_some() {
             self.counts.kills += 1;
             self.tell(|| format!("server {index} is killed"));
@@ -144,17 +156,27 @@ impl Simulator {
         self.restart_some_time(index);
     }
 
-    /// False: a planned power cut has struck, and the server is down now.
+    /// False: a planned power cut, or the end of the process, has struck, and the server is down now.
     pub(super) fn has_power(&mut self, index: usize) -> bool {
-        let has_power = self.servers[index].disk.is_powered();
-        if !has_power {
-            self.power_goes(index);
+        match self.servers[index].disk.death() {
+            None => return true,
+            Some(Fault::ProcessDies) => {
+                self.counts.kills += 1;
+                self.tell(|| format!("server {index} dies at a write"));
+                self.process_ends(index);
+            }
+            Some(_) => self.power_goes(index),
         }
-        has_power
+        false
     }
 
     fn restart_some_time(&mut self, index: usize) {
-        let micros = if self.healed_at.is_some() { 1000 } else { 1000 + self.a_while_us() };
+        let micros = match self.servers[index].falls {
+            _ if self.healed_at.is_some() => 1000,
+            0 => 1000 + self.a_while_us(),
+            // It is tried again at once.
+            _ => 1000 + self.random.below(20_000),
+        };
         self.agenda.after(micros, Event::Restart { server: index });
     }
 
@@ -226,33 +248,55 @@ impl Simulator {
         }
     }
 
-    /// The leader keeps its clients and loses the other servers: it goes on logging what nobody will ever have. Then it is
-    /// joined to them again, or falls.
+    /// The leader keeps its clients, perhaps its observers, and loses the other servers: it goes on logging what nobody will ever
+    /// have. Then it is joined to them again, or falls. At times the others lose it at once, and elect another one before it
+    /// misses them.
     fn strand_leader(&mut self) {
         let Some(leader) = self.leader() else { return };
         self.counts.strandings += 1;
         self.partition += 1;
-        self.tell(|| format!("server {leader} leads alone"));
-        for other in (0..self.servers.len()).filter(|other| *other != leader) {
-            self.net.block(leader, other);
-            self.net.block(other, leader);
+        let keeps_observers = self.random.chance(1, 2);
+        let until = if keeps_observers { self.options.voters } else { self.servers.len() };
+        let others: Vec<usize> = (0..until).filter(|other| *other != leader).collect();
+        let (is_severed, is_hushed) = (self.random.chance(1, 2), self.random.chance(1, 2));
+        self.tell(|| format!("server {leader} leads without {others:?}; they hear of it: {is_severed}"));
+        for other in &others {
+            self.net.block(leader, *other);
+            self.net.block(*other, leader);
+        }
+        if is_severed {
+            self.counts.severed += 1;
+            self.net.sever(&mut self.agenda, leader, &others);
         }
         let micros = self.a_while_us();
         self.agenda.after(micros, Event::Join { partition: self.partition });
-        match self.random.below(3) {
-            0 => self.hush(),
-            1 => {
-                let spared = self.random.below(60);
-                self.servers[leader].disk.plan(Fault::PowerCut, spared);
-            }
-            _ => {}
+        self.stranded = Some(leader).filter(|_| is_hushed);
+        if is_hushed {
+            // The next epoch begins without a transaction: what the old leader has logged alone is cut from its log.
+            let begins = self.random.below(self.options.limits.sync_ms() * 1000);
+            let until = self.agenda.now() + micros + self.a_while_us() + self.options.limits.sync_ms() * 2000;
+            self.agenda.after(begins, Event::Hush { until });
+        } else {
+            let half = self.random.below(2) as usize;
+            self.readers = (half, self.agenda.now() + micros);
+        }
+        if self.random.chance(1, 3) {
+            let spared = self.random.below(60);
+            self.servers[leader].disk.plan(Fault::PowerCut, spared);
         }
     }
 
     /// Clients ask for nothing for a while.
     fn hush(&mut self) {
-        self.counts.hushes += 1;
-        self.hushed_until = self.agenda.now() + 2 * self.a_while_us();
+        let until = self.agenda.now() + 2 * self.a_while_us();
+        self.hush_until(until);
+    }
+
+    pub(super) fn hush_until(&mut self, until: u64) {
+        if self.healed_at.is_none() {
+            self.counts.hushes += 1;
+            self.hushed_until = until;
+        }
     }
 
     // Disks.
@@ -348,6 +392,7 @@ impl Simulator {
             }
         }
         self.hushed_until = 0;
+        self.readers = (0, 0);
         self.clients.iter_mut().for_each(|client| client.answered_since_heal = 0);
         self.servers.iter_mut().for_each(|server| server.has_served = false);
         self.agenda.after(50_000, Event::Look);

@@ -4,7 +4,7 @@
 //! - `disk`: a disk that loses power, and what its owner can do to it; `file_image` and `directory_image` say what is in its
 //!   cache, what is durable and what a crash may leave; `disk_handles` is the side that storage sees
 //! - `simulator`: whole ensembles: the loop; `agenda` is what happens next, `options` what a seed stands for, `faults` what goes
-//!   wrong, `report` what came of it
+//!   wrong and `correlated` what goes wrong together, `report` what came of it
 //! - `server`: one server, real from the sockets down to the disk, with its `settings`; `clock` is its clocks, `net` its sockets, `dials` how they
 //!   come about, `wiretap` listens to them
 //! - `client` and `workload`: clients with histories; `checkers` hold them, and the servers, against what was promised
@@ -13,6 +13,7 @@ mod agenda;
 mod checkers;
 mod client;
 mod clock;
+mod correlated;
 mod counts;
 mod damage;
 mod dials;

@@ -66,6 +66,8 @@ struct Pipe {
     fin_at: Option<u64>,
     /// The end comes whether its owner reads or not.
     is_reset: bool,
+    /// It comes through a partition as well.
+    is_severed: bool,
     is_read: bool,
     /// The sender is to be told when there is room.
     sender_waits: bool,
@@ -130,6 +132,12 @@ impl Net {
         (end.life == Life::Open).then_some(end.owner)
     }
 
+    /// The machine of an end that is open.
+    pub fn node(&self, socket: Socket) -> Option<usize> {
+        let end = &self.streams.get(socket.stream)?.ends[socket.side];
+        (end.life == Life::Open).then_some(end.node)
+    }
+
     /// True: it is on its way already, and nothing more will be said of it.
     pub fn send(&mut self, agenda: &mut Agenda, socket: Socket, bytes: Vec<u8>) -> bool {
         let delay = self.delay();
@@ -184,9 +192,8 @@ impl Net {
     pub fn arrive(&mut self, agenda: &mut Agenda, socket: Socket) -> Option<Came> {
         let stream = self.streams.get_mut(socket.stream)?;
         let peer = 1 - socket.side;
-        if stream.ends[socket.side].life != Life::Open
-            || self.blocked[stream.ends[peer].node][stream.ends[socket.side].node]
-        {
+        let is_held = self.blocked[stream.ends[peer].node][stream.ends[socket.side].node];
+        if stream.ends[socket.side].life != Life::Open || is_held && !stream.pipes[socket.side].is_severed {
             return None;
         }
         let pipe = &mut stream.pipes[socket.side];
@@ -239,6 +246,28 @@ impl Net {
     pub fn cut(&mut self, agenda: &mut Agenda) {
         let open: Vec<StreamId> = self.streams.iter().map(|(stream, _)| stream).collect();
         let Some(stream) = self.random.pick(&open).copied() else { return };
+        self.cut_stream(agenda, stream);
+    }
+
+    /// The ends of all connections to `node` at the machines `at` are gone; `node` does not hear of it.
+    pub fn sever(&mut self, agenda: &mut Agenda, node: usize, at: &[usize]) {
+        let mut ends = Vec::new();
+        for (stream, state) in self.streams.iter() {
+            let theirs =
+                (0..2).filter(|side| at.contains(&state.ends[*side].node) && state.ends[1 - side].node == node);
+            ends.extend(theirs.map(|side| Socket { stream, side }));
+        }
+        for socket in ends {
+            let delay = self.delay();
+            self.reset(agenda, socket, delay);
+            if let Some(stream) = self.streams.get_mut(socket.stream) {
+                stream.pipes[socket.side].is_severed = true;
+            }
+        }
+    }
+
+    /// One connection breaks, for both sides.
+    pub fn cut_stream(&mut self, agenda: &mut Agenda, stream: StreamId) {
         for side in 0..2 {
             let delay = self.delay();
             self.reset(agenda, Socket { stream, side }, delay);
@@ -362,6 +391,7 @@ impl Pipe {
             last_at: 0,
             fin_at: None,
             is_reset: false,
+            is_severed: false,
             is_read: true,
             sender_waits: false,
         }

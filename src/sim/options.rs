@@ -32,6 +32,9 @@ pub struct FaultWeights {
     pub strand_leader: u64,
     pub hush: u64,
     pub damage: u64,
+    pub ambush: u64,
+    pub stumble: u64,
+    pub lose_directory: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -75,7 +78,7 @@ pub struct Options {
 impl Options {
     pub fn draw(random: &mut Random) -> Options {
         let voters = [1, 2, 3, 3, 3, 3, 4, 5, 5, 7][random.below(10) as usize];
-        let observers = [0, 0, 0, 1, 2][random.below(5) as usize];
+        let observers = [0, 0, 0, 1, 2, 3][random.below(6) as usize];
         let tick_ms = [40, 100, 200, 400][random.below(4) as usize];
         let limits = Limits { tick_ms, init_ticks: 5 + random.below(10), sync_ticks: 3 + random.below(5) };
         let election = ElectionRules {
@@ -100,6 +103,9 @@ impl Options {
             strand_leader: weight(random, 6),
             hush: weight(random, 3),
             damage: weight(random, 8),
+            ambush: weight(random, 10),
+            stumble: weight(random, 6),
+            lose_directory: weight(random, 4),
         };
         let fault_every_us = (tick_ms * 1000) * (2 + random.below(10));
         let faults_from_us = tick_ms * 1000 * (5 + random.below(10));
@@ -127,7 +133,8 @@ impl Options {
             snapshot_txns: [15, 60, 120, 250, 500, 2000][random.below(6) as usize],
             segment_bytes: 64 << 10,
             flush_bytes_max: [2 << 10, 16 << 10, 64 << 10][random.below(3) as usize],
-            file_bytes_limit: random.chance(1, 3).then(|| 1000 + random.below(20_000)),
+            file_bytes_limit: [None, None, Some(1 + random.below(800)), Some(1000 + random.below(20_000))]
+                [random.below(4) as usize],
             close_session_list: !random.chance(1, 5),
             purges: random.chance(1, 3),
             delays: Delays {

@@ -66,6 +66,13 @@ counts! {
         disk_errors,
         wall_jumps,
         strandings,
+        /// Where the others lost their leader at once, and it did not hear of it.
+        severed,
+        ambushes,
+        ambushes_sprung,
+        stumbles,
+        directories_lost,
+        directories_kept,
         hushes,
         /// Of files at rest; and those that were too early after another, or too dangerous.
         damages,

@@ -21,7 +21,7 @@ use crate::runtime::lanes::lanes_with;
 use crate::runtime::link_io::{LinkAction, LinkEvent};
 use crate::runtime::sockets::SocketEvent;
 use crate::server::{Admission, Desk, Worker, WorkerParts};
-use crate::storage::{Background, DataDirs, LogReader, StorageError};
+use crate::storage::{Background, DataDirs, StorageError};
 use crate::tree::TreeReader;
 use crate::types::{ConnId, Instant, LinkId, Now, WorkerIndex, Zxid};
 use parking_lot::Mutex;
@@ -170,6 +170,10 @@ pub struct Server {
     pub shown: Zxid,
     /// Some of its files are damaged, and were not replaced since: it may refuse to start, or come back with less.
     pub is_damaged: bool,
+    /// It has lost its directory, and has not served since: what it once had is not to be had from it.
+    pub is_unfilled: bool,
+    /// So often it goes down again right after it has come up.
+    pub falls: u64,
     /// Its operator has emptied its directory; from then on it must not take an empty one for the beginning.
     pub is_wiped: bool,
     /// It has served clients since all became well.
@@ -255,25 +259,12 @@ impl Server {
             faults_before: 0,
             shown: Zxid::ZERO,
             is_damaged: false,
+            is_unfilled: false,
+            falls: 0,
             is_wiped: false,
             has_served: false,
             recovery_rows: RecoveryRows::default(),
         }
-    }
-
-    /// The transactions behind `zxid` that its log holds, as if it were read by somebody else.
-    pub fn logged_after(&self, zxid: Zxid) -> Vec<(Zxid, Arc<[u8]>)> {
-        let copy = SimDisk::new(0);
-        copy.create_directory(&data_directory());
-        for path in self.disk.paths() {
-            copy.lay(&path, self.disk.contents(&path).unwrap_or_default());
-        }
-        let mut found = Vec::new();
-        let Ok(mut reader) = LogReader::open(&copy.mount(), &data_directory(), zxid.next()) else { return found };
-        while let Ok(Some(record)) = reader.read_next() {
-            found.push((record.txn.header.zxid, record.entry.into()));
-        }
-        found
     }
 
     pub fn begin_life(&mut self) {
@@ -293,7 +284,7 @@ impl Server {
     /// What an operator does with a server whose data are damaged, as its messages advise: it fetches everything anew.
     pub fn wipe(&mut self) {
         self.disk.paths().iter().for_each(|path| self.disk.take_away(path));
-        (self.is_wiped, self.is_damaged) = (true, false);
+        (self.is_wiped, self.is_unfilled, self.is_damaged) = (true, true, false);
     }
 
     /// A new process: restores and takes its place. An error says why it refuses.

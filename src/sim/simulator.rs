@@ -5,6 +5,7 @@ use super::agenda::{Actor, Agenda, Event};
 use super::checkers::agreement::Shown;
 use super::checkers::{Checked, History, Violation, demand};
 use super::client::{Client, Surroundings};
+use super::correlated::Ambushes;
 use super::dials::Dials;
 use super::disk::DiskCounts;
 use super::net::{Came, Net, Owner, Socket};
@@ -34,6 +35,11 @@ pub struct Simulator {
     is_told: bool,
     /// Counts partitions: the end of an old one is not the end of the newest.
     pub(super) partition: u64,
+    pub(super) ambushes: Ambushes,
+    /// A leader that is cut off comes back as soon as somebody else leads.
+    pub(super) stranded: Option<usize>,
+    /// Until then this half of the clients asks for reads and syncs alone.
+    pub(super) readers: (usize, u64),
     pub(super) healed_at: Option<u64>,
     /// Clients ask for nothing before this.
     pub(super) hushed_until: u64,
@@ -81,6 +87,9 @@ impl Simulator {
             hash: TraceHash::default(),
             is_told,
             partition: 0,
+            ambushes: Ambushes::default(),
+            stranded: None,
+            readers: (0, 0),
             healed_at: None,
             hushed_until: 0,
             is_silent: false,
@@ -136,6 +145,9 @@ impl Simulator {
             Event::Client { client } => self.client_turn(client),
             Event::Restart { server } => self.restart(server)?,
             Event::Fault => self.fault(),
+            Event::Cut { stream } => self.net.cut_stream(&mut self.agenda, stream),
+            Event::Hush { until } => self.hush_until(until),
+            Event::Fall { server } => self.falls(server),
             Event::Join { partition } => self.join(partition),
             Event::DiskWell { server } => self.disk_well(server),
             Event::Heal => self.heal(),
@@ -213,6 +225,7 @@ impl Simulator {
         let deadline = match actor {
             Actor::Ensemble => match running.ensemble_turn(local) {
                 Ok(wants) => {
+                    self.note_log(index)?;
                     if !self.has_power(index) {
                         return Ok(());
                     }
@@ -253,10 +266,25 @@ impl Simulator {
         Ok(())
     }
 
+    /// What a server has logged in a turn of its ensemble thread, whether or not it comes to anything.
+    fn note_log(&mut self, index: usize) -> Checked {
+        let server = &self.servers[index];
+        if let Some(running) = server.running.as_ref().filter(|running| running.standing() == Standing::Leading)
+            && !running.led
+        {
+            self.history.logged.begins(server.current_epoch(), running.shown().0);
+        }
+        let logged = &mut self.history.logged;
+        server.disk.take_log_writes().iter().try_for_each(|(offset, bytes)| logged.written(index, *offset, bytes))
+    }
+
     /// What a server shows after a turn of its ensemble thread.
     fn look_at(&mut self, index: usize) -> Checked {
         let server = &mut self.servers[index];
         let Some(running) = &mut server.running else { return Ok(()) };
+        if let Some(why) = running.ensemble().breach() {
+            return Err(Violation(format!("server {index} says that its leader breaks the protocol: {why}")));
+        }
         let is_leading = running.standing() == Standing::Leading;
         let begins_to_lead = is_leading && !running.led;
         running.led = is_leading;
@@ -264,18 +292,12 @@ impl Simulator {
             return Ok(());
         }
         let (zxid, digest) = running.shown();
-        server.has_served = true;
+        (server.has_served, server.is_unfilled) = (true, false);
         if zxid != server.shown || begins_to_lead {
             let before = std::mem::replace(&mut server.shown, zxid);
             let shown = Shown { server: index, zxid, digest };
             let ensemble = self.servers[index].running.as_ref().expect("just seen").ensemble();
-            // It may have come by a snapshot: then others have it in their logs.
-            let holders = self.servers[index..].iter().chain(&self.servers[..index]);
-            let logged_after = |after| {
-                let mut logs = holders.map(|server| server.logged_after(after));
-                logs.find(|entries| entries.iter().any(|(logged, _)| *logged == zxid)).unwrap_or_default()
-            };
-            self.history.shown(ensemble, before, shown, logged_after)?;
+            self.history.shown(ensemble, before, shown)?;
             self.hash.number(digest);
         }
         if begins_to_lead {
@@ -283,6 +305,7 @@ impl Simulator {
             self.counts.leader_changes += 1;
             self.tell(|| format!("server {index} leads epoch {epoch:x} from {zxid}"));
             self.history.leads(index, epoch, zxid)?;
+            self.stranded_returns(index);
         }
         Ok(())
     }
@@ -377,6 +400,8 @@ impl Simulator {
         act: impl FnOnce(&mut Client, &mut Surroundings<'_>) -> R,
     ) -> R {
         let is_silent = self.is_silent || self.agenda.now() < self.hushed_until;
+        let (half, until) = self.readers;
+        let reads_only = index % 2 == half && self.agenda.now() < until;
         let mut world = Surroundings {
             agenda: &mut self.agenda,
             net: &mut self.net,
@@ -384,6 +409,7 @@ impl Simulator {
             options: &self.options,
             counts: &mut self.counts,
             is_silent,
+            writes_percent: if reads_only { 0 } else { self.options.writes_percent },
         };
         act(&mut self.clients[index], &mut world)
     }
@@ -409,6 +435,7 @@ impl Simulator {
         }
         self.counts.restarts += 1;
         self.tell(|| format!("server {index} starts"));
+        self.stumble(index);
         let server = &mut self.servers[index];
         server.begin_life();
         let started = server.start(&self.options, now, &mut self.random);

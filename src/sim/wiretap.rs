@@ -15,7 +15,15 @@ pub struct Wiretaps {
     counts: Synced,
 }
 
-/// How learners were brought up to date.
+/// How a learner is brought up to date.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Diff,
+    Trunc,
+    Snap,
+}
+
+/// How often it was which.
 #[derive(Clone, Copy, Default)]
 pub struct Synced {
     pub diffs: u64,
@@ -37,34 +45,41 @@ impl Wiretaps {
         self.taps.insert(stream, Tap { decoder, heard: Vec::new(), is_snapshot: false });
     }
 
-    /// The leader is the side that was dialled.
-    pub fn hear(&mut self, socket: Socket, bytes: &[u8]) {
-        let Some(tap) = self.taps.get_mut(&socket.stream) else { return };
+    /// The leader is the side that was dialled. Says how it begins to bring the learner up to date.
+    pub fn hear(&mut self, socket: Socket, bytes: &[u8]) -> Option<Way> {
+        let Some(tap) = self.taps.get_mut(&socket.stream) else { return None };
         if tap.is_snapshot {
             self.snapshot_goes_on(socket, bytes);
-            return;
+            return None;
         }
         if socket.side != 1 {
-            return;
+            return None;
         }
         tap.heard.extend_from_slice(bytes);
         while let Ok(Decoded::Whole { value, consumed }) = tap.decoder.next(&tap.heard) {
             tap.heard.drain(..consumed);
-            match value {
-                QuorumPacket::Diff { .. } => self.counts.diffs += 1,
-                QuorumPacket::Trunc { .. } => self.counts.truncs += 1,
+            let begun = match value {
+                QuorumPacket::Diff { .. } => {
+                    self.counts.diffs += 1;
+                    Way::Diff
+                }
+                QuorumPacket::Trunc { .. } => {
+                    self.counts.truncs += 1;
+                    Way::Trunc
+                }
                 QuorumPacket::Snap { .. } => {
                     self.counts.snaps += 1;
                     tap.is_snapshot = true;
                     tap.decoder = QuorumDecoder::new(Side::Learner, PACKET_BYTES_MAX);
                     tap.heard.clear();
-                    return;
+                    return Some(Way::Snap);
                 }
                 _ => continue,
-            }
+            };
             self.taps.remove(&socket.stream);
-            return;
+            return Some(begun);
         }
+        None
     }
 
     fn snapshot_goes_on(&mut self, socket: Socket, bytes: &[u8]) {

@@ -112,7 +112,9 @@ pub fn request(random: &mut Random, writes_percent: u64) -> Request {
         };
     }
     let watch = random.chance(1, 2);
-    match random.below(8) {
+    // Who does not write looks for what others wrote.
+    let kinds = if writes_percent == 0 { 12 } else { 8 };
+    match random.below(kinds) {
         0..=2 => Request::Get { path: znode(random), watch },
         3..=4 => Request::Exists { path: znode(random), watch },
         5..=6 => Request::Children { path: parent(random), watch },

@@ -182,10 +182,11 @@ impl TxnLog {
         Ok(log)
     }
 
-    /// The fault: goes on behind the last good record of an earlier process's file, with whatever stands behind it.
+    /// The fault: goes on in an earlier process's file, behind everything that was ever written to it, good or torn.
     #[cfg(any(put_backs, test))]
     fn inherit(&mut self) -> io::Result<()> {
         use super::log_reader::LogFileReader;
+        use crate::io::disk::read_exact_at;
         let Some((_, name)) = file_name::all_logs(&self.directory.names()?).pop() else {
             return Ok(());
         };
@@ -193,8 +194,11 @@ impl TxnLog {
         let mut reader = LogFileReader::open(&**self.directory.disk(), &path).map_err(io::Error::other)?;
         while reader.advance().map_err(io::Error::other)?.is_some() {}
         if reader.last() == self.appended {
+            let mut contents = vec![0; reader.file_bytes() as usize];
+            read_exact_at(&*self.directory.disk().open(&path)?, &mut contents, 0)?;
+            let written = contents.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
             self.current = Some(self.directory.disk().map_inherited(&path)?);
-            (self.end, self.file_bytes) = (reader.offset(), reader.file_bytes());
+            (self.end, self.file_bytes) = (written.max(reader.offset()), reader.file_bytes());
             self.current_end = self.end;
         }
         Ok(())

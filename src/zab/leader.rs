@@ -19,7 +19,7 @@ use super::acks::Acks;
 use super::leader_io::{LeaderInput, LeaderOutput, name_of};
 use super::learners::{Follower, Learners, Stage};
 use super::reconfig::Configs;
-use super::{Limits, first_of};
+use super::{Limits, epoch_of, first_of};
 use crate::message::{LearnerCounts, LearnerInfo, QuorumPacket};
 use crate::types::{Instant, LinkId, PutBack, QuorumConfig, ServerId, Zxid};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -468,7 +468,9 @@ impl Leader {
     /// Observers count where the next configuration makes voters of them: without them it may never be decided on. But not for
     /// proposals, which they do not acknowledge.
     fn counts(&self, learner: &Follower) -> bool {
-        !learner.observer || self.phase != Phase::Broadcast && self.configs.votes_next_only(learner.server)
+        PutBack::CommitByCountOfLearners.is_on()
+            || !learner.observer
+            || self.phase != Phase::Broadcast && self.configs.votes_next_only(learner.server)
     }
 
     fn advance(&mut self, now: Instant, out: &mut Vec<LeaderOutput>) {
@@ -497,7 +499,7 @@ impl Leader {
         let voters =
             self.learners.iter().filter(|(_, learner)| self.counts(learner) && self.configs.is_voter(learner.server));
         let highest = voters.map(|(_, learner)| learner.accepted_epoch).fold(self.start.accepted_epoch, i64::max);
-        self.epoch = if PutBack::ReuseEpoch.is_on() { self.start.current_epoch } else { highest } + 1;
+        self.epoch = if PutBack::ReuseEpoch.is_on() { epoch_of(self.start.last_zxid) } else { highest } + 1;
         self.phase = Phase::Promising;
         self.phase_ends = now.plus_millis(self.start.limits.init_ms());
         out.push(LeaderOutput::PersistAcceptedEpoch { epoch: self.epoch });

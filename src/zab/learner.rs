@@ -117,7 +117,7 @@ impl Learner {
             LearnerInput::Packet(packet) => {
                 match self.packet(now, packet, out) {
                     Ok(()) => self.be_patient(now),
-                    Err(why) => self.give_up(why, out),
+                    Err(why) => self.end(why, true, out),
                 }
                 if PutBack::AckBeforeFlush.is_on() {
                     self.acknowledge(out);
@@ -162,8 +162,17 @@ impl Learner {
     }
 
     fn give_up(&mut self, why: String, out: &mut Vec<LearnerOutput>) {
+        self.end(why, false, out);
+    }
+
+    fn end(&mut self, why: String, is_breach: bool, out: &mut Vec<LearnerOutput>) {
         self.phase = Phase::Over;
-        out.push(LearnerOutput::GiveUp { why });
+        out.push(LearnerOutput::GiveUp { why, is_breach });
+    }
+
+    /// What this server has promised already. The fault: what its data are of.
+    fn accepted_epoch(&self) -> i64 {
+        if PutBack::ReuseEpoch.is_on() { epoch_of(self.start.last_zxid) } else { self.start.accepted_epoch }
     }
 
     fn introduce(&mut self, now: Instant, out: &mut Vec<LearnerOutput>) {
@@ -176,7 +185,7 @@ impl Learner {
         };
         out.push(LearnerOutput::Send(QuorumPacket::LearnerInfo {
             observer: self.start.observer,
-            accepted_epoch: self.start.accepted_epoch,
+            accepted_epoch: self.accepted_epoch(),
             info: Some(info),
         }));
     }
@@ -260,15 +269,16 @@ impl Learner {
     }
 
     fn promise(&mut self, epoch: i64, out: &mut Vec<LearnerOutput>) -> Result<(), String> {
-        let accepted = self.start.accepted_epoch;
+        let accepted = self.accepted_epoch();
         // An observer's promise counts for nobody: it need not wait until the voters' epochs have caught up with it.
         let is_free = self.start.observer && !self.start.votes_next;
         let lowest = if is_free { self.start.current_epoch } else { accepted };
         if epoch < lowest {
-            return Err(format!("the leader's epoch {epoch:x} is below the accepted one, {accepted:x}"));
+            // It was elected before this server promised more to another one.
+            self.give_up(format!("the leader's epoch {epoch:x} is below the accepted one, {accepted:x}"), out);
+            return Ok(());
         }
-        let again = PutBack::ReuseEpoch.is_on() && epoch == accepted;
-        let current_epoch = if epoch > accepted || again {
+        let current_epoch = if epoch > accepted {
             out.push(LearnerOutput::PersistAcceptedEpoch { epoch });
             let current = self.start.current_epoch;
             Some(i32::try_from(current).map_err(|_| format!("epoch {current:x} does not fit its packet"))?)

@@ -54,6 +54,6 @@ pub enum LearnerOutput {
     Adopt { config: Arc<QuorumConfig> },
     /// The transaction committed last, a reconfiguration, is in force: its leader is `designated`.
     Activate { zxid: Zxid, designated: ServerId },
-    /// The role ends; nothing more comes.
-    GiveUp { why: String },
+    /// The role ends; nothing more comes. A breach is what no leader of a right mind does.
+    GiveUp { why: String, is_breach: bool },
 }

@@ -5,7 +5,7 @@
 //! Other than Java, which asks the committed one alone for a new epoch, the epoch has to be promised by quorums of both too:
 //! where the next configuration was in force already, its servers may have promised that epoch to somebody else.
 
-use crate::types::{Quorum, QuorumConfig, ServerId, Zxid};
+use crate::types::{PutBack, Quorum, QuorumConfig, ServerId, Zxid};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -57,6 +57,9 @@ impl Configs {
 
     /// Whether `have` decides, in every configuration that counts.
     pub fn is_reached_by(&self, have: &BTreeSet<ServerId>) -> bool {
+        if PutBack::CommitByCountOfLearners.is_on() {
+            return have.len() > self.quorum.voters().len() / 2;
+        }
         self.quorum.is_reached_by(have) && self.next.as_ref().is_none_or(|(_, quorum)| quorum.is_reached_by(have))
     }
 

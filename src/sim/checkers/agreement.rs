@@ -1,5 +1,6 @@
 //! The one history, as an onlooker pieces it together from what servers show to clients.
 
+use super::logged::Logged;
 use super::owners::Owners;
 use super::znodes::Znodes;
 use super::{Checked, Violation, demand};
@@ -38,6 +39,7 @@ pub struct History {
     /// The newest state that each server has shown in a reply.
     shown_by: BTreeMap<usize, Zxid>,
     pub owners: Owners,
+    pub logged: Logged,
 }
 
 impl History {
@@ -69,15 +71,7 @@ impl History {
     }
 
     /// A server that serves clients shows another version than before, when it showed `before`.
-    /// `history_after` says what it has behind a zxid, `None` when that is not all at hand; `logged_after` what a log
-    /// has that goes through what is shown.
-    pub fn shown(
-        &mut self,
-        ensemble: &Ensemble,
-        before: Zxid,
-        shown: Shown,
-        logged_after: impl FnOnce(Zxid) -> Entries,
-    ) -> Checked {
+    pub fn shown(&mut self, ensemble: &Ensemble, before: Zxid, shown: Shown) -> Checked {
         let Shown { server, zxid, digest } = shown;
         demand(zxid >= before, || format!("server {server} shows {zxid}, and once showed {before}"))?;
         let known_through = self.last();
@@ -85,7 +79,11 @@ impl History {
         let (from, entries): (Zxid, Entries) = match ensemble.history_after(from) {
             Some(entries) => (from, entries.collect()),
             // Right after a start or a snapshot: more than is kept for learners.
-            None if zxid > known_through => (known_through, logged_after(known_through)),
+            None if zxid > known_through => {
+                let lineage = self.logged.lineage(known_through, zxid);
+                let unknown = |missing| format!("server {server} shows {zxid}, and nobody has ever logged {missing}");
+                (known_through, lineage.map_err(|missing| Violation(unknown(missing)))?)
+            }
             // Behind a snapshot the digest alone tells.
             None => (from, Entries::new()),
         };

@@ -2,6 +2,7 @@
 //!
 //! - `agreement`: servers show prefixes of one history (agreement, total order, integrity, primary order, prefix consistency),
 //!   with equal digests; a new leader has all of it
+//! - `logged`: what servers ever logged: one transaction a zxid, and nothing is shown that nobody logged
 //! - `znodes`: what that history makes of the tree, version by version, and that each of its transactions is possible
 //! - `client_history`: clients see that tree, in order, and what was acknowledged to them is in the history
 //! - `owners`: a session is one connection's at a time
@@ -9,6 +10,7 @@
 
 pub mod agreement;
 pub mod client_history;
+pub mod logged;
 pub mod owners;
 pub mod watch_order;
 pub mod znodes;

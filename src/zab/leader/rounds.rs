@@ -1,7 +1,7 @@
 //! Syncs: proof that nobody else led when they were asked for, by rounds of pings.
 
 use super::super::leader_io::{LeaderOutput, SyncToken};
-use super::super::learners::Stage;
+use super::super::learners::{Follower, Stage};
 use super::{Leader, Phase};
 use crate::types::{LinkId, PutBack, Zxid};
 use std::collections::BTreeMap;
@@ -55,7 +55,8 @@ impl Leader {
             sync.round = Some(self.round_number);
         }
         self.ping(out);
-        let waits = self.learners.iter().filter(|(_, learner)| learner.stage == Stage::Serving && !learner.observer);
+        let counts = |learner: &Follower| !learner.observer || PutBack::CommitByCountOfLearners.is_on();
+        let waits = self.learners.iter().filter(|(_, learner)| learner.stage == Stage::Serving && counts(learner));
         let round: BTreeMap<LinkId, u64> = waits.map(|(link, learner)| (link, learner.pings_sent)).collect();
         self.round = (!self.is_answered(&round)).then_some(round);
     }

@@ -184,7 +184,7 @@ impl World {
                     self.end_role(id);
                 }
             }
-            LearnerOutput::GiveUp { why } => {
+            LearnerOutput::GiveUp { why, .. } => {
                 self.say(|| format!("server {} gives up: {why}", id.0));
                 self.end_role(id);
             }
