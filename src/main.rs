@@ -138,7 +138,8 @@ fn serve(settings: Arc<Settings>) {
         }
     };
     let links = LinkOptions { tcp_keep_alive: settings.ensemble.as_ref().is_some_and(|member| member.tcp_keep_alive) };
-    start_threads(&placement, ensemble, links, worker_lanes, listeners, make_worker);
+    let stall_ms = settings.stall_warning_threshold_ms;
+    start_threads(&placement, ensemble, links, worker_lanes, listeners, make_worker, stall_ms);
     announce(&addresses, settings.ensemble.is_some(), &placement, ring, began);
     match signals::wait_for_termination() {
         Ok(signal) => tracing::info!("{signal}: stopping; everything acknowledged is on the disk"),
@@ -155,6 +156,7 @@ fn start_threads<W, M>(
     lanes: Vec<WorkerLane>,
     listeners: Vec<TcpListener>,
     make_worker: impl Fn(u16, WorkerLane, Vec<TcpListener>) -> M,
+    stall_ms: u64,
 ) where
     W: core::WorkerTurn + 'static,
     M: FnOnce() -> WorkerCore<W> + Send + 'static,
@@ -189,7 +191,7 @@ fn start_threads<W, M>(
         }
         result
     };
-    or_give_up(EXIT_CODE_UNEXPECTED, "cannot start a thread", started.and_then(|()| stall::watch(pulses)));
+    or_give_up(EXIT_CODE_UNEXPECTED, "cannot start a thread", started.and_then(|()| stall::watch(pulses, stall_ms)));
 }
 
 /// A snapshot for a learner waits for that learner, and holds up nothing else.

@@ -5,7 +5,7 @@ use super::*;
 use crate::admin::date::TimeZone;
 use crate::admin::status::{ExpiringConnection, SessionTraffic};
 use crate::config::{CommandLine, load};
-use crate::observe::MetricsRegistry;
+use crate::observe::{Latencies, MetricsRegistry};
 use crate::types::{WallMillis, Zxid};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -32,6 +32,7 @@ pub(in crate::admin) fn server() -> ServerStatus {
         connection_drop_probability: 0.0,
         quotas: BTreeMap::new(),
         metrics: MetricsRegistry::new().read(),
+        latencies: Latencies::default(),
     }
 }
 

@@ -16,7 +16,11 @@ pub enum Word {
     Envi,
     Gtmk,
     Hash,
+    /// RingKeeper's own: latencies as a log of HdrHistogram.
+    Hdrl,
     Isro,
+    /// RingKeeper's own: latencies by operation and stage.
+    Lats,
     Mntr,
     Ruok,
     Srst,
@@ -32,7 +36,7 @@ pub enum Word {
 }
 
 impl Word {
-    pub const ALL: [Word; 19] = [
+    pub const ALL: [Word; 21] = [
         Word::Conf,
         Word::Cons,
         Word::Crst,
@@ -41,7 +45,9 @@ impl Word {
         Word::Envi,
         Word::Gtmk,
         Word::Hash,
+        Word::Hdrl,
         Word::Isro,
+        Word::Lats,
         Word::Mntr,
         Word::Ruok,
         Word::Srst,
@@ -69,6 +75,8 @@ impl Word {
             Word::Envi => b"envi",
             Word::Gtmk => b"gtmk",
             Word::Hash => b"hash",
+            Word::Hdrl => b"hdrl",
+            Word::Lats => b"lats",
             Word::Isro => b"isro",
             Word::Mntr => b"mntr",
             Word::Ruok => b"ruok",
@@ -115,6 +123,8 @@ pub fn gate(word: Word, whitelist: &FourLetterWhitelist, serving: bool) -> Gate 
     }
     match word {
         Word::Envi | Word::Gtmk | Word::Stmk | Word::TelnetClose => Gate::Answer,
+        // Of the process, whatever it serves.
+        Word::Hdrl | Word::Lats => Gate::Answer,
         Word::Ruok => Gate::Instead(IMOK.to_owned()),
         Word::Isro => Gate::Instead("null".to_owned()),
         Word::Hash => Gate::Instead(NOT_SERVING.trim_end().to_owned()),
@@ -178,6 +188,7 @@ mod tests {
         assert_eq!(text(Word::Isro), "null");
         assert_eq!(text(Word::Ruok), "imok");
         assert_eq!(text(Word::Envi), "normal");
+        assert_eq!((text(Word::Lats), text(Word::Hdrl)), ("normal".to_owned(), "normal".to_owned()));
         assert!(text(Word::Conf).ends_with("serving requests\n"));
         // A word that is not let through says so, serving or not.
         assert_ne!(gate(Word::Stat, &words(&[]), false), Gate::Instead(NOT_SERVING.to_owned()));

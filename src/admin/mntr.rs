@@ -1,5 +1,6 @@
-//! `mntr`: every metric of ZooKeeper's default provider, one `zk_<name>\t<value>` a line.
+//! `mntr`: every metric of ZooKeeper's default provider, one `zk_<name>\t<value>` a line, and our own latencies.
 
+use super::latency;
 use super::status::ServerStatus;
 use super::version::version_line;
 use crate::message::QuorumPart;
@@ -14,6 +15,9 @@ pub fn mntr(server: &ServerStatus) -> String {
     }
     let stored = server.metrics.default_provider();
     for (name, value) in gauges(server).into_iter().chain(quorum_gauges(server)).chain(quotas(server)).chain(stored) {
+        let _ = writeln!(text, "zk_{name}\t{value}");
+    }
+    for (name, value) in latency::gauges(&server.latencies) {
         let _ = writeln!(text, "zk_{name}\t{value}");
     }
     text
@@ -113,17 +117,18 @@ fn quotas(server: &ServerStatus) -> Vec<(String, Number)> {
 mod tests {
     use super::*;
     use crate::admin::commands::tests::server;
+    use crate::admin::latency::tests::is_own;
     use crate::admin::status::{NamespaceQuota, ServerMode};
     use crate::message::{LearnerCounts, QuorumStatus};
     use crate::observe::{MetricsRegistry, Namespaced};
-    use crate::types::{Instant, ServerId};
+    use crate::types::{Instant, Operation, ServerId, Stage};
     use std::collections::BTreeSet;
 
     /// The keys that a standalone ZooKeeper 3.9.5 prints, those per top-level znode left out.
     const KEYS_OF_3_9_5: &str = include_str!("captured/mntr_keys.txt");
 
     fn keys(text: &str) -> Vec<&str> {
-        text.lines().filter_map(|line| line.split('\t').next()).collect()
+        text.lines().filter_map(|line| line.split('\t').next()).filter(|key| !is_own(key)).collect()
     }
 
     #[test]
@@ -134,6 +139,9 @@ mod tests {
         assert_eq!(set.len(), ours.len(), "a key twice");
         assert_eq!(set, KEYS_OF_3_9_5.lines().collect());
         assert_eq!(&ours[..2], ["zk_version", "zk_server_state"]);
+        let own: BTreeSet<&str> =
+            text.lines().filter_map(|line| line.split('\t').next()).filter(|key| is_own(key)).collect();
+        assert_eq!(own.len(), (Stage::COUNT + Operation::COUNT) * 5, "each once");
     }
 
     /// What a server of an ensemble of three voters and an observer printed beyond a server on its own. The leader's

@@ -4,6 +4,7 @@
 mod commands;
 mod date;
 mod four_letter;
+mod latency;
 mod mntr;
 mod status;
 mod version;
@@ -14,6 +15,7 @@ pub use commands::{
 };
 pub use date::{TimeZone, java_date};
 pub use four_letter::{Gate, NOT_SERVING, Word, gate};
+pub use latency::{LatencyStatus, hdrl, lats};
 pub use mntr::mntr;
 pub use status::{
     Bucket, ConnectionStatus, Directories, DumpSessions, DumpStatus, Environment, ExpiringConnection, NamespaceQuota,

@@ -2,7 +2,7 @@
 
 use super::date::TimeZone;
 use crate::message::QuorumStatus;
-use crate::observe::Metrics;
+use crate::observe::{Latencies, Metrics};
 use crate::types::{OpCode, SessionId, WallMillis, Zxid};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -60,6 +60,8 @@ pub struct ServerStatus {
     /// By top-level znode: limits and usage where a quota is set anywhere below; see `NamespaceQuota`.
     pub quotas: BTreeMap<String, NamespaceQuota>,
     pub metrics: Metrics,
+    /// `mntr` alone tells of them.
+    pub latencies: Latencies,
 }
 
 /// Quota of one top-level znode; -1 = no limit.

@@ -174,6 +174,8 @@ fn settings(s: &mut Sources, origin: &Source) -> Result<Settings, ConfigError> {
         enforce_auth_schemes: enforced_schemes(s, origin)?,
         four_letter_whitelist: FourLetterWhitelist::from_text(&whitelist, readonly_mode_enabled),
         readonly_mode_enabled,
+        request_warning_threshold_ms: s.int("request.warningthresholdms").and_then(|ms| u64::try_from(ms).ok()),
+        stall_warning_threshold_ms: s.millis("stall.warningthresholdms"),
         cores: cores(s, origin)?,
         membership: Membership::default(),
         ensemble: None,

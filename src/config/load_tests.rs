@@ -97,7 +97,7 @@ fn process_properties() {
     let files = [("zoo.cfg", "dataDir=/d")];
     let loaded = load_files(
         "-Djute.maxbuffer=0x3fffff -Dznode.container.checkIntervalMs=500 -Dreadonlymode.enabled=true \
-         -Dcores.workers=3 -Dfsync.warningthresholdms=20",
+         -Dcores.workers=3 -Dfsync.warningthresholdms=20 -Dstall.warningthresholdms=50",
         &files,
     )
     .unwrap();
@@ -106,6 +106,7 @@ fn process_properties() {
     assert_eq!((s.jute_maxbuffer_bytes, s.jute_maxbuffer_extra_bytes), (0x3fffff, 0x3fffff));
     assert_eq!((s.container_check_interval_ms, s.fsync_warning_threshold_ms), (500, 20));
     assert_eq!(s.cores.workers, Some(3));
+    assert_eq!((s.stall_warning_threshold_ms, s.request_warning_threshold_ms), (50, Some(1000)));
     assert!(s.four_letter_whitelist.allows("isro") && !s.four_letter_whitelist.allows("ruok"));
     // In a file they are no use, in Java either; and some belong into the file only.
     let said = warnings("jute.maxbuffer=5");
@@ -140,6 +141,9 @@ fn wrong_values_are_named_with_file_and_line() {
         ("cores.workers=0", "zoo.cfg:2: cores.workers:"),
         ("cores.list=3-1", "zoo.cfg:2: cores.list:"),
         ("cores.list=1,1", "zoo.cfg:2: cores.list:"),
+        ("stall.warningthresholdms=9", "zoo.cfg:2: stall.warningthresholdms:"),
+        ("request.warningthresholdms=-2", "zoo.cfg:2: request.warningthresholdms:"),
+        ("request.warningthresholdms=1s", "zoo.cfg:2: request.warningthresholdms:"),
         ("admin.serverPort=no", "zoo.cfg:2: admin.serverPort:"),
         ("a=\\u00", "zoo.cfg:2: \\u must be followed"),
         ("standaloneEnabled=false", "zoo.cfg:2: standaloneEnabled:"),
@@ -189,6 +193,8 @@ fn settings_that_are_more_than_their_text() {
     );
     assert_eq!((s.connection_throttle_tokens, s.connection_throttle_fill_count), (Some(50), 5));
     assert_eq!((s.connection_throttle_weight_local, s.connection_throttle_weight_renew), (5, 5));
+    assert_eq!(used("request.warningthresholdms=-1").request_warning_threshold_ms, None);
+    assert_eq!(used("request.warningthresholdms=0").request_warning_threshold_ms, Some(0));
     let s = used("4lw.commands.whitelist=stat, ruok ,\ncores.list=8,0-2\njute.maxbuffer.extrasize=10");
     assert_eq!(s.four_letter_whitelist, FourLetterWhitelist::Words(["ruok", "srvr", "stat"].map(str::to_owned).into()));
     assert_eq!((s.cores.list, s.jute_maxbuffer_extra_bytes), (vec![0, 1, 2, 8], 1024));

@@ -164,6 +164,13 @@ pub struct Settings {
     /// A member without a leader serves reads; everywhere the word `isro` is let through. `readonlymode.enabled`.
     pub readonly_mode_enabled: bool,
 
+    /// A request that takes so long, ms, is told in the log; `None` = none is. RingKeeper's own.
+    /// `request.warningthresholdms`, default 1000, -1 = off.
+    pub request_warning_threshold_ms: Option<u64>,
+    /// A core that does not turn for so long, ms, is told in the log; from 10. RingKeeper's own.
+    /// `stall.warningthresholdms`, default 1000.
+    pub stall_warning_threshold_ms: u64,
+
     /// Threads and cores; RingKeeper's own.
     pub cores: Cores,
 

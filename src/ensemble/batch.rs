@@ -1,8 +1,8 @@
 //! What the transactions between two flushes mean to the workers: effects for everybody's watches, replies for whom
 //! they concern. Nothing of it is said before the flush that covers it.
 
-use crate::message::Effect;
 use crate::message::lane::{ConnRef, Deliver, Reply};
+use crate::message::{Effect, Passage};
 use crate::runtime::lanes::EnsembleLanes;
 use crate::tree::VersionNumber;
 use crate::types::{WorkerIndex, Zxid};
@@ -62,14 +62,15 @@ impl SealedBatch {
 
     /// Puts everything on the workers' lanes. The version must be published afterwards, not before: a worker that
     /// pins it finds what it has to tell first.
-    pub fn post(self, lanes: &mut EnsembleLanes) -> Posted {
-        let effects = Arc::new(self.batch.effects);
+    pub fn post(self, lanes: &mut EnsembleLanes, passages: Vec<Passage>) -> Posted {
+        let (effects, passages) = (Arc::new(self.batch.effects), Arc::from(passages));
         let mut replied = Vec::with_capacity(self.batch.replies.len());
         for (index, replies) in self.batch.replies.into_iter().enumerate() {
             replied.push(!replies.is_empty());
             if !replies.is_empty() || !effects.is_empty() {
                 let (version, last_zxid) = (self.version, self.version_ends);
-                let deliver = Deliver { version, last_zxid, effects: effects.clone(), replies };
+                let (effects, passages) = (effects.clone(), Arc::clone(&passages));
+                let deliver = Deliver { version, last_zxid, effects, replies, passages };
                 lanes.deliver(WorkerIndex(index as u16), deliver);
             }
         }

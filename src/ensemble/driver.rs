@@ -18,6 +18,7 @@ use super::read_only::ReadOnly;
 use super::role::{Role, Unapplied};
 use super::seat::Seat;
 use super::snapshots::Snapshots;
+use super::stages::Stages;
 use crate::io::ending::stop;
 use crate::io::halfway::halfway;
 use crate::message::lane::{ConnRef, Standing, StandingSign};
@@ -31,7 +32,7 @@ use crate::runtime::link_io::{LinkAction, LinkEvent};
 use crate::session::{SessionIds, SessionTable};
 use crate::storage::{Background, DataDirs, FlushTicket, LogOptions, RestoreOptions, TxnLog};
 use crate::tree::TreeWriter;
-use crate::types::{Instant, Now, PutBack, SessionId, Xid, Zxid};
+use crate::types::{Instant, Now, Operation, PutBack, SessionId, StageClock, Xid, Zxid};
 use crate::wire::txn;
 use crate::zab::{LeaderInput, LearnerInput};
 use std::collections::{BTreeMap, VecDeque};
@@ -56,6 +57,8 @@ pub struct EnsembleRules {
     pub pause_ms: u64,
     /// `fsync.warningthresholdms`: a flush that takes longer is worth a line in the log.
     pub flush_ms_warn: u64,
+    /// For what is timed within a turn.
+    pub clock: StageClock,
 }
 
 /// Everything the ensemble thread owns.
@@ -83,6 +86,7 @@ pub struct Ensemble {
     pub(super) purge: Every,
     pub(super) digests: VecDeque<(Zxid, u64)>,
     pub(super) metrics: MetricsWriter,
+    pub(super) stages: Stages,
     /// Scratch for encoding one log entry.
     pub(super) entry: Vec<u8>,
     pub(super) disk: Disk,
@@ -137,6 +141,7 @@ impl EnsembleTurn for Ensemble {
         links: &mut Vec<LinkEvent>,
         actions: &mut Vec<LinkAction>,
     ) -> Option<FlushRequest> {
+        self.stages.turn_begins(now);
         self.mind_pauses(now.mono);
         if let Some(result) = flushed {
             self.flush_ended(result, now);
@@ -157,6 +162,7 @@ impl EnsembleTurn for Ensemble {
         if self.purge.is_due(now.mono) {
             self.snapshots.purge();
         }
+        self.stages.turn_prepared(&self.metrics);
         let request = self.flush(now);
         self.flush_links(actions, now);
         self.deadline = Some(self.find_deadline(now.mono));
@@ -272,6 +278,7 @@ impl Ensemble {
         let header = TxnHeader { session, cxid: xid.0, zxid, time: now.wall };
         let executed = apply(&mut self.tree, header, &self.rules.request, Some(&mut self.batch.effects));
         count_writes(&self.metrics, &executed.txn.body);
+        self.stages.prepared(zxid, Operation::of(executed.txn.body.op_code()));
         let mut entry = std::mem::take(&mut self.entry);
         entry.clear();
         txn::encode(&executed.txn.header, &executed.txn.body, executed.txn.digest.as_ref(), &mut entry);
@@ -375,6 +382,7 @@ impl Ensemble {
                 Ok(ticket) => ticket?,
                 Err(error) => stop(&format!("the transaction log cannot be written: {error}")),
             };
+            self.stages.copied(ticket.through(), &self.metrics);
             if ticket.sync_needed() {
                 let request = FlushRequest { targets: ticket.targets() };
                 self.in_flight = Some(InFlight { ticket, began: now.mono });
@@ -431,8 +439,10 @@ impl Ensemble {
     }
 
     fn flushed(&mut self, ticket: FlushTicket, now: Now) {
+        let synced = ticket.sync_needed();
         let through = self.log().flush_done(ticket).zxid();
         self.flushed_through = through;
+        self.log_is_flushed(through, synced);
         match &self.role {
             Role::Leading(_) => self.lead(LeaderInput::Flushed { through }, now),
             Role::Learning(_) => self.learn(LearnerInput::Flushed { through }, now),
@@ -466,7 +476,8 @@ impl Ensemble {
         while self.sealed.front().is_some_and(is_committed) {
             let batch = self.sealed.pop_front().expect("just seen");
             version = Some(batch.version);
-            posted.push(batch.post(&mut self.lanes));
+            let passages = batch.last_zxid().map(|last| self.stages.released(last, &self.metrics)).unwrap_or_default();
+            posted.push(batch.post(&mut self.lanes, passages));
         }
         if let Some(version) = version {
             halfway();

@@ -65,6 +65,7 @@ impl Ensemble {
                 let before = std::mem::replace(&mut leading.counted, through);
                 // One epoch's zxids have no holes.
                 self.metrics.count_many(Counter::CommitCount, (through.0 - before.0).unsigned_abs());
+                self.stages.committed(through, &self.metrics);
             }
             LeaderOutput::Seen { config } => {
                 // The same members: it may be lost.
@@ -162,6 +163,7 @@ impl Ensemble {
                 if !self.has_room(op.entry_bytes_max(), now.mono) {
                     return self.step_down_for_disk(now);
                 }
+                self.stages.asked(op.operation());
                 let (refusal, ephemeral_refusal) = self.refusals(session, link);
                 let by = Requester { ids: &request.ids, refusal, ephemeral_refusal };
                 if matches!(op, WriteOp::Reconfig { .. }) {

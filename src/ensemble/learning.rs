@@ -4,6 +4,7 @@ use super::driver::{Ensemble, count_writes};
 use super::local_sessions::Upgrade;
 use super::role::{Attach, Attaching, Awaited, Forwarded, LearnerSync, Role, Unapplied, WaitingSync};
 use super::snapshot_load::SnapshotLoad;
+use super::stages::ms_between;
 use crate::io::ending::stop;
 use crate::message::lane::{ConnRef, Reply, Standing};
 use crate::message::{ConnectResponse, ForwardedRequest, Outcome, QuorumPacket, Txn, TxnBody, WriteOp};
@@ -11,7 +12,7 @@ use crate::observe::{Counter, Summary};
 use crate::request;
 use crate::session::password;
 use crate::storage::EpochFile;
-use crate::types::{ErrorCode, Id, LinkId, Now, OpCode, Role as MemberRole, SessionId, WallMillis, Xid, Zxid};
+use crate::types::{ErrorCode, Id, Instant, LinkId, Now, OpCode, Operation, Role as MemberRole, SessionId, Xid, Zxid};
 use crate::wire::Writer;
 use crate::wire::client::encode_write;
 use crate::wire::txn;
@@ -131,10 +132,13 @@ impl Ensemble {
         self.log_entry(zxid, &entry);
         if self.is_serving() && self.seat().configs.role() == MemberRole::Participant {
             self.metrics.count(Counter::LearnerProposalReceivedCount);
-            self.metrics.record(Summary::ProposalLatency, ms_since(txn.header.time, now));
+            self.metrics.record(Summary::ProposalLatency, ms_between(txn.header.time, now.wall));
+        }
+        if self.is_serving() {
+            self.stages.proposed(&txn.header, Operation::of(txn.body.op_code()));
         }
         if let Role::Learning(learning) = &mut self.role {
-            learning.unapplied.push_back(Unapplied { txn, entry });
+            learning.unapplied.push_back(Unapplied { txn, entry, appended: now.mono });
         }
     }
 
@@ -143,12 +147,12 @@ impl Ensemble {
             && let Some(next) = learning.unapplied.pop_front_if(|next| next.zxid() <= through)
         {
             let zxid = next.zxid();
-            self.apply_committed(next.txn, now);
+            self.apply_committed(next.txn, next.appended, now);
             self.seat().history.push(zxid, next.entry);
         }
     }
 
-    fn apply_committed(&mut self, txn: Txn, now: Now) {
+    fn apply_committed(&mut self, txn: Txn, appended: Instant, now: Now) {
         let Txn { header, body, digest } = txn;
         let is_serving = matches!(&self.role, Role::Learning(learning) if learning.zab.is_serving());
         let effects = if is_serving { &mut self.batch.effects } else { &mut self.unsaid };
@@ -160,7 +164,9 @@ impl Ensemble {
             return self.let_go_of_kept(header.session);
         }
         self.metrics.count(Counter::LearnerCommitReceivedCount);
-        self.metrics.record(Summary::PropagationLatency, ms_since(header.time, now));
+        let ms_since_proposed = ms_between(header.time, now.wall);
+        self.metrics.record(Summary::CommitPropagationLatency, ms_since_proposed);
+        self.metrics.record(Summary::PropagationLatency, ms_since_proposed);
         self.batch.last_zxid = Some(header.zxid);
         let (session, xid) = (header.session, Xid(header.cxid));
         let result = match &body {
@@ -168,6 +174,8 @@ impl Ensemble {
             _ => result,
         };
         let awaited = self.take_forwarded(session, xid);
+        let forwarded = awaited.as_ref().map(|awaited| awaited.since);
+        self.stages.applied(header.zxid, Operation::of(body.op_code()), appended, forwarded);
         if awaited.is_none()
             && let Role::Learning(learning) = &mut self.role
         {
@@ -192,7 +200,7 @@ impl Ensemble {
             (TxnBody::CloseSession { .. }, awaited) => {
                 let owner = self.sessions.remove(session).and_then(|live| live.owner);
                 match awaited {
-                    Some(Forwarded { from, xid, what: Awaited::CloseSession }) => {
+                    Some(Forwarded { from, xid, what: Awaited::CloseSession, .. }) => {
                         let zxid = header.zxid;
                         self.batch.reply(from.worker, Reply::SessionClosed { conn: from.conn, xid, zxid });
                     }
@@ -200,7 +208,7 @@ impl Ensemble {
                 }
             }
             (_, Some(Forwarded { from, .. })) if result == Err(ErrorCode::SessionMoved) => self.batch.close(from),
-            (_, Some(Forwarded { from, xid, what })) => {
+            (_, Some(Forwarded { from, xid, what, .. })) => {
                 let known_refusal = match what {
                     Awaited::Write { known_refusal } => known_refusal,
                     _ => None,
@@ -266,6 +274,7 @@ impl Ensemble {
         if !self.is_held_by(session, from) {
             return;
         }
+        let since = self.stages.turn_began();
         let upgrade = self.upgrade_for(session, op);
         // In a multi the leader's answer stands.
         let is_refused = upgrade == Upgrade::Refused && !matches!(op, WriteOp::Multi(_));
@@ -273,29 +282,30 @@ impl Ensemble {
             // A Java leader would lose its way over it.
             let zxid = self.tree.view().last_zxid();
             let outcome = Outcome { zxid, result: Err(ErrorCode::MarshallingError) };
-            self.expect_answer(session, Forwarded { from, xid, what: Awaited::Decided(outcome) });
+            self.expect_answer(session, Forwarded { from, xid, what: Awaited::Decided(outcome), since });
             return self.tell_decided(session);
         };
         if upgrade == Upgrade::Due {
             self.upgrade_as_learner(from, session);
         }
         let known_refusal = is_refused.then_some(ErrorCode::EphemeralOnLocalSession);
-        self.expect_answer(session, Forwarded { from, xid, what: Awaited::Write { known_refusal } });
+        self.expect_answer(session, Forwarded { from, xid, what: Awaited::Write { known_refusal }, since });
         let request = ForwardedRequest { session, cxid: xid.0, op: op.code(), body, ids: ids.to_vec() };
         self.tell_leader(&QuorumPacket::Request(request));
     }
 
     pub(super) fn forward_create_session(&mut self, from: ConnRef, timeout_ms: i32, read_only: Option<bool>) {
         let session = self.new_session_id();
-        let what = Awaited::CreateSession { read_only };
-        self.ask_leader_for_new_session(session, timeout_ms, Forwarded { from, xid: Xid(0), what });
+        let (what, since) = (Awaited::CreateSession { read_only }, self.stages.turn_began());
+        self.ask_leader_for_new_session(session, timeout_ms, Forwarded { from, xid: Xid(0), what, since });
     }
 
     pub(super) fn forward_close_session(&mut self, from: ConnRef, session: SessionId, xid: Xid) {
         if self.sessions.get(session).is_none_or(|live| live.owner != Some(from)) {
             return self.batch.close(from);
         }
-        self.expect_answer(session, Forwarded { from, xid, what: Awaited::CloseSession });
+        let since = self.stages.turn_began();
+        self.expect_answer(session, Forwarded { from, xid, what: Awaited::CloseSession, since });
         let (op, body, ids) = (OpCode::CloseSession.code(), Vec::new(), Vec::new());
         self.tell_leader(&QuorumPacket::Request(ForwardedRequest { session, cxid: xid.0, op, body, ids }));
     }
@@ -377,7 +387,7 @@ impl Ensemble {
             && let Some(queue) = learning.forwarded.get_mut(&session)
         {
             match queue.pop_front_if(|front| front.what.is_decided()) {
-                Some(Forwarded { from, xid, what: Awaited::Decided(outcome) }) => {
+                Some(Forwarded { from, xid, what: Awaited::Decided(outcome), .. }) => {
                     self.batch.reply(from.worker, Reply::Write { conn: from.conn, xid, outcome });
                 }
                 Some(Forwarded { from, xid, .. }) => {
@@ -393,9 +403,4 @@ impl Ensemble {
             }
         }
     }
-}
-
-/// By the leader's wall clock and ours: no less than nothing.
-fn ms_since(time: WallMillis, now: Now) -> u64 {
-    u64::try_from(now.wall.0 - time.0).unwrap_or(0)
 }

@@ -97,7 +97,8 @@ impl Ensemble {
         self.local_sessions.remove(session);
         if matches!(self.role, Role::Learning(_)) {
             // Writes of the session that went before are answered before.
-            self.expect_answer(session, Forwarded { from, xid, what: Awaited::LocalClose });
+            let since = self.stages.turn_began();
+            self.expect_answer(session, Forwarded { from, xid, what: Awaited::LocalClose, since });
             return self.tell_decided(session);
         }
         let zxid = self.tree.view().last_zxid();
@@ -162,7 +163,7 @@ impl Ensemble {
         self.ask_leader_for_new_session(
             session,
             live.granted_ms,
-            Forwarded { from, xid: Xid(0), what: Awaited::Upgrade },
+            Forwarded { from, xid: Xid(0), what: Awaited::Upgrade, since: self.stages.turn_began() },
         );
         self.sessions.adopt(session, live);
     }

@@ -5,9 +5,8 @@
 //! speaks with the others until there is a leader, `leading.rs` and `learning.rs` do what `zab` asks for, `feeding.rs` decides
 //! what learners are sent, `learner_feed.rs` is the stream to one of them, over `links.rs`; `observer_master.rs` has observers
 //! follow a follower. `membership.rs` knows who the members are, `reconfiguring.rs` does what changes of them mean;
-//! `local_sessions.rs` is what needs no leader, `read_only.rs` the time without one. `startup.rs` makes all of it from the data
-//! directory; `witness.rs` shows it
-//! to the simulator.
+//! `local_sessions.rs` is what needs no leader, `read_only.rs` the time without one. `stages.rs` says how long
+//! transactions take where. `startup.rs` makes all of it from the data directory; `witness.rs` shows it to the simulator.
 
 mod batch;
 mod chores;
@@ -34,6 +33,7 @@ mod seat;
 mod snapshot_feed;
 mod snapshot_load;
 mod snapshots;
+mod stages;
 mod startup;
 mod submits;
 mod tree_sink;

@@ -116,6 +116,8 @@ pub(super) struct Dial {
 pub(super) struct Unapplied {
     pub txn: Txn,
     pub entry: Arc<[u8]>,
+    /// When the leader's proposal came.
+    pub appended: Instant,
 }
 
 impl Unapplied {
@@ -129,6 +131,8 @@ pub(super) struct Forwarded {
     pub from: ConnRef,
     pub xid: Xid,
     pub what: Awaited,
+    /// When it was taken from the client's worker.
+    pub since: Instant,
 }
 
 pub(super) enum Awaited {

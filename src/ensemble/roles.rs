@@ -471,6 +471,7 @@ impl Ensemble {
     /// What it has not said dies with it. Connections are kept for a while, see `server/leaderless.rs`.
     pub(super) fn end_role(&mut self, why: &str) {
         tracing::warn!("{}: {why}", self.role.name());
+        self.stages.clear();
         if self.standing.get() != Standing::Looking {
             self.standing.end();
         }

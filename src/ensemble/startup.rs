@@ -10,6 +10,7 @@ use super::read_only::ReadOnly;
 use super::role::Role;
 use super::seat::{Seat, SeatOptions};
 use super::snapshots::{SnapshotOptions, Snapshots, write_snapshot};
+use super::stages::Stages;
 use super::tree_sink::{TreeLoad, kill_dead_sessions};
 use crate::io::ending::stop;
 use crate::message::lane::{Standing, StandingSign};
@@ -156,6 +157,7 @@ pub fn start(
         session_ids: SessionIds::new(options.server, now.wall.0 as u64),
         sessions: SessionTable::new(options.rules.tick_ms),
         local_sessions: SessionTable::new(options.rules.tick_ms),
+        stages: Stages::new(options.rules.clock),
         rules: options.rules,
         tree,
         log: Some(log),

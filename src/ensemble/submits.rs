@@ -147,6 +147,7 @@ impl Ensemble {
             _ if self.is_local(session) => Some(ErrorCode::SessionExpired),
             _ => None,
         };
+        self.stages.asked(op.operation());
         let by = Requester { ephemeral_refusal, ..Requester::granted(ids) };
         let asking = request::asking_paths(self.tree.view(), &op, &self.rules.request);
         let executed = match &op {

@@ -58,6 +58,40 @@ pub fn memory_mb() -> (u64, u64) {
     (value("MemAvailable:") / 1024, value("MemTotal:") / 1024)
 }
 
+/// The calling thread, as the kernel names it.
+pub fn thread_id() -> u32 {
+    // SAFETY: a plain system call.
+    unsafe { libc::gettid() as u32 }
+}
+
+/// How often the calling thread has gone to sleep so far.
+pub fn sleeps_of_this_thread() -> u64 {
+    // SAFETY: the usage is plain memory that the call fills.
+    unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        if libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) == 0 { usage.ru_nvcsw as u64 } else { 0 }
+    }
+}
+
+/// What a thread of this process is at, for people: the end of a sentence.
+pub fn what_thread_does(thread: u32) -> String {
+    let read = |file: &str| std::fs::read_to_string(format!("/proc/self/task/{thread}/{file}")).unwrap_or_default();
+    let stat = read("stat");
+    let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
+    let what = match state {
+        Some('R') => "runs or waits for a processor".to_owned(),
+        Some('D') => "waits for a disk (state D)".to_owned(),
+        Some('S') => "sleeps (state S)".to_owned(),
+        Some('T' | 't') => "is stopped (state T)".to_owned(),
+        Some(other) => format!("is in state {other}"),
+        None => return "is not there".to_owned(),
+    };
+    match read("wchan").as_str() {
+        "" | "0" => what,
+        place => format!("{what}, in the kernel's {place}"),
+    }
+}
+
 /// 64 bits nobody can guess.
 pub fn random_seed() -> std::io::Result<u64> {
     let mut bytes = [0; 8];

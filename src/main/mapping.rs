@@ -6,6 +6,7 @@ use ringkeeper::election::ElectionRules;
 use ringkeeper::ensemble::{
     EnsembleRules, LocalSessionRules, MoveClientPort, ReconfigOptions, SeatOptions, SnapshotOptions, StartOptions,
 };
+use ringkeeper::io::clock;
 use ringkeeper::io::real_disk::RealDisk;
 use ringkeeper::message::MembersSign;
 use ringkeeper::message::lane::StandingSign;
@@ -16,7 +17,7 @@ use ringkeeper::server::{ConnectionThrottle, RandomDrop, RequestThrottle, Server
 use ringkeeper::storage::{
     Compression, ConfigFiles, DataDirOptions, DataDirs, LogOptions, RestoreOptions, StorageError,
 };
-use ringkeeper::types::{OwnerRules, ServerId, limits};
+use ringkeeper::types::{OwnerRules, ServerId, StageClock, limits};
 use ringkeeper::zab::Limits;
 
 /// Server id of a server on its own: the top byte of its session ids.
@@ -56,6 +57,7 @@ pub fn start_options(
             tick_ms: u64::from(settings.tick_time_ms),
             pause_ms: u64::from(settings.min_session_timeout_ms / 4).min(u64::from(settings.tick_time_ms / 2)).max(1),
             flush_ms_warn: settings.fsync_warning_threshold_ms,
+            clock: StageClock::reading(clock::monotonic),
         },
         restore: RestoreOptions {
             trust_empty_snapshot: settings.snapshot_trust_empty,
@@ -229,5 +231,7 @@ pub fn server_rules(settings: &Settings) -> ServerRules {
             wait_ms_max: settings.throttled_op_wait_time_ms.map(u64::from),
             closes_stale: settings.request_throttle_drop_stale && settings.request_stale_latency_check,
         }),
+        slow_ms: settings.request_warning_threshold_ms,
+        clock: StageClock::reading(clock::monotonic),
     }
 }

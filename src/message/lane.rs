@@ -1,6 +1,6 @@
 //! What threads say to each other: `Submit` from a worker to the ensemble thread, `Deliver` back.
 
-use super::{ConnectResponse, Effect, Outcome, QuorumStatus, WriteOp};
+use super::{ConnectResponse, Effect, Outcome, Passage, QuorumStatus, WriteOp};
 use crate::types::{ConnId, Id, Instant, SessionId, WorkerIndex, Xid, Zxid};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -196,6 +196,8 @@ pub struct Deliver {
     pub effects: Arc<Vec<Effect>>,
     /// This worker's own, in the order of their transactions.
     pub replies: Vec<Reply>,
+    /// How the transactions came here, in their order; the same for every worker.
+    pub passages: Arc<[Passage]>,
 }
 
 impl Deliver {

@@ -4,6 +4,7 @@
 mod effect;
 pub mod lane;
 mod members_sign;
+mod passage;
 mod quorum_packet;
 mod quorum_status;
 mod request;
@@ -14,6 +15,7 @@ mod vote;
 
 pub use effect::{Effect, EffectKind, WatchEvent, WatchEventKind};
 pub use members_sign::{InForce, MembersSign};
+pub use passage::Passage;
 pub use quorum_packet::{ForwardedRequest, LearnerInfo, QuorumPacket};
 pub use quorum_status::{LearnerCounts, QuorumPart, QuorumStatus};
 pub use request::{

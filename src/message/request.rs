@@ -1,7 +1,7 @@
 //! Client requests, decoded completely. Reads borrow from the frame they came in, since they are answered on
 //! the spot; writes own what they carry, since they travel to the ensemble thread.
 
-use crate::types::{Acl, Zxid};
+use crate::types::{Acl, Operation, Zxid};
 
 /// First frame of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,6 +170,17 @@ pub struct AuthPacket<'a> {
 }
 
 impl WriteOp {
+    pub fn operation(&self) -> Operation {
+        match self {
+            WriteOp::Create(_) => Operation::Create,
+            WriteOp::Delete { .. } | WriteOp::DeleteContainer { .. } => Operation::Delete,
+            WriteOp::SetData { .. } => Operation::SetData,
+            WriteOp::SetAcl { .. } => Operation::SetAcl,
+            WriteOp::Multi(_) | WriteOp::BadMulti => Operation::Multi,
+            WriteOp::Reconfig { .. } => Operation::Reconfig,
+        }
+    }
+
     /// Most bytes that this request's log entry can take, without header and digest.
     pub fn entry_bytes_max(&self) -> usize {
         match self {

@@ -32,8 +32,13 @@ impl SummaryCell {
     }
 
     pub fn record(&self, value: u64) {
-        add(&self.count, 1);
-        add(&self.sum, value);
+        self.record_n(value, 1);
+    }
+
+    /// The same value `count` times.
+    pub fn record_n(&self, value: u64, count: u64) {
+        add(&self.count, count);
+        add(&self.sum, value.wrapping_mul(count));
         if value < self.min.load(Relaxed) {
             self.min.store(value, Relaxed);
         }
@@ -107,15 +112,23 @@ fn value_of(bucket: usize) -> u64 {
 pub(super) struct BucketsCell(OnceLock<Box<[AtomicU64]>>);
 
 impl BucketsCell {
-    pub fn record(&self, value: u64) {
+    /// The same value `count` times.
+    pub fn record_n(&self, value: u64, count: u64) {
         let buckets = self.0.get_or_init(|| (0..BUCKETS).map(|_| AtomicU64::new(0)).collect());
-        add(&buckets[bucket_of(value.min(VALUE_MAX))], 1);
+        add(&buckets[bucket_of(value.min(VALUE_MAX))], count);
     }
 
     pub fn clear(&self) {
         for bucket in self.0.get().into_iter().flatten() {
             bucket.store(0, Relaxed);
         }
+    }
+
+    /// Least and greatest value of each bucket that is not empty, and how many fell into it; ascending.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, u64, u64)> {
+        let buckets = self.0.get().into_iter().flatten().enumerate();
+        let counts = buckets.map(|(index, bucket)| (index, bucket.load(Relaxed))).filter(|(_, count)| *count > 0);
+        counts.map(|(index, count)| (value_of(index), value_of(index + 1) - 1, count))
     }
 
     pub fn read_into(&self, histogram: &mut Histogram<u64>) {
@@ -153,7 +166,7 @@ mod tests {
     #[test]
     fn percentiles_come_out_again() {
         let cell = BucketsCell::default();
-        (1..=1000).for_each(|value| cell.record(value));
+        (1..=1000).for_each(|value| cell.record_n(value, 1));
         let mut histogram = empty_histogram();
         cell.read_into(&mut histogram);
         assert_eq!(histogram.len(), 1000);
@@ -163,6 +176,6 @@ mod tests {
         let mut histogram = empty_histogram();
         cell.read_into(&mut histogram);
         assert_eq!(histogram.len(), 0);
-        cell.record(u64::MAX);
+        cell.record_n(u64::MAX, 1);
     }
 }

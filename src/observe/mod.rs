@@ -1,7 +1,8 @@
-//! Metrics, their names and numbers, and how often a log line is worth repeating. No output here.
+//! Metrics, their names and numbers, how long requests take where, and how often a log line is worth repeating. No output here.
 
 mod cell;
 mod event;
+mod latency;
 mod metric;
 mod namespace;
 mod number;
@@ -9,6 +10,7 @@ mod readout;
 mod registry;
 
 pub use event::Repeats;
+pub use latency::{Latencies, LatencyReadout};
 pub use metric::{Counter, Namespaced, Summary};
 pub use namespace::namespace_of;
 pub use number::{Number, average, java_double};

@@ -5,9 +5,11 @@
 //! count as empty until their writer comes by and clears them.
 
 use super::cell::{BucketsCell, SummaryCell, add};
+use super::latency::{Latencies, LatencyCells};
 use super::metric::{Counter, Namespaced, Summary};
 use super::namespace::{NamespaceTable, namespace_of};
 use super::readout::Metrics;
+use crate::types::{Operation, OperationCounts, Stage};
 use parking_lot::Mutex;
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -52,6 +54,16 @@ impl MetricsRegistry {
     }
 }
 
+impl MetricsRegistry {
+    /// How long requests took, over all threads.
+    pub fn read_latencies(&self) -> Latencies {
+        let generation = self.generation.load(Ordering::Acquire);
+        let threads = self.threads.lock();
+        let current = threads.iter().filter(|thread| thread.generation.load(Ordering::Acquire) == generation);
+        Latencies::of(current.map(|thread| &thread.latencies))
+    }
+}
+
 /// One thread's cells.
 #[derive(Debug)]
 pub(super) struct ThreadMetrics {
@@ -67,6 +79,7 @@ pub(super) struct ThreadMetrics {
     pub packets_sent: AtomicU64,
     pub responses: SizesCell,
     pub proposals: SizesCell,
+    latencies: LatencyCells,
 }
 
 /// Sizes of replies to clients, or of a leader's proposals, bytes; -1 = none yet.
@@ -119,6 +132,7 @@ impl ThreadMetrics {
             packets_sent: AtomicU64::new(0),
             responses: SizesCell::new(),
             proposals: SizesCell::new(),
+            latencies: LatencyCells::new(),
         }
     }
 
@@ -134,6 +148,7 @@ impl ThreadMetrics {
         self.packets_sent.store(0, Ordering::Relaxed);
         self.responses.clear();
         self.proposals.clear();
+        self.latencies.clear();
     }
 }
 
@@ -167,11 +182,26 @@ impl MetricsWriter {
 
     /// Times in ms.
     pub fn record(&self, summary: Summary, value: u64) {
+        self.record_n(summary, value, 1);
+    }
+
+    /// The same value `count` times.
+    pub fn record_n(&self, summary: Summary, value: u64, count: u64) {
         let cells = self.cells();
-        cells.summaries[summary.index()].record(value);
+        cells.summaries[summary.index()].record_n(value, count);
         if let Some(buckets) = cells.buckets.get(summary.index()) {
-            buckets.record(value);
+            buckets.record_n(value, count);
         }
+    }
+
+    /// So many requests took that long for a stage, microseconds.
+    pub fn record_stage(&self, operation: Operation, stage: Stage, micros: u64, count: u64) {
+        self.cells().latencies.record_n(operation, stage, micros, count);
+    }
+
+    /// The same of several operations that passed the stage together.
+    pub fn record_stages(&self, counts: &OperationCounts, stage: Stage, micros: u64) {
+        counts.iter().for_each(|(operation, count)| self.record_stage(operation, stage, micros, count));
     }
 
     /// Under the first part of `path`; the root has no statistics. ZooKeeper counts bytes: path and data of a write; of a

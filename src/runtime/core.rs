@@ -7,10 +7,11 @@ use super::alarm::Alarm;
 use super::client_port::{PortChange, PortSlot};
 use super::link_io::{LinkAction, LinkEvent, LinkOptions};
 use super::links::Links;
+use super::socket_wait::SocketWait;
 use super::sockets::{SocketEvent, Sockets};
 use super::stall::Pulse;
-use crate::io::clock;
 use crate::io::disk::SyncTarget;
+use crate::io::{clock, process};
 use crate::types::{ConnId, Instant, Now};
 use std::cell::Cell;
 use std::fs::File;
@@ -39,6 +40,8 @@ pub enum SocketAction {
 pub trait WorkerTurn {
     /// Handles what happened; returns when it wants to be called even if nothing happens.
     fn turn(&mut self, now: Now, events: &mut Vec<SocketEvent>, actions: &mut Vec<SocketAction>) -> Option<Instant>;
+    /// What the next turn finds in the sockets may have lain there so long: told before it, if anything came.
+    fn waited_in_sockets(&mut self, _micros: u64) {}
     /// Something waits on the worker's lane.
     fn has_work(&self) -> bool;
     fn alarm(&self) -> &Alarm;
@@ -146,6 +149,7 @@ pub struct WorkerCore<W> {
     port: PortSlot,
     events: Vec<SocketEvent>,
     actions: Vec<SocketAction>,
+    wait: SocketWait,
     deadline: Option<Instant>,
 }
 
@@ -156,7 +160,8 @@ impl<W: WorkerTurn> WorkerCore<W> {
         for listener in listeners {
             sockets.listen(listener);
         }
-        WorkerCore { worker, sockets, port, events: Vec::new(), actions: Vec::new(), deadline: None }
+        let (events, actions, wait) = (Vec::new(), Vec::new(), SocketWait::default());
+        WorkerCore { worker, sockets, port, events, actions, wait, deadline: None }
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) {
@@ -167,15 +172,19 @@ impl<W: WorkerTurn> WorkerCore<W> {
             }
         }
         self.sockets.poll(cx, &mut self.events);
-        self.handle();
+        let now = clock::now();
+        let has_come = self.events.iter().any(|event| matches!(event, SocketEvent::Received { .. }));
+        let waited_micros = self.wait.look(now.mono, has_come, process::sleeps_of_this_thread);
+        self.worker.waited_in_sockets(waited_micros);
+        self.handle(now);
     }
 
     fn has_work(&self) -> bool {
         self.worker.has_work() || self.port.is_filled()
     }
 
-    fn handle(&mut self) {
-        self.deadline = self.worker.turn(clock::now(), &mut self.events, &mut self.actions);
+    fn handle(&mut self, now: Now) {
+        self.deadline = self.worker.turn(now, &mut self.events, &mut self.actions);
         self.events.clear();
         for action in self.actions.drain(..) {
             match action {
@@ -190,6 +199,7 @@ impl<W: WorkerTurn> WorkerCore<W> {
     /// The loop of a thread that is a worker and nothing else.
     pub async fn run(mut self, pulse: Arc<Pulse>) {
         let mut timer = Timer::default();
+        pulse.runs_here();
         poll_fn(|cx| {
             pulse.turn_begins();
             loop {
@@ -201,7 +211,7 @@ impl<W: WorkerTurn> WorkerCore<W> {
                 self.worker.alarm().stay_awake();
             }
             timer.set(cx, self.deadline);
-            pulse.turn_ends();
+            pulse.turn_ends(self.deadline);
             Poll::<()>::Pending
         })
         .await;
@@ -237,6 +247,7 @@ impl<E: EnsembleTurn> EnsembleCore<E> {
     /// The loop of a thread that is the ensemble's and nothing else.
     pub async fn run(mut self, pulse: Arc<Pulse>) {
         let mut timer = Timer::default();
+        pulse.runs_here();
         let alarm = self.ensemble.alarm().cloned().unwrap_or_default();
         poll_fn(|cx| {
             pulse.turn_begins();
@@ -248,8 +259,9 @@ impl<E: EnsembleTurn> EnsembleCore<E> {
                 }
                 alarm.stay_awake();
             }
-            timer.set(cx, self.ensemble.next_deadline());
-            pulse.turn_ends();
+            let deadline = self.ensemble.next_deadline();
+            timer.set(cx, deadline);
+            pulse.turn_ends(deadline);
             Poll::<()>::Pending
         })
         .await;
@@ -263,6 +275,7 @@ pub async fn run_both<W: WorkerTurn, E: EnsembleTurn>(
     pulse: Arc<Pulse>,
 ) {
     let mut timer = Timer::default();
+    pulse.runs_here();
     let ensemble_alarm = ensemble.ensemble.alarm().cloned().unwrap_or_default();
     poll_fn(|cx| {
         pulse.turn_begins();
@@ -270,7 +283,7 @@ pub async fn run_both<W: WorkerTurn, E: EnsembleTurn>(
         loop {
             ensemble.turn(cx);
             if worker.worker.has_work() {
-                worker.handle();
+                worker.handle(clock::now());
             }
             // The background thread rings as well; whatever was put down before is seen by the next look.
             ensemble_alarm.fall_asleep(cx.waker());
@@ -284,8 +297,9 @@ pub async fn run_both<W: WorkerTurn, E: EnsembleTurn>(
             ensemble_alarm.stay_awake();
         }
         let deadlines = [worker.deadline, ensemble.ensemble.next_deadline()];
-        timer.set(cx, deadlines.into_iter().flatten().min());
-        pulse.turn_ends();
+        let deadline = deadlines.into_iter().flatten().min();
+        timer.set(cx, deadline);
+        pulse.turn_ends(deadline);
         Poll::<()>::Pending
     })
     .await;

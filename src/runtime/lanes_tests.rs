@@ -72,7 +72,16 @@ fn ensemble(mut lanes: EnsembleLanes, current: &AtomicU64, submits: u64, reply_e
             version += 1;
             let answered = replies.each_ref().map(|replies| !replies.is_empty());
             for (worker, replies) in (0..).map(WorkerIndex).zip(replies) {
-                lanes.deliver(worker, Deliver { version, last_zxid: Zxid::ZERO, effects: Arc::default(), replies });
+                lanes.deliver(
+                    worker,
+                    Deliver {
+                        version,
+                        last_zxid: Zxid::ZERO,
+                        effects: Arc::default(),
+                        replies,
+                        passages: Arc::default(),
+                    },
+                );
             }
             current.store(version, Ordering::Release);
             for (worker, answered) in (0..).map(WorkerIndex).zip(answered) {
@@ -156,7 +165,7 @@ fn a_blocked_worker_goes_on_without_replies() {
 }
 
 fn batch(version: u64) -> Deliver {
-    Deliver { version, last_zxid: Zxid::ZERO, effects: Arc::default(), replies: Vec::new() }
+    Deliver { version, last_zxid: Zxid::ZERO, effects: Arc::default(), replies: Vec::new(), passages: Arc::default() }
 }
 
 #[test]

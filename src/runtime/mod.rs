@@ -13,6 +13,7 @@ mod links;
 pub mod placement;
 mod ports;
 mod ready;
+mod socket_wait;
 pub mod sockets;
 pub mod stall;
 mod sync;

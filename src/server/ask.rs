@@ -5,11 +5,11 @@ use super::admission::Admission;
 use super::connection::{Connection, Phase};
 use super::worker::Worker;
 use crate::admin::{self, Bucket, ConnectionStatus, Directories, DumpSessions, DumpStatus, Environment};
-use crate::admin::{ExpiringConnection, Gate};
+use crate::admin::{ExpiringConnection, Gate, LatencyStatus};
 use crate::admin::{NamespaceQuota, ServerMode, ServerStatus, SessionTraffic, TimeZone, TreeDigest, WatchStatus, Word};
 use crate::message::QuorumPart;
 use crate::message::lane::{ConnRef, EnsembleStatus, LiveSession, Submit, Tell};
-use crate::observe::{Counter, MetricsRegistry};
+use crate::observe::{Counter, Latencies, MetricsRegistry};
 use crate::request::namespace_quotas;
 use crate::runtime::lanes::Doorbell;
 use crate::tree::View;
@@ -43,6 +43,8 @@ pub struct Desk {
     /// Grows whenever something on the desk changes.
     changes: AtomicU64,
     trace_mask: AtomicI64,
+    /// Statistics count from here, monotonic microseconds.
+    counting_since: AtomicU64,
 }
 
 /// An answer counts as packets of this size, which is how Java sends it.
@@ -70,7 +72,20 @@ struct Part {
 impl Desk {
     pub fn new(source: StatusSource, doorbells: Vec<Doorbell>) -> Desk {
         let trace_mask = AtomicI64::new(admin::TRACE_MASK_DEFAULT);
-        Desk { source, doorbells, questions: Mutex::default(), changes: AtomicU64::new(0), trace_mask }
+        let counting_since = AtomicU64::new(source.started.micros);
+        Desk { source, doorbells, questions: Mutex::default(), changes: AtomicU64::new(0), trace_mask, counting_since }
+    }
+
+    fn reset(&self, now: Now) {
+        self.source.metrics.reset();
+        self.counting_since.store(now.mono.micros, Ordering::Relaxed);
+    }
+
+    fn latency_status(&self, now: Now) -> LatencyStatus {
+        let since = Instant { micros: self.counting_since.load(Ordering::Relaxed) };
+        let counted_ms = now.mono.micros_since(since) / 1000;
+        let since = WallMillis(now.wall.0 - counted_ms as i64);
+        LatencyStatus { latencies: self.source.metrics.read_latencies(), since, now: now.wall }
     }
 
     pub(super) fn changes(&self) -> u64 {
@@ -124,9 +139,11 @@ impl Worker {
             Word::Conf => (desk.source.conf)(&(desk.source.directories)()),
             Word::Dirs => admin::dirs(&(desk.source.directories)()),
             Word::Srst => {
-                desk.source.metrics.reset();
+                desk.reset(self.now);
                 admin::SERVER_STATS_RESET.to_owned()
             }
+            Word::Lats => admin::lats(&desk.latency_status(self.now), &desk.source.time_zone),
+            Word::Hdrl => admin::hdrl(&desk.latency_status(self.now)),
             _ => return None,
         })
     }
@@ -245,7 +262,10 @@ impl Question {
         match self.word {
             Word::Srvr => admin::srvr(&server()),
             Word::Stat => admin::stat(&server(), &all_connections(&parts)),
-            Word::Mntr => admin::mntr(&server()),
+            Word::Mntr => {
+                let latencies = source.metrics.read_latencies();
+                admin::mntr(&ServerStatus { latencies, ..server() })
+            }
             Word::Cons => admin::cons(&all_connections(&parts)),
             Word::Crst => admin::CONNECTION_STATS_RESET.to_owned(),
             Word::Dump => admin::dump(&dump_status(source, &parts, &ensemble, view, now)),
@@ -318,6 +338,7 @@ fn server_status(
             })
             .collect(),
         metrics,
+        latencies: Latencies::default(),
     }
 }
 

@@ -31,6 +31,7 @@ pub(super) enum Phase {
 pub(super) struct Waiting {
     pub payload: Box<[u8]>,
     pub ids: Arc<[Id]>,
+    pub since: Instant,
 }
 
 /// A write on its way.

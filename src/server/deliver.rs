@@ -7,24 +7,34 @@
 //! and only then answers requests, those that waited for a write included, from that version.
 
 use super::connection::{Connection, Phase};
+use super::stages::{Answered, Way, path_of};
 use super::worker::{Worker, find};
 use crate::message::lane::{Deliver, Reply};
-use crate::message::{Effect, Outcome, WatchEventKind};
+use crate::message::{Effect, WatchEventKind};
 use crate::observe::Summary;
-use crate::types::{AclList, ConnId, OpCode, Xid, Zxid, perms};
+use crate::types::{AclList, ConnId, OpCode, Operation, Xid, Zxid, perms};
 use crate::wire::client::response;
 
 impl Worker {
     /// A batch whose version is pinned: transaction by transaction, events before the reply.
     pub(super) fn deliver(&mut self, deliver: Deliver) {
         let (mut effects, last_zxid) = (deliver.effects.iter().peekable(), deliver.last_zxid);
+        let mut passages = &*deliver.passages;
+        let mut passed = Way::of(passages.first());
         for reply in deliver.replies {
             while let Some(effect) =
                 effects.next_if(|effect| reply_zxid(&reply, last_zxid).is_some_and(|zxid| effect.zxid <= zxid))
             {
                 self.tell_watchers(effect);
             }
-            self.reply(reply, last_zxid);
+            let zxid = txn_zxid(&reply);
+            while let ([first, rest @ ..], Some(zxid)) = (passages, zxid)
+                && first.through < zxid
+            {
+                (passages, passed) = (rest, Way::of(rest.first()));
+            }
+            let way = if zxid.is_some() { &passed } else { &Way::Asked };
+            self.reply(reply, last_zxid, way, &deliver.effects);
         }
         for effect in effects {
             self.tell_watchers(effect);
@@ -59,18 +69,23 @@ impl Worker {
         self.events = events;
     }
 
-    fn reply(&mut self, reply: Reply, last_zxid: Zxid) {
+    fn reply(&mut self, reply: Reply, last_zxid: Zxid, way: &Way, effects: &[Effect]) {
         let Some(mut conn) = self.take(conn_of(&reply)) else { return };
         match reply {
-            Reply::Write { xid, outcome, .. } => self.write_ended(&mut conn, xid, &outcome),
+            Reply::Write { xid, outcome, .. } => {
+                if conn.phase == Phase::Established {
+                    self.answered(&mut conn, xid, outcome.zxid, outcome.result.is_ok(), way, effects);
+                    response::outcome(conn.out.tail(), xid, &outcome);
+                }
+            }
             Reply::Synced { xid, path, .. } => {
                 if conn.phase == Phase::Established {
-                    self.answered(&mut conn, xid, last_zxid, true);
+                    self.answered(&mut conn, xid, last_zxid, true, way, &[]);
                     response::path(conn.out.tail(), xid, last_zxid, path.as_deref());
                 }
             }
             Reply::SessionClosed { xid, zxid, .. } => {
-                self.answered(&mut conn, xid, zxid, true);
+                self.answered(&mut conn, xid, zxid, true, way, &[]);
                 response::header_only(conn.out.tail(), xid, zxid, 0);
                 // The ensemble thread has forgotten the session already.
                 conn.session = crate::types::SessionId::NONE;
@@ -88,15 +103,16 @@ impl Worker {
         self.put(conn);
     }
 
-    fn write_ended(&mut self, conn: &mut Connection, xid: Xid, outcome: &Outcome) {
-        if conn.phase == Phase::Established {
-            self.answered(conn, xid, outcome.zxid, outcome.result.is_ok());
-            response::outcome(conn.out.tail(), xid, outcome);
-        }
-    }
-
     /// Books the oldest write as answered.
-    fn answered(&mut self, conn: &mut Connection, xid: Xid, zxid: Zxid, succeeded: bool) {
+    fn answered(
+        &mut self,
+        conn: &mut Connection,
+        xid: Xid,
+        zxid: Zxid,
+        succeeded: bool,
+        way: &Way,
+        effects: &[Effect],
+    ) {
         let Some(submitted) = conn.in_flight.pop_front() else { return };
         self.outstanding -= 1;
         self.release_large(conn);
@@ -104,6 +120,21 @@ impl Worker {
         self.metrics.record(Summary::Updatelatency, latency_ms);
         let op = if succeeded { submitted.op } else { OpCode::Error };
         self.replied(conn, op, xid, zxid, submitted.since);
+        let (operation, since) = (Operation::of(submitted.op), submitted.since);
+        self.stages.answered(operation, since, way);
+        if self.stages.is_slow(since, self.now) {
+            let answered = Answered { operation, session: conn.session, xid, since };
+            self.stages.tell_slow(answered, way, path_of(zxid, effects), self.now);
+        }
+    }
+}
+
+/// The transaction that a reply is about, where it has passed the stages of one.
+fn txn_zxid(reply: &Reply) -> Option<Zxid> {
+    match reply {
+        Reply::Write { outcome, .. } => Some(outcome.zxid),
+        Reply::SessionClosed { zxid, .. } => Some(*zxid),
+        _ => None,
     }
 }
 

@@ -2,13 +2,14 @@
 //! anything is done to the session, so a wrong one does not disturb its owner (Java closes the owner's connection first).
 
 use super::connection::{Connection, Phase};
+use super::stages::Way;
 use super::worker::Worker;
 use crate::message::lane::{LastHeard, Submit};
 use crate::message::{ConnectRequest, ConnectResponse};
 use crate::observe::Counter;
 use crate::session::password_matches;
 use crate::tree::View;
-use crate::types::{OpCode, SessionId, Xid};
+use crate::types::{OpCode, Operation, SessionId, Xid};
 use crate::wire::client::{decode_connect, response};
 
 impl Worker {
@@ -46,6 +47,7 @@ impl Worker {
     fn ask_for_session(&mut self, conn: &mut Connection, asked: &ConnectRequest) {
         let (from, timeout_ms, read_only) = (self.conn_ref(conn.id), conn.timeout_ms, asked.read_only);
         if asked.session == SessionId::NONE {
+            self.stages.arrived(Operation::CreateSession);
             return self.lane.submit(Submit::CreateSession { from, timeout_ms, read_only });
         }
         if !password_matches(asked.session, asked.password.as_deref()) {
@@ -83,5 +85,6 @@ impl Worker {
         let (zxid, since, now) = (self.pinned_zxid, conn.active_at, self.now.mono);
         let latency_ms = conn.traffic.answered(OpCode::CreateSession, Xid(0), zxid, since, now);
         self.metrics.request_latency(latency_ms);
+        self.stages.answered(Operation::CreateSession, since, &Way::Asked);
     }
 }

@@ -4,7 +4,7 @@
 //! Reading order: `worker.rs` (the turn), `connection.rs` (what is known of a client), `handshake.rs`, `pipeline.rs` (in
 //! which order requests are carried out), `reads.rs`, `deliver.rs` (events and replies of transactions),
 //! `admission.rs` (who may connect), `idle.rs` (who is silent), `leaderless.rs` and `read_only.rs` (what becomes of clients without
-//! a leader), `ask.rs` (what operators ask).
+//! a leader), `stages.rs` (how long requests take), `ask.rs` (what operators ask).
 
 mod admission;
 mod ask;
@@ -20,6 +20,7 @@ mod pipeline;
 mod read_only;
 mod reads;
 mod rules;
+mod stages;
 mod throttle;
 mod worker;
 

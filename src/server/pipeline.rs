@@ -4,13 +4,14 @@
 //! (Were a later write handed over first, the read would see it.)
 
 use super::connection::{Connection, Phase, Submitted, Waiting};
+use super::stages::Way;
 use super::throttle::is_never_overdue;
 use super::worker::Worker;
 use crate::message::lane::Submit;
 use crate::message::{ReadOp, WriteOp};
 use crate::observe::Counter;
 use crate::tree::View;
-use crate::types::{ErrorCode, Instant, OpCode, Xid, Zxid};
+use crate::types::{ErrorCode, Instant, OpCode, Operation, Xid, Zxid};
 use crate::wire::client::response;
 use crate::wire::client::{Header, Refusal, Request, decode, decode_header};
 use crate::wire::frame::{self, FirstFrame, Frame};
@@ -59,11 +60,13 @@ impl Worker {
             return self.end(conn);
         }
         let Ok(header) = decode_header(payload) else { return self.end(conn) };
+        self.stages.arrived(Operation::of(op_code(header.op)));
         let at_once = matches!(OpCode::from_code(header.op), Some(OpCode::Auth | OpCode::Sasl));
         let waits = !conn.waiting.is_empty() || self.must_wait(conn, header.op);
         if (waits && !at_once) || !self.carry_out(conn, header, view) {
             conn.waiting_bytes += payload.len();
-            conn.waiting.push_back(Waiting { payload: payload.into(), ids: conn.ids.clone() });
+            let (payload, ids) = (payload.into(), conn.ids.clone());
+            conn.waiting.push_back(Waiting { payload, ids, since: self.arrived });
         }
     }
 
@@ -77,12 +80,14 @@ impl Worker {
             if self.must_wait(conn, op) {
                 return;
             }
-            let Waiting { payload, ids } = conn.waiting.pop_front().expect("just seen");
+            let Waiting { payload, ids, since } = conn.waiting.pop_front().expect("just seen");
+            self.arrived = since;
             let ids_now = std::mem::replace(&mut conn.ids, ids);
             let is_done = decode_header(&payload).map_or(true, |header| self.carry_out(conn, header, view));
             let ids = std::mem::replace(&mut conn.ids, ids_now);
+            self.arrived = self.now.mono;
             if !is_done {
-                return conn.waiting.push_front(Waiting { payload, ids });
+                return conn.waiting.push_front(Waiting { payload, ids, since });
             }
             conn.waiting_bytes -= payload.len();
         }
@@ -90,7 +95,7 @@ impl Worker {
 
     /// False: it is answered here, but has to wait for the answers to the writes before it.
     fn carry_out(&mut self, conn: &mut Connection, header: Header<'_>, view: View<'_>) -> bool {
-        let (xid, now) = (header.xid, self.now.mono);
+        let (xid, since) = (header.xid, self.arrived);
         if self.refuses_as_read_only(conn, &header, view) {
             return true;
         }
@@ -105,7 +110,8 @@ impl Worker {
             }
             self.metrics.count(Counter::ThrottledOps);
             response::error(conn.out.tail(), xid, view.last_zxid(), ErrorCode::ThrottledOp);
-            self.replied(conn, op_code(header.op), xid, view.last_zxid(), now);
+            self.replied(conn, op_code(header.op), xid, view.last_zxid(), since);
+            self.stages.answered(Operation::of(op_code(header.op)), since, &Way::Here);
             return true;
         }
         let exempt = matches!(decoded, Ok(Request::Auth(_) | Request::Sasl { .. }));
@@ -122,8 +128,14 @@ impl Worker {
             }
             Ok(Request::Read(op)) => self.read(conn, xid, &op, view),
             Ok(Request::Write(op)) => self.write(conn, xid, op_code(header.op), op),
-            Ok(Request::Auth(packet)) => self.auth(conn, xid, &packet),
-            Ok(Request::Sasl { .. }) => self.sasl(conn, xid),
+            Ok(Request::Auth(packet)) => {
+                self.auth(conn, xid, &packet);
+                self.stages.answered(Operation::Other, since, &Way::Here);
+            }
+            Ok(Request::Sasl { .. }) => {
+                self.sasl(conn, xid);
+                self.stages.answered(Operation::Other, since, &Way::Here);
+            }
             Ok(Request::CloseSession) => {
                 let from = self.conn_ref(conn.id);
                 self.lane.submit(Submit::CloseSession { from, session: conn.session, xid });
@@ -134,7 +146,8 @@ impl Worker {
                 let zxid = view.last_zxid();
                 response::error(conn.out.tail(), xid, zxid, ErrorCode::MarshallingError);
                 let op = if is_write(header.op) { OpCode::Error } else { op_code(header.op) };
-                self.replied(conn, op, xid, zxid, now);
+                self.replied(conn, op, xid, zxid, since);
+                self.stages.answered(Operation::of(op_code(header.op)), since, &Way::Here);
             }
             Err(Refusal::UnknownOp(_)) => {
                 response::unknown_op(conn.out.tail(), xid);
@@ -162,7 +175,7 @@ impl Worker {
     }
 
     fn submitted(&mut self, conn: &mut Connection, op: OpCode) {
-        conn.in_flight.push_back(Submitted { op, since: self.now.mono });
+        conn.in_flight.push_back(Submitted { op, since: self.arrived });
         self.outstanding += 1;
     }
 

@@ -2,13 +2,14 @@
 //! version that its read is answered from.
 
 use super::connection::Connection;
+use super::stages::{Answered, Way};
 use super::worker::Worker;
 use crate::message::{MultiReadOp, MultiReadResult, ReadOp};
 use crate::observe::{Namespaced, Summary};
 use crate::request::{self, ReadAnswer, user_name};
 use crate::tree::View;
 use crate::types::limits::CONNECTION_OUTPUT_BYTES_MAX;
-use crate::types::{ErrorCode, OpCode, Xid, Zxid, path};
+use crate::types::{ErrorCode, OpCode, Operation, Xid, Zxid, path};
 use crate::watch::{LastChange, WatchKind};
 use crate::wire::client::response;
 
@@ -43,12 +44,19 @@ impl Worker {
             }
             None => self.read_without_tree(conn, xid, zxid, op, view),
         }
-        let now = self.now.mono;
-        self.replied(conn, code_of(op), xid, zxid, now);
+        let (code, since, now) = (code_of(op), self.arrived, self.now.mono);
+        self.replied(conn, code, xid, zxid, since);
         let bytes = conn.out.len() - bytes_before;
         self.metrics.response(bytes as u64, now.micros);
         if !matches!(op, ReadOp::Ping) {
-            self.metrics.record(Summary::Readlatency, 0);
+            self.metrics.record(Summary::Readlatency, now.micros_since(since) / 1000);
+        }
+        let operation = Operation::of(code);
+        self.stages.answered(operation, since, &Way::Here);
+        if since < now && self.stages.is_slow(since, self.now) {
+            let path = path_of(op);
+            let answered = Answered { operation, session: conn.session, xid, since };
+            self.stages.tell_slow(answered, &Way::Here, path, self.now);
         }
     }
 
@@ -167,6 +175,23 @@ fn found_or_not(out: &mut Vec<u8>, xid: Xid, zxid: Zxid, found: bool) {
     match found {
         true => response::header_only(out, xid, zxid, 0),
         false => response::error(out, xid, zxid, ErrorCode::NoWatcher),
+    }
+}
+
+/// For the log.
+fn path_of<'a>(op: &ReadOp<'a>) -> Option<&'a str> {
+    match op {
+        ReadOp::Exists { path, .. }
+        | ReadOp::GetData { path, .. }
+        | ReadOp::GetAcl { path }
+        | ReadOp::GetChildren { path, .. }
+        | ReadOp::GetChildren2 { path, .. }
+        | ReadOp::GetAllChildrenNumber { path }
+        | ReadOp::AddWatch { path, .. }
+        | ReadOp::CheckWatches { path, .. }
+        | ReadOp::RemoveWatches { path, .. } => Some(path),
+        ReadOp::GetEphemerals { prefix: path } | ReadOp::Sync { path } => *path,
+        ReadOp::MultiRead { .. } | ReadOp::Ping | ReadOp::WhoAmI | ReadOp::SetWatches(_) => None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The settings that connections live by; fixed for the life of the process.
 
 use crate::request::{AccessRules, AuthRules};
+use crate::types::StageClock;
 
 #[derive(Clone, Debug)]
 pub struct ServerRules {
@@ -24,6 +25,10 @@ pub struct ServerRules {
     pub throttle: Option<ConnectionThrottle>,
     /// `None` = off.
     pub request_throttle: Option<RequestThrottle>,
+    /// `request.warningthresholdms`: a request that takes so long is worth a line in the log. `None` = none is.
+    pub slow_ms: Option<u64>,
+    /// For what is timed within a turn.
+    pub clock: StageClock,
 }
 
 /// `request_throttle_*`: above `in_process_max` nothing further is read; what waited too long meanwhile is not carried out.

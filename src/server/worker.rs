@@ -12,6 +12,7 @@ use super::ask::Desk;
 use super::connection::{Connection, Phase};
 use super::leaderless::Leaderless;
 use super::rules::ServerRules;
+use super::stages::Stages;
 use crate::message::lane::{ConnRef, StandingSign, Submit};
 use crate::observe::{Counter, MetricsWriter};
 use crate::request::ids_at_connect;
@@ -57,6 +58,9 @@ pub struct Worker {
     pub(super) events: Events,
     pub(super) conns: Vec<Option<Box<Connection>>>,
     pub(super) now: Now,
+    /// When the request that is being carried out was taken off its socket.
+    pub(super) arrived: Instant,
+    pub(super) stages: Stages,
     /// Last zxid of the version that this turn answers from.
     pub(super) pinned_zxid: Zxid,
     /// Writes of this worker that are not answered yet.
@@ -80,6 +84,7 @@ impl Worker {
     pub fn new(parts: WorkerParts) -> Worker {
         Worker {
             index: parts.index,
+            stages: Stages::new(&parts.rules),
             rules: parts.rules,
             tree: parts.tree,
             lane: parts.lane,
@@ -90,6 +95,7 @@ impl Worker {
             events: Events::new(),
             conns: Vec::new(),
             now: Now::default(),
+            arrived: Instant::default(),
             pinned_zxid: Zxid::ZERO,
             outstanding: 0,
             dirty: Vec::new(),
@@ -107,7 +113,7 @@ impl Worker {
 
 impl WorkerTurn for Worker {
     fn turn(&mut self, now: Now, events: &mut Vec<SocketEvent>, actions: &mut Vec<SocketAction>) -> Option<Instant> {
-        self.now = now;
+        (self.now, self.arrived) = (now, now.mono);
         let tree = self.tree.clone();
         let pinned = tree.pin();
         #[cfg(any(put_backs, test))]
@@ -138,8 +144,13 @@ impl WorkerTurn for Worker {
         let counts = self.watches.counts();
         self.lane.set_watching(counts.watches_of_both_sides > 0);
         self.lane.announce();
+        self.stages.turn_ends(now, &self.metrics);
         let idle_look = (!self.conns.is_empty()).then_some(self.next_idle_look);
         idle_look.into_iter().chain(leaderless_until).min()
+    }
+
+    fn waited_in_sockets(&mut self, micros: u64) {
+        self.stages.waited_in_sockets(micros);
     }
 
     fn has_work(&self) -> bool {

@@ -10,7 +10,7 @@ use crate::request::{AccessRules, AuthRules};
 use crate::runtime::lanes::{EnsembleLanes, lanes};
 use crate::server::{Desk, StatusSource};
 use crate::tree::TreeWriter;
-use crate::types::{Acl, ErrorCode, OpCode, OwnerRules, SessionId, Xid, Zxid};
+use crate::types::{Acl, ErrorCode, OpCode, OwnerRules, SessionId, StageClock, Xid, Zxid};
 use crate::wire::Writer;
 
 const CONN: ConnId = ConnId(0);
@@ -56,6 +56,8 @@ fn rules() -> ServerRules {
         large_request_bytes_max: 0,
         throttle: None,
         request_throttle: None,
+        slow_ms: None,
+        clock: StageClock::STILL,
     }
 }
 
@@ -156,7 +158,13 @@ impl Stage {
         let version = self.tree.published_version();
         self.ensemble.deliver(
             WorkerIndex(0),
-            Deliver { version, last_zxid: Zxid(5), effects: Arc::default(), replies: vec![reply] },
+            Deliver {
+                version,
+                last_zxid: Zxid(5),
+                effects: Arc::default(),
+                replies: vec![reply],
+                passages: Arc::default(),
+            },
         );
         self.turn(vec![]);
     }

@@ -10,7 +10,7 @@ use crate::observe::MetricsRegistry;
 use crate::request::{AccessRules, AuthRules, ReapRules, RequestRules};
 use crate::server::{Admission, ServerRules, StatusSource};
 use crate::storage::{Compression, LogOptions, RestoreOptions};
-use crate::types::{Instant, OwnerRules, Role};
+use crate::types::{Instant, OwnerRules, Role, StageClock};
 use std::sync::Arc;
 
 /// Larger than any transaction that the workload asks for.
@@ -51,6 +51,8 @@ pub(super) fn server_rules(options: &Options) -> ServerRules {
         large_request_bytes_max: 0,
         throttle: None,
         request_throttle: None,
+        slow_ms: None,
+        clock: StageClock::STILL,
     }
 }
 
@@ -68,7 +70,13 @@ pub(super) fn start_options(
         ..RequestRules::default()
     };
     StartOptions {
-        rules: EnsembleRules { request, tick_ms, pause_ms: (tick_ms / 2).max(1), flush_ms_warn: 1000 },
+        rules: EnsembleRules {
+            request,
+            tick_ms,
+            pause_ms: (tick_ms / 2).max(1),
+            flush_ms_warn: 1000,
+            clock: StageClock::STILL,
+        },
         // A record is a flush by itself when it is larger than one should be.
         restore: RestoreOptions {
             flush_bytes_max: (options.flush_bytes_max as u64).max(RECORD_BYTES_MAX),

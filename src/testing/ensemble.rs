@@ -10,6 +10,7 @@
 //! - `bad_peers`: garbage on the ports between servers, and servers that are not what they say
 //! - `migration`: `tools/migrate`
 //! - `reconfig`: members that come, go and change what they are
+//! - `latency`: how long requests take where
 //! - `words`: what operators are told by leaders, followers and observers
 //! - `local_sessions`: sessions that one server knows, and how they become known to all
 //! - `read_only`: a server without a leader, and the clients who put up with it
@@ -20,6 +21,7 @@
 
 mod bad_peers;
 mod elections;
+mod latency;
 mod leader_serves;
 pub mod ledger;
 mod limits;

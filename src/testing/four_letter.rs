@@ -232,8 +232,11 @@ pub fn mntr(text: &str) -> Vec<String> {
         "zk_diff_count",
         "zk_cnt_proposal_latency",
     ];
+    // RingKeeper's own.
+    let is_own = |line: &String| line.starts_with("zk_stage_") || line.starts_with("zk_operation_");
     let mut out: Vec<String> = lines(text)
         .iter()
+        .filter(|line| !is_own(line))
         .map(|line| match line.split_once('\t') {
             Some(("zk_version", value)) => format!("zk_version\t{}", version_shape(value)),
             Some((key, value)) if EXACT.contains(&key) => format!("{key}\t{value}"),

@@ -16,6 +16,7 @@ mod ensemble;
 mod faults;
 mod four_letter;
 mod golden;
+mod latency;
 mod layers;
 mod namespaces;
 mod process;

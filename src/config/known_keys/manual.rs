@@ -7,6 +7,9 @@ use std::fmt::Write;
 const BEGIN: &str = "<!-- config keys: begin -->\n";
 const END: &str = "<!-- config keys: end -->\n";
 
+/// What ZooKeeper does not have.
+const OWN: [&str; 3] = ["cores.", "request.", "stall."];
+
 fn place(row: &KnownKey) -> &'static str {
     match row.place {
         Place::File => "file",
@@ -39,7 +42,7 @@ fn values(kind: Kind) -> String {
 
 fn here(row: &KnownKey) -> String {
     match row.standing {
-        Standing::Used if row.name.starts_with("cores.") => "RingKeeper's own".to_owned(),
+        Standing::Used if OWN.iter().any(|prefix| row.name.starts_with(prefix)) => "RingKeeper's own".to_owned(),
         Standing::Used => "equal".to_owned(),
         Standing::Ensemble => "equal (ensemble)".to_owned(),
         Standing::EnsembleIgnored(reason) => format!("**different** in an ensemble, ignored: {reason}"),

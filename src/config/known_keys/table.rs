@@ -256,6 +256,8 @@ pub const KNOWN_KEYS: &[KnownKey] = &[
     key("cores.workers", PropertyOrProcess, Text, "auto", Used),
     key("cores.pin", PropertyOrProcess, OneOf(&["auto", "yes", "no"]), "auto", Used),
     key("cores.list", PropertyOrProcess, Text, "", Used),
+    key("request.warningthresholdms", PropertyOrProcess, Kind::long(-1), "1000", Used),
+    key("stall.warningthresholdms", PropertyOrProcess, Kind::long(10), "1000", Used),
 ];
 
 /// Each also as `ssl.quorum.` + suffix for the quorum ports and the AdminServer, `sslProvider` excepted.
