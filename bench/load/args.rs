@@ -4,40 +4,23 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
 use crate::output::report::ReportArgs;
 use crate::pace::{Plan, RateRange};
 use crate::wire;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum WorkloadName {
-    /// getData of a random key
-    Get,
-    /// setData of a random key
-    Set,
-    /// create of a new persistent znode under a parent of this run
-    Create,
-    /// getData and setData by --write-percent
-    Mixed,
-}
-
-impl WorkloadName {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            WorkloadName::Get => "get",
-            WorkloadName::Set => "set",
-            WorkloadName::Create => "create",
-            WorkloadName::Mixed => "mixed",
-        }
-    }
-}
+use crate::workload::file::Spec;
 
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Write one HTML page about saved runs, laid over each other
     Report(ReportArgs),
+    /// List the workloads that have a name, or print the file of one
+    Workloads {
+        /// Print the file of this one
+        name: Option<String>,
+    },
 }
 
 /// Load generator for any server that speaks the ZooKeeper client protocol.
@@ -60,17 +43,19 @@ pub struct Args {
     /// Requests in flight per connection
     #[arg(long, default_value_t = 1)]
     pub depth: usize,
-    #[arg(long, value_enum, default_value = "get")]
-    pub workload: WorkloadName,
-    /// Share of setData in the mixed workload
-    #[arg(long, default_value_t = 10)]
-    pub write_percent: u8,
-    /// Number of znodes that get, set and mixed choose from; created before the run where missing
-    #[arg(long, default_value_t = 10_000)]
-    pub keys: u64,
-    /// Bytes of data per znode
-    #[arg(long, default_value_t = 100)]
-    pub value_bytes: usize,
+    /// What is asked: a name (ringkeeper-load workloads lists them) or a file FILE.toml
+    #[arg(long, default_value = "get")]
+    pub workload: String,
+    /// Share of setData in the mixed workload [default: 10]
+    #[arg(long)]
+    pub write_percent: Option<u64>,
+    /// Number of znodes that requests choose from; created before the run where missing [default: the workload's, mostly
+    /// 10000]
+    #[arg(long)]
+    pub keys: Option<u64>,
+    /// Bytes of data per znode [default: the workload's, mostly 100]
+    #[arg(long)]
+    pub value_bytes: Option<usize>,
     /// Parent of the znodes; created where missing
     #[arg(long, default_value = "/bench")]
     pub path: String,
@@ -155,12 +140,12 @@ impl Args {
         if self.servers.iter().any(String::is_empty) {
             return refuse("--servers: an address is empty; write host:port[,host:port...]".into());
         }
-        for (name, number) in [("--fill", self.fill), ("--operations", self.operations), ("--keys", Some(self.keys))] {
+        for (name, number) in [("--fill", self.fill), ("--operations", self.operations), ("--keys", self.keys)] {
             if number == Some(0) {
                 return refuse(format!("{name} 0: nothing would be measured"));
             }
         }
-        for (name, number) in [("--fill", self.fill), ("--keys", Some(self.keys))] {
+        for (name, number) in [("--fill", self.fill), ("--keys", self.keys)] {
             if number.is_some_and(|number| number > wire::KEYS_MAX) {
                 return refuse(format!("{name}: at most {} keys", wire::KEYS_MAX));
             }
@@ -181,8 +166,11 @@ impl Args {
         if self.burst == 0 {
             return refuse("--burst 0: at least one operation per burst is needed".into());
         }
-        if self.write_percent > 100 {
-            return refuse(format!("--write-percent {}: a percentage goes up to 100", self.write_percent));
+        if self.write_percent.is_some_and(|percent| percent > 100) {
+            return refuse("--write-percent: a percentage goes up to 100".into());
+        }
+        if self.write_percent.is_some() && self.workload != "mixed" {
+            return refuse("--write-percent: only --workload mixed has one".into());
         }
         if self.session_timeout_ms <= 0 {
             return refuse(format!("--session-timeout-ms {}: must be above 0", self.session_timeout_ms));
@@ -227,9 +215,23 @@ impl Args {
         }
     }
 
-    /// What the run's work is called in the report.
-    pub fn workload_name(&self) -> &'static str {
-        if self.fill.is_some() { "fill" } else { self.workload.as_str() }
+    /// The rate of the load before.
+    pub fn warm_up_plan(&self) -> Plan {
+        self.rate.map_or(Plan::Closed, |rate| Plan::Constant { rate: rate.from })
+    }
+
+    /// The workload, with what the command line says of it.
+    pub fn spec(&self) -> Result<Spec, Failure> {
+        let mut spec = Spec::load(&self.workload)?;
+        spec.keys = self.fill.or(self.keys).unwrap_or(spec.keys);
+        spec.value_bytes = self.value_bytes.unwrap_or(spec.value_bytes);
+        if let (Some(percent), [reads, writes]) = (self.write_percent, &mut spec.operations[..]) {
+            (reads.weight, writes.weight) = (100 - percent, percent);
+        }
+        if self.fill.is_some() {
+            spec.name = "fill".to_owned();
+        }
+        Ok(spec)
     }
 }
 
@@ -255,8 +257,9 @@ mod tests {
     #[test]
     fn defaults_are_the_table_of_the_readme() {
         let args = check("").expect("defaults are valid");
-        assert_eq!((args.connections, args.depth, args.keys, args.value_bytes), (64, 1, 10_000, 100));
-        assert_eq!(args.workload_name(), "get");
+        let spec = args.spec().expect("a workload");
+        assert_eq!((args.connections, args.depth, spec.keys, spec.value_bytes), (64, 1, 10_000, 100));
+        assert_eq!(spec.name, "get");
     }
 
     #[test]
@@ -285,7 +288,8 @@ mod tests {
             ("--interval-seconds 0.01", "--interval-seconds"),
             ("--rate 10 --burst 0", "--burst"),
             ("--burst 4", "--rate"),
-            ("--write-percent 101", "--write-percent"),
+            ("--workload mixed --write-percent 101", "--write-percent"),
+            ("--write-percent 10", "--write-percent"),
             ("--path /", "--path"),
             ("--path bench", "--path"),
             ("--path /bench/", "--path"),

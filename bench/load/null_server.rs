@@ -147,8 +147,12 @@ impl Client {
         let value_bytes = (value.len() as u32).to_be_bytes();
         match op {
             op_code::GET_DATA => self.put(&[header[0], header[1], header[2], &value_bytes, value, &[0; STAT_BYTES]]),
-            op_code::SET_DATA => self.put(&[header[0], header[1], header[2], &[0; STAT_BYTES]]),
-            op_code::CREATE => {
+            op_code::SET_DATA | op_code::EXISTS => self.put(&[header[0], header[1], header[2], &[0; STAT_BYTES]]),
+            op_code::GET_CHILDREN2 => self.put(&[header[0], header[1], header[2], &[0; 4], &[0; STAT_BYTES]]),
+            op_code::MULTI | op_code::MULTI_READ => {
+                self.put(&[header[0], header[1], header[2], &(-1i32).to_be_bytes(), &[1], &(-1i32).to_be_bytes()])
+            }
+            op_code::CREATE | op_code::SYNC => {
                 let path_bytes = int_at(frame, 8).map_or(0, |bytes| bytes.max(0) as usize);
                 let Some(path) = frame.get(8..12 + path_bytes) else {
                     return false;
