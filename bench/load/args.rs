@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::output::report::ReportArgs;
 use crate::pace::{Plan, RateRange};
 use crate::wire;
-use crate::workload::file::Spec;
+use crate::workload::file::{Pattern, Spec};
 
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
@@ -75,11 +75,15 @@ pub struct Args {
     /// Go from one rate to the other in this many steps, each reported by itself
     #[arg(long, requires = "rate")]
     pub steps: Option<u32>,
+    /// Search for the highest rate at which the p99 of all operations stays below this many milliseconds; every trial
+    /// lasts --seconds
+    #[arg(long, value_name = "MS", conflicts_with_all = ["rate", "operations"])]
+    pub search_p99_ms: Option<f64>,
     /// Open loop: operations planned for the same moment on the same connection
     #[arg(long, default_value_t = 1, requires = "rate")]
     pub burst: u64,
     /// Only create this many znodes under --path, as fast as the server takes them, and report that
-    #[arg(long, conflicts_with_all = ["workload", "rate", "operations", "warmup_seconds", "seconds", "keys"])]
+    #[arg(long, conflicts_with_all = ["workload", "rate", "search_p99_ms", "operations", "warmup_seconds", "seconds", "keys"])]
     pub fill: Option<u64>,
     /// Do not create or overwrite the keys first: they are there from an earlier run
     #[arg(long)]
@@ -111,6 +115,10 @@ pub struct Args {
     /// Length of an interval of progress, plots, CSV and HDR log
     #[arg(long, default_value_t = 1.0)]
     pub interval_seconds: f64,
+    /// After the run, measure for this long what the generator itself can do, against a server in this process that only
+    /// answers; 0 leaves it out
+    #[arg(long, default_value_t = 0.5)]
+    pub ceiling_seconds: f64,
     /// Run on this core only
     #[arg(long)]
     pub cpu: Option<usize>,
@@ -162,6 +170,12 @@ impl Args {
         if !(self.interval_seconds.is_finite() && self.interval_seconds >= INTERVAL_SECONDS_MIN) {
             return refuse(format!("--interval-seconds {}: at least {INTERVAL_SECONDS_MIN}", self.interval_seconds));
         }
+        if !(self.ceiling_seconds.is_finite() && self.ceiling_seconds >= 0.0) {
+            return refuse(format!("--ceiling-seconds {}: must be 0 or more", self.ceiling_seconds));
+        }
+        if self.search_p99_ms.is_some_and(|limit| !positive_seconds(limit)) {
+            return refuse("--search-p99-ms: must be above 0".into());
+        }
         self.check_ramp()?;
         if self.burst == 0 {
             return refuse("--burst 0: at least one operation per burst is needed".into());
@@ -206,8 +220,12 @@ impl Args {
 
     /// The rate over the measured time.
     pub fn plan(&self) -> Plan {
+        self.plan_of(self.rate)
+    }
+
+    pub fn plan_of(&self, rate: Option<RateRange>) -> Plan {
         let seconds = self.seconds;
-        match (self.rate, self.steps) {
+        match (rate, self.steps) {
             (None, _) => Plan::Closed,
             (Some(RateRange { from, to }), Some(count)) => Plan::Steps { from, to, count, seconds },
             (Some(RateRange { from, to }), None) if from != to => Plan::Ramp { from, to, seconds },
@@ -230,6 +248,9 @@ impl Args {
         }
         if self.fill.is_some() {
             spec.name = "fill".to_owned();
+        }
+        if spec.pattern != Pattern::Mix && self.search_p99_ms.is_some() {
+            return Err(Failure::Usage(format!("--search-p99-ms: {} is no stream of requests", spec.name)));
         }
         Ok(spec)
     }
@@ -286,6 +307,9 @@ mod tests {
             ("--rate 10 --steps 5", "--steps"),
             ("--rate 10..20 --operations 5", "--operations"),
             ("--interval-seconds 0.01", "--interval-seconds"),
+            ("--ceiling-seconds=-1", "--ceiling-seconds"),
+            ("--search-p99-ms 0", "--search-p99-ms"),
+            ("--search-p99-ms 5 --rate 10", "--rate"),
             ("--rate 10 --burst 0", "--burst"),
             ("--burst 4", "--rate"),
             ("--workload mixed --write-percent 101", "--write-percent"),

@@ -5,6 +5,7 @@
 //! `proc` (the server's CPU and memory) and `null_server` (the generator's own ceiling).
 
 mod args;
+mod ceiling;
 mod connection;
 mod engine;
 mod failure;
@@ -18,6 +19,7 @@ mod progress;
 mod recorder;
 mod run;
 mod scenario;
+mod search;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -67,7 +69,10 @@ fn start(args: &Args) -> Result<u8, Failure> {
     let spec = args.spec()?;
     let mut files = Files::open(args)?;
     stop_on_signals();
-    let outcome = run::run(args, &spec, &mut files)?;
+    let mut outcome = run::run(args, &spec, &mut files)?;
+    if outcome.failure.is_none() {
+        outcome.ceiling_rate = ceiling::measure(args, &spec)?;
+    }
     print_result(args, &spec, &outcome)?;
     let written = write_files(args, &mut files, outcome.saved(args, &spec));
     if let Some(failure) = &outcome.failure {
@@ -80,7 +85,12 @@ fn start(args: &Args) -> Result<u8, Failure> {
     }
     written?;
     outcome.record.output_failure.clone().map_or(Ok(()), |failure| Err(Failure::Output(failure)))?;
-    Ok(if outcome.record.total.failed() > 0 { exit_code::FAILED_OPERATIONS } else { exit_code::OK })
+    let limit_kept = outcome.search.as_ref().is_none_or(|search| search.highest_rate.is_some());
+    Ok(match outcome.record.total.failed() {
+        0 if limit_kept => exit_code::OK,
+        0 => exit_code::LIMIT_NOT_KEPT,
+        _ => exit_code::FAILED_OPERATIONS,
+    })
 }
 
 fn print_workloads(name: Option<&str>) -> Result<u8, Failure> {

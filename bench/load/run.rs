@@ -10,12 +10,13 @@ use crate::meter::Meter;
 use crate::output::Files;
 use crate::output::csv::CsvFile;
 use crate::output::hdr_log::LogFile;
-use crate::output::saved::{FORMAT, Latency, SavedRun, StepSummary, Summary, distribution_us, rounded};
-use crate::pace::{Pace, Plan};
+use crate::output::saved::{FORMAT, Latency, SavedRun, Search, StepSummary, Summary, distribution_us, rounded};
+use crate::pace::{Pace, Plan, RateRange};
 use crate::proc::{self, Memory, Sample};
 use crate::progress::{Goal, Progress};
 use crate::recorder::{Outputs, Record, Recorder};
 use crate::scenario;
+use crate::search::Halving;
 use crate::session;
 use crate::wire::error_code;
 use crate::workload::file::{Kind, Of, Pattern, Spec};
@@ -37,9 +38,18 @@ pub struct Outcome {
     after: Sample,
     memory: Option<Memory>,
     started: SystemTime,
+    /// The planned rate, of a search the one found.
+    planned: Option<RateRange>,
+    pub search: Option<Search>,
+    /// What the generator reaches against a server that only answers.
+    pub ceiling_rate: Option<f64>,
 }
 
 impl Outcome {
+    pub fn rate(&self) -> f64 {
+        self.record.total.answered_ok as f64 / self.elapsed_seconds.max(1e-9)
+    }
+
     pub fn saved(&self, args: &Args, spec: &Spec) -> SavedRun {
         let kinds = self.record.total.kinds();
         SavedRun {
@@ -65,7 +75,7 @@ impl Outcome {
         // Kept busy by neither the server nor us: noise, if it is not small.
         let other_cpu =
             self.after.machine_busy_seconds - self.before.machine_busy_seconds - own_cpu - server_cpu.unwrap_or(0.0);
-        let ramp = args.rate.filter(|rate| rate.from != rate.to);
+        let ramp = self.planned.filter(|rate| rate.from != rate.to);
         Summary {
             workload: spec.name.clone(),
             servers: args.servers.join(","),
@@ -73,11 +83,11 @@ impl Outcome {
             depth: args.depth as u64,
             keys: spec.keys,
             value_bytes: spec.value_bytes as u64,
-            planned_rate: args.rate.map(|rate| rate.from),
+            planned_rate: self.planned.map(|rate| rate.from),
             planned_rate_end: ramp.map(|rate| rate.to),
             seconds: rounded(self.elapsed_seconds),
             operations: total.answered_ok,
-            rate: rounded(total.answered_ok as f64 / seconds),
+            rate: rounded(self.rate()),
             latency_us: total
                 .kinds()
                 .map(|(kind, latencies)| (kind.name().to_owned(), Latency::of(latencies)))
@@ -99,6 +109,8 @@ impl Outcome {
             other_cores: cores(other_cpu),
             stolen_cores: cores(self.after.machine_stolen_seconds - self.before.machine_stolen_seconds),
             steps: if args.steps.is_some() { self.steps() } else { Vec::new() },
+            search: self.search.clone(),
+            generator_ceiling_rate: self.ceiling_rate.map(rounded),
             failure: self.failure.as_ref().map(Failure::to_string),
             started: rounded(self.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()),
             command: command_line(),
@@ -223,7 +235,7 @@ impl<'a> Run<'a> {
             self.make_parents(parent)?;
         }
         let stock = self.stock();
-        if stock > 0 {
+        if stock > 0 && !args.no_setup {
             self.set_up_with(Workload::stock(&places, &self.value), stock)?;
             workload.stocked(stock);
         }
@@ -298,15 +310,24 @@ impl<'a> Run<'a> {
         Pace::new(plan, start_ns, self.args.depth, self.args.burst, self.args.connections)
     }
 
+    /// The measured part and, where it is asked for, the search before it.
     fn measure(&mut self, workload: &mut Workload, files: &mut Files) -> Result<Outcome, Failure> {
         let (args, spec) = (self.args, self.spec);
-        let plan = args.plan();
-        let mut outcome = measured(args, spec, files, self.engine.clock, |start_ns, meter, recorder| {
+        let searched = args.search_p99_ms.map(|limit_ms| self.search(workload, limit_ms * 1e3));
+        let (search, search_failure) = searched.map_or((None, None), |(search, failure)| (Some(search), failure));
+        let found =
+            search.as_ref().and_then(|search| search.highest_rate).map(|rate| RateRange { from: rate, to: rate });
+        let planned = args.rate.or(found);
+        let plan = args.plan_of(planned);
+        let mut outcome = measured(args, spec, planned, files, self.engine.clock, |start_ns, meter, recorder| {
+            if let Some(failure) = search_failure {
+                return Err(failure);
+            }
             let limits = match args.fill.or(args.operations) {
                 Some(count) => Limits::operations(count),
                 None => {
                     let until_ns = start_ns + nanoseconds(args.seconds);
-                    Limits { until_ns, operations_max: u64::MAX, drain: args.rate.is_some() }
+                    Limits { until_ns, operations_max: u64::MAX, drain: planned.is_some() }
                 }
             };
             let mut pace = match args.fill {
@@ -317,7 +338,37 @@ impl<'a> Run<'a> {
         })?;
         outcome.first_loss = self.engine.first_loss.clone();
         outcome.connections_lost = self.engine.connections_lost();
+        outcome.search = search;
         Ok(outcome)
+    }
+
+    /// Tries rates; a failure ends it and leaves the trials that there were.
+    fn search(&mut self, workload: &mut Workload, limit_us: f64) -> (Search, Option<Failure>) {
+        let mut halving = match self.trial(workload, Plan::Closed) {
+            Ok((meter, seconds)) => Halving::new(limit_us, &meter, seconds),
+            Err(failure) => return (Search { p99_limit_us: limit_us, ..Search::default() }, Some(failure)),
+        };
+        while let Some(rate) = halving.next_rate() {
+            match self.trial(workload, Plan::Constant { rate }) {
+                Ok((meter, seconds)) => halving.tried(rate, &meter, seconds),
+                Err(failure) => return (halving.search, Some(failure)),
+            }
+        }
+        (halving.search, None)
+    }
+
+    fn trial(&mut self, workload: &mut Workload, plan: Plan) -> Result<(Meter, f64), Failure> {
+        let start_ns = self.engine.clock.now_ns();
+        let until_ns = start_ns + nanoseconds(self.args.seconds);
+        let name =
+            plan.rate_at(0.0).map_or("search: closed loop".to_owned(), |rate| format!("search: {rate:.0} ops/s"));
+        self.progress.begin(&name, Goal::Seconds(self.args.seconds), start_ns);
+        let limits = Limits { until_ns, operations_max: u64::MAX, drain: true };
+        let (mut pace, mut meter) = (self.pace(plan, start_ns), Meter::new());
+        let driven = self.engine.drive(workload, &mut pace, limits, &mut meter, &mut self.progress);
+        self.progress.clear();
+        driven?;
+        Ok((meter, (self.engine.clock.now_ns() - start_ns) as f64 / 1e9))
     }
 }
 
@@ -325,6 +376,7 @@ impl<'a> Run<'a> {
 pub fn measured(
     args: &Args,
     spec: &Spec,
+    planned: Option<RateRange>,
     files: &mut Files,
     clock: Clock,
     part: impl FnOnce(u64, &mut Meter, &mut Recorder) -> Result<(), Failure>,
@@ -339,7 +391,8 @@ pub fn measured(
     let goal = args.fill.or(args.operations).map_or(Goal::Seconds(args.seconds), Goal::Operations);
     progress.begin(&spec.name, goal, start_ns);
     let outputs = Outputs { progress, csv, hdr_log };
-    let mut recorder = Recorder::start(args.plan(), start_ns, nanoseconds(args.interval_seconds), args.pid, outputs);
+    let mut recorder =
+        Recorder::start(args.plan_of(planned), start_ns, nanoseconds(args.interval_seconds), args.pid, outputs);
     let driven = part(start_ns, &mut meter, &mut recorder);
     let end_ns = clock.now_ns();
     let after = Sample::take(args.pid);
@@ -353,6 +406,9 @@ pub fn measured(
         after,
         memory: args.pid.and_then(proc::memory),
         started,
+        planned,
+        search: None,
+        ceiling_rate: None,
     })
 }
 

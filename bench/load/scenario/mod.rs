@@ -178,7 +178,7 @@ pub fn run(args: &Args, spec: &Spec, files: &mut Files) -> Result<Outcome, Failu
         None => start_ns + (args.seconds * 1e9) as u64,
     };
     let mut outcome =
-        run::measured(args, spec, files, clock, |start_ns, meter: &mut Meter, recorder: &mut Recorder| {
+        run::measured(args, spec, args.rate, files, clock, |start_ns, meter: &mut Meter, recorder: &mut Recorder| {
             // The recorder exchanges the meter at its ticks, so both are handed down.
             let work = Drive {
                 meter,
