@@ -1,44 +1,39 @@
 //! The command line: what can be asked for, and every combination that makes no sense refused by name.
 //! Turns text into values once; the rest of the tool receives only valid ones.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
+use crate::output::report::ReportArgs;
+use crate::pace::{Plan, RateRange};
 use crate::wire;
+use crate::workload::file::{Pattern, Spec};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum WorkloadName {
-    /// getData of a random key
-    Get,
-    /// setData of a random key
-    Set,
-    /// create of a new persistent znode under a parent of this run
-    Create,
-    /// getData and setData by --write-percent
-    Mixed,
-}
-
-impl WorkloadName {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            WorkloadName::Get => "get",
-            WorkloadName::Set => "set",
-            WorkloadName::Create => "create",
-            WorkloadName::Mixed => "mixed",
-        }
-    }
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Write one HTML page about saved runs, laid over each other
+    Report(ReportArgs),
+    /// List the workloads that have a name, or print the file of one
+    Workloads {
+        /// Print the file of this one
+        name: Option<String>,
+    },
 }
 
 /// Load generator for any server that speaks the ZooKeeper client protocol.
 ///
-/// One thread, many connections. Exit codes: 0 whole run without a failed operation, 1 system error, 2 bad command
-/// line, 3 server unreachable, 4 not a ZooKeeper server, 5 session refused, 6 connections lost during the run (what was
-/// measured until then is printed), 7 operations answered with an error code, 130 interrupted.
+/// One thread, many connections. Exit codes: 0 whole run without a failed operation, 1 system error or unwritable
+/// output, 2 bad command line or file, 3 server unreachable, 4 not a ZooKeeper server, 5 session refused, 6 connections lost during the run (what was
+/// measured until then is printed), 7 operations answered with an error code, 8 no rate keeps the limit that was
+/// searched for, 130 interrupted.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "ringkeeper-load", version)]
+#[command(name = "ringkeeper-load", version, args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    pub command: Option<Command>,
     /// Servers, host:port[,host:port...]; connections are spread over them in turn
     #[arg(long, default_value = "127.0.0.1:2181", value_delimiter = ',')]
     pub servers: Vec<String>,
@@ -48,17 +43,19 @@ pub struct Args {
     /// Requests in flight per connection
     #[arg(long, default_value_t = 1)]
     pub depth: usize,
-    #[arg(long, value_enum, default_value = "get")]
-    pub workload: WorkloadName,
-    /// Share of setData in the mixed workload
-    #[arg(long, default_value_t = 10)]
-    pub write_percent: u8,
-    /// Number of znodes that get, set and mixed choose from; created before the run where missing
-    #[arg(long, default_value_t = 10_000)]
-    pub keys: u64,
-    /// Bytes of data per znode
-    #[arg(long, default_value_t = 100)]
-    pub value_bytes: usize,
+    /// What is asked: a name (ringkeeper-load workloads lists them) or a file FILE.toml
+    #[arg(long, default_value = "get")]
+    pub workload: String,
+    /// Share of setData in the mixed workload [default: 10]
+    #[arg(long)]
+    pub write_percent: Option<u64>,
+    /// Number of znodes that requests choose from; created before the run where missing [default: the workload's, mostly
+    /// 10000]
+    #[arg(long)]
+    pub keys: Option<u64>,
+    /// Bytes of data per znode [default: the workload's, mostly 100]
+    #[arg(long)]
+    pub value_bytes: Option<usize>,
     /// Parent of the znodes; created where missing
     #[arg(long, default_value = "/bench")]
     pub path: String,
@@ -71,14 +68,22 @@ pub struct Args {
     /// Measure exactly this many operations instead of --seconds
     #[arg(long, conflicts_with = "seconds")]
     pub operations: Option<u64>,
-    /// Open loop: operations per second of all connections together; latency counts from the planned send time
+    /// Open loop: operations per second of all connections together, or FROM..TO, evenly over the measured time;
+    /// latency counts from the planned send time
     #[arg(long)]
-    pub rate: Option<f64>,
+    pub rate: Option<RateRange>,
+    /// Go from one rate to the other in this many steps, each reported by itself
+    #[arg(long, requires = "rate")]
+    pub steps: Option<u32>,
+    /// Search for the highest rate at which the p99 of all operations stays below this many milliseconds; every trial
+    /// lasts --seconds
+    #[arg(long, value_name = "MS", conflicts_with_all = ["rate", "operations"])]
+    pub search_p99_ms: Option<f64>,
     /// Open loop: operations planned for the same moment on the same connection
     #[arg(long, default_value_t = 1, requires = "rate")]
     pub burst: u64,
     /// Only create this many znodes under --path, as fast as the server takes them, and report that
-    #[arg(long, conflicts_with_all = ["workload", "rate", "operations", "warmup_seconds", "seconds", "keys"])]
+    #[arg(long, conflicts_with_all = ["workload", "rate", "search_p99_ms", "operations", "warmup_seconds", "seconds", "keys"])]
     pub fill: Option<u64>,
     /// Do not create or overwrite the keys first: they are there from an earlier run
     #[arg(long)]
@@ -92,6 +97,28 @@ pub struct Args {
     /// Give up when connecting, or an answer, takes longer than this
     #[arg(long, default_value_t = 15.0)]
     pub timeout_seconds: f64,
+    /// What the run is called in reports
+    #[arg(long)]
+    pub label: Option<String>,
+    /// Save the run for the report command
+    #[arg(long, value_name = "FILE.json")]
+    pub save: Option<PathBuf>,
+    /// Write an HTML page with plots
+    #[arg(long, value_name = "FILE.html")]
+    pub html: Option<PathBuf>,
+    /// Write one line for every interval and kind of operation
+    #[arg(long, value_name = "FILE.csv")]
+    pub csv: Option<PathBuf>,
+    /// Write a histogram for every interval and kind of operation, in HdrHistogram's log format
+    #[arg(long, value_name = "FILE.hlog")]
+    pub hdr_log: Option<PathBuf>,
+    /// Length of an interval of progress, plots, CSV and HDR log
+    #[arg(long, default_value_t = 1.0)]
+    pub interval_seconds: f64,
+    /// After the run, measure for this long what the generator itself can do, against a server in this process that only
+    /// answers; 0 leaves it out
+    #[arg(long, default_value_t = 0.5)]
+    pub ceiling_seconds: f64,
     /// Run on this core only
     #[arg(long)]
     pub cpu: Option<usize>,
@@ -121,12 +148,12 @@ impl Args {
         if self.servers.iter().any(String::is_empty) {
             return refuse("--servers: an address is empty; write host:port[,host:port...]".into());
         }
-        for (name, number) in [("--fill", self.fill), ("--operations", self.operations), ("--keys", Some(self.keys))] {
+        for (name, number) in [("--fill", self.fill), ("--operations", self.operations), ("--keys", self.keys)] {
             if number == Some(0) {
                 return refuse(format!("{name} 0: nothing would be measured"));
             }
         }
-        for (name, number) in [("--fill", self.fill), ("--keys", Some(self.keys))] {
+        for (name, number) in [("--fill", self.fill), ("--keys", self.keys)] {
             if number.is_some_and(|number| number > wire::KEYS_MAX) {
                 return refuse(format!("{name}: at most {} keys", wire::KEYS_MAX));
             }
@@ -140,19 +167,42 @@ impl Args {
         if !positive_seconds(self.timeout_seconds) {
             return refuse(format!("--timeout-seconds {}: must be above 0", self.timeout_seconds));
         }
-        if self.rate.is_some_and(|rate| !(rate.is_finite() && rate > 0.0)) {
-            return refuse("--rate: must be above 0 operations per second".into());
+        if !(self.interval_seconds.is_finite() && self.interval_seconds >= INTERVAL_SECONDS_MIN) {
+            return refuse(format!("--interval-seconds {}: at least {INTERVAL_SECONDS_MIN}", self.interval_seconds));
         }
+        if !(self.ceiling_seconds.is_finite() && self.ceiling_seconds >= 0.0) {
+            return refuse(format!("--ceiling-seconds {}: must be 0 or more", self.ceiling_seconds));
+        }
+        if self.search_p99_ms.is_some_and(|limit| !positive_seconds(limit)) {
+            return refuse("--search-p99-ms: must be above 0".into());
+        }
+        self.check_ramp()?;
         if self.burst == 0 {
             return refuse("--burst 0: at least one operation per burst is needed".into());
         }
-        if self.write_percent > 100 {
-            return refuse(format!("--write-percent {}: a percentage goes up to 100", self.write_percent));
+        if self.write_percent.is_some_and(|percent| percent > 100) {
+            return refuse("--write-percent: a percentage goes up to 100".into());
+        }
+        if self.write_percent.is_some() && self.workload != "mixed" {
+            return refuse("--write-percent: only --workload mixed has one".into());
         }
         if self.session_timeout_ms <= 0 {
             return refuse(format!("--session-timeout-ms {}: must be above 0", self.session_timeout_ms));
         }
         self.check_path()
+    }
+
+    fn check_ramp(&self) -> Result<(), Failure> {
+        let is_ramp = self.rate.is_some_and(|rate| rate.from != rate.to);
+        let refuse = |text: &str| Err(Failure::Usage(text.to_owned()));
+        match self.steps {
+            Some(steps) if !(2..=STEPS_MAX).contains(&steps) => {
+                refuse(&format!("--steps {steps}: from 2 to {STEPS_MAX}"))
+            }
+            Some(_) if !is_ramp => refuse("--steps: needs --rate FROM..TO"),
+            _ if is_ramp && self.operations.is_some() => refuse("--operations: a ramp goes over --seconds"),
+            _ => Ok(()),
+        }
     }
 
     fn check_path(&self) -> Result<(), Failure> {
@@ -168,11 +218,47 @@ impl Args {
         Duration::from_secs_f64(self.timeout_seconds)
     }
 
-    /// What the run is called in the report.
-    pub fn workload_name(&self) -> &'static str {
-        if self.fill.is_some() { "fill" } else { self.workload.as_str() }
+    /// The rate over the measured time.
+    pub fn plan(&self) -> Plan {
+        self.plan_of(self.rate)
+    }
+
+    pub fn plan_of(&self, rate: Option<RateRange>) -> Plan {
+        let seconds = self.seconds;
+        match (rate, self.steps) {
+            (None, _) => Plan::Closed,
+            (Some(RateRange { from, to }), Some(count)) => Plan::Steps { from, to, count, seconds },
+            (Some(RateRange { from, to }), None) if from != to => Plan::Ramp { from, to, seconds },
+            (Some(RateRange { from, .. }), None) => Plan::Constant { rate: from },
+        }
+    }
+
+    /// The rate of the load before.
+    pub fn warm_up_plan(&self) -> Plan {
+        self.rate.map_or(Plan::Closed, |rate| Plan::Constant { rate: rate.from })
+    }
+
+    /// The workload, with what the command line says of it.
+    pub fn spec(&self) -> Result<Spec, Failure> {
+        let mut spec = Spec::load(&self.workload)?;
+        spec.keys = self.fill.or(self.keys).unwrap_or(spec.keys);
+        spec.value_bytes = self.value_bytes.unwrap_or(spec.value_bytes);
+        if let (Some(percent), [reads, writes]) = (self.write_percent, &mut spec.operations[..]) {
+            (reads.weight, writes.weight) = (100 - percent, percent);
+        }
+        if self.fill.is_some() {
+            spec.name = "fill".to_owned();
+        }
+        if spec.pattern != Pattern::Mix && self.search_p99_ms.is_some() {
+            return Err(Failure::Usage(format!("--search-p99-ms: {} is no stream of requests", spec.name)));
+        }
+        Ok(spec)
     }
 }
+
+/// The engine looks at the clock for this ten times a second.
+const INTERVAL_SECONDS_MIN: f64 = 0.1;
+const STEPS_MAX: u32 = 1_000;
 
 fn is_plain_name(name: &str) -> bool {
     !name.is_empty() && name != "." && name != ".." && !name.chars().any(char::is_control)
@@ -192,8 +278,9 @@ mod tests {
     #[test]
     fn defaults_are_the_table_of_the_readme() {
         let args = check("").expect("defaults are valid");
-        assert_eq!((args.connections, args.depth, args.keys, args.value_bytes), (64, 1, 10_000, 100));
-        assert_eq!(args.workload_name(), "get");
+        let spec = args.spec().expect("a workload");
+        assert_eq!((args.connections, args.depth, spec.keys, spec.value_bytes), (64, 1, 10_000, 100));
+        assert_eq!(spec.name, "get");
     }
 
     #[test]
@@ -215,9 +302,18 @@ mod tests {
             ("--seconds NaN", "--seconds"),
             ("--warmup-seconds=-1", "--warmup-seconds"),
             ("--rate 0", "--rate"),
+            ("--rate 10..0", "--rate"),
+            ("--rate 10..20 --steps 1", "--steps"),
+            ("--rate 10 --steps 5", "--steps"),
+            ("--rate 10..20 --operations 5", "--operations"),
+            ("--interval-seconds 0.01", "--interval-seconds"),
+            ("--ceiling-seconds=-1", "--ceiling-seconds"),
+            ("--search-p99-ms 0", "--search-p99-ms"),
+            ("--search-p99-ms 5 --rate 10", "--rate"),
             ("--rate 10 --burst 0", "--burst"),
             ("--burst 4", "--rate"),
-            ("--write-percent 101", "--write-percent"),
+            ("--workload mixed --write-percent 101", "--write-percent"),
+            ("--write-percent 10", "--write-percent"),
             ("--path /", "--path"),
             ("--path bench", "--path"),
             ("--path /bench/", "--path"),

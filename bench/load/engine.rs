@@ -14,9 +14,8 @@ use crate::failure::Failure;
 use crate::meter::Meter;
 use crate::pace::Pace;
 use crate::poller::{Poller, Ready};
-use crate::progress::Progress;
 use crate::session::Sessions;
-use crate::workload::Workload;
+use crate::workload::{OpKind, Workload};
 
 /// How often stalls, pings, progress and interruption are looked at.
 const TICK_NS: u64 = 100_000_000;
@@ -24,6 +23,11 @@ const TICK_NS: u64 = 100_000_000;
 const CLOSE_NS_MAX: u64 = 5_000_000_000;
 /// Set by the signal handler; the engine stops at its next tick and the partial result is printed.
 pub static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Who is told how far a drive is, at every tick. It may exchange the meter for another one.
+pub trait OnTick {
+    fn tick(&mut self, now_ns: u64, meter: &mut Meter);
+}
 
 /// When a drive ends.
 #[derive(Clone, Copy)]
@@ -46,6 +50,10 @@ impl Limits {
 pub struct Clock(Instant);
 
 impl Clock {
+    pub fn start() -> Clock {
+        Clock(Instant::now())
+    }
+
     pub fn now_ns(self) -> u64 {
         self.0.elapsed().as_nanos() as u64
     }
@@ -84,7 +92,7 @@ impl Engine {
             connections: sessions.connections,
             poller,
             scratch: Scratch::new(),
-            clock: Clock(Instant::now()),
+            clock: Clock::start(),
             in_flight: 0,
             timeout_ns: timeout.as_nanos() as u64,
             ping_interval_ns: sessions.timeout_ms as u64 * 1_000_000 / 3,
@@ -103,7 +111,7 @@ impl Engine {
         pace: &mut Pace,
         limits: Limits,
         meter: &mut Meter,
-        progress: &mut Progress,
+        watcher: &mut dyn OnTick,
     ) -> Result<(), Failure> {
         let mut drive = Drive { workload, pace, meter, limits, left: limits.operations_max };
         let mut now_ns = self.clock.now_ns();
@@ -118,7 +126,7 @@ impl Engine {
             if now_ns >= tick_ns {
                 tick_ns = now_ns + TICK_NS;
                 self.tick(now_ns, &mut drive)?;
-                progress.show(now_ns, drive.meter);
+                watcher.tick(now_ns, drive.meter);
             }
             let until_ns = if now_ns < limits.until_ns { limits.until_ns } else { u64::MAX };
             let wake_ns = tick_ns.min(until_ns).min(next_due_ns(drive.pace));
@@ -158,13 +166,16 @@ impl Engine {
         }
         let now_ns = if ready.readable {
             let clock = self.clock;
-            let (meter, in_flight) = (&mut *drive.meter, &mut self.in_flight);
+            let (meter, workload, in_flight) = (&mut *drive.meter, &mut *drive.workload, &mut self.in_flight);
             let received = connection.receive(
                 &mut self.scratch,
                 || clock.now_ns(),
-                |now_ns, request, header| {
+                |now_ns, answered, error_code| {
                     *in_flight -= 1;
-                    meter.record(request.kind, header.error_code, now_ns.saturating_sub(request.since_ns));
+                    meter.record(answered.kind, error_code, now_ns.saturating_sub(answered.since_ns));
+                    if answered.kind == OpKind::Create && error_code == 0 {
+                        workload.created(answered.number);
+                    }
                 },
             );
             if let Err(ended) = received {
