@@ -5,14 +5,16 @@ use super::agenda::Agenda;
 use super::checkers::client_history::{Head, Seen, check_children, check_znode};
 use super::checkers::watch_order::{Kind, Watches};
 use super::checkers::{Checked, History, Violation, demand};
+use super::members;
 use super::net::{DialId, Net, Socket};
 use super::options::Options;
 use super::random::Random;
 use super::report::Counts;
+use super::settings::OPERATOR;
 use super::workload::{self, Request};
-use crate::message::WatchEventKind;
+use crate::message::{WatchEventKind, WriteOp};
 use crate::session::password;
-use crate::types::{OpCode, SessionId, Stat, Zxid};
+use crate::types::{OpCode, QuorumConfig, SessionId, Stat, Zxid};
 use crate::wire::Reader;
 use crate::wire::Writer;
 use crate::wire::client::encode_write;
@@ -22,6 +24,7 @@ use std::collections::VecDeque;
 const IMPATIENT_US: u64 = 100_000;
 const SET_WATCHES_XID: i32 = -8;
 const PING_XID: i32 = -2;
+const AUTH_XID: i32 = -4;
 const NOTIFICATION_XID: i32 = -1;
 
 pub struct Client {
@@ -88,6 +91,10 @@ pub struct Surroundings<'a> {
     pub net: &'a mut Net,
     pub history: &'a mut History,
     pub options: &'a Options,
+    /// The configuration in force.
+    pub newest: &'a QuorumConfig,
+    /// Operators ask for others.
+    pub may_reconfigure: bool,
     pub counts: &'a mut Counts,
     /// Nothing is asked any more; sessions are kept.
     pub is_silent: bool,
@@ -138,7 +145,10 @@ impl Client {
             if !world.is_silent && room > 0 && now >= self.asks_at {
                 self.asks_at = now + 1 + self.random.below(2 * world.options.think_us);
                 for _ in 0..1 + self.random.below(room) {
-                    let request = workload::request(&mut self.random, world.options.writes_percent);
+                    let request = match self.change_of_members(world) {
+                        Some(change) => change,
+                        None => workload::request(&mut self.random, world.options.writes_percent),
+                    };
                     self.ask(Asked::Of(request), world);
                 }
             } else if now > conn.sent_at + timeout_us / 3 {
@@ -150,6 +160,20 @@ impl Client {
         }
         let again = if self.asks_at > now && !world.is_silent { self.asks_at - now } else { again };
         (None, again.min(timeout_us / 6))
+    }
+
+    /// Now and then an operator's.
+    fn change_of_members(&mut self, world: &mut Surroundings<'_>) -> Option<Request> {
+        if !world.may_reconfigure || !self.random.chance(1, world.options.members.asked_one_in) {
+            return None;
+        }
+        world.counts.reconfigs_asked += 1;
+        Some(Request::Write(members::change(world.options, world.newest, &mut self.random)))
+    }
+
+    /// Every second client may change the members; the others ask in vain.
+    fn is_operator(&self, options: &Options) -> bool {
+        options.members.reconfig && self.node.is_multiple_of(2)
     }
 
     pub fn has_session(&self, id: SessionId) -> bool {
@@ -338,6 +362,15 @@ impl Client {
         if let Some(conn) = &mut self.conn {
             conn.is_greeted = true;
         }
+        if self.is_operator(world.options) {
+            self.send_frame(world, |w| {
+                w.int(AUTH_XID);
+                w.int(OpCode::Auth.code());
+                w.int(0);
+                w.string("digest");
+                w.buffer(Some(OPERATOR.as_bytes()));
+            });
+        }
         match self.watches.is_empty() {
             true => self.watches = Watches::default(),
             false => self.ask(Asked::SetWatches, world),
@@ -373,6 +406,7 @@ impl Client {
                 return self.watches.event(world.history, kind, path, head.zxid);
             }
             PING_XID => return Ok(()),
+            AUTH_XID => return demand(head.err == 0, || format!("an operator is not known: {head:?}")),
             _ => {}
         }
         let pending = self.conn.as_mut().and_then(|conn| conn.pending.pop_front());
@@ -411,6 +445,9 @@ impl Client {
         let session = self.session.expect("greeted").id;
         match request {
             Request::Write(_) | Request::CloseSession => {
+                if matches!(request, Request::Write(WriteOp::Reconfig { .. })) {
+                    world.counts.reconfigs_refused += u64::from(head.err != 0);
+                }
                 if self.seen.write(world.history, session, head, asked_at)?.is_some() {
                     world.counts.writes_acknowledged += 1;
                     if let Some(conn) = self.conn.as_ref().filter(|_| head.err == 0) {

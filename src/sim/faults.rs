@@ -285,8 +285,8 @@ impl Simulator {
                 .is_some_and(|running| running.is_serving() && running.ensemble().flushed_through() >= last);
             server.index != index && !server.is_damaged && is_current && server.current_epoch() == leaders
         };
-        let whole = self.servers[..self.options.voters].iter().filter(is_whole).count();
-        whole * 2 > self.options.voters
+        let whole = self.ids_of(self.servers.iter().filter(is_whole));
+        self.quorums().iter().all(|quorum| quorum.is_reached_by(&whole))
     }
 
     fn newest_epoch(&self) -> u32 {

@@ -1,11 +1,11 @@
 //! What kind of ensemble a seed stands for, and what is going to happen to it: everything is drawn here, once.
 
+use super::members::{self, MemberOptions};
 use super::net::Delays;
 use super::random::Random;
 use crate::election::ElectionRules;
 use crate::types::{QuorumConfig, ServerId};
 use crate::zab::Limits;
-use std::fmt::Write;
 
 pub const ELECTION_PORT: u16 = 3888;
 pub const QUORUM_PORT: u16 = 2888;
@@ -38,6 +38,8 @@ pub struct FaultWeights {
 pub struct Options {
     pub voters: usize,
     pub observers: usize,
+    /// Who else there is, and whether they change.
+    pub members: MemberOptions,
     pub workers: u16,
     /// Submissions on a worker's ring.
     pub submits_max: usize,
@@ -73,7 +75,8 @@ pub struct Options {
 }
 
 impl Options {
-    pub fn draw(random: &mut Random) -> Options {
+    /// `members` has a stream of its own, so that other options do not follow from theirs.
+    pub fn draw(random: &mut Random, members: &mut Random) -> Options {
         let voters = [1, 2, 3, 3, 3, 3, 4, 5, 5, 7][random.below(10) as usize];
         let observers = [0, 0, 0, 1, 2][random.below(5) as usize];
         let tick_ms = [40, 100, 200, 400][random.below(4) as usize];
@@ -118,6 +121,7 @@ impl Options {
         Options {
             voters,
             observers,
+            members: MemberOptions::draw(members, voters),
             workers: 1 + random.below(2) as u16,
             submits_max: 1 + random.below(4) as usize,
             limits,
@@ -151,7 +155,7 @@ impl Options {
     }
 
     pub fn servers(&self) -> usize {
-        self.voters + self.observers
+        self.voters + self.observers + self.members.spares
     }
 
     /// Server ids count from 1, and names tell which is which.
@@ -168,14 +172,9 @@ impl Options {
         number.checked_sub(1)
     }
 
+    /// That all begin with.
     pub fn config(&self) -> QuorumConfig {
-        let mut text = String::new();
-        for index in 0..self.servers() {
-            let (id, host) = (Options::id_of(index).0, Options::host_of(index));
-            let role = if index < self.voters { "participant" } else { "observer" };
-            let _ = writeln!(text, "server.{id}={host}:{QUORUM_PORT}:{ELECTION_PORT}:{role}");
-        }
-        QuorumConfig::parse(&text).expect("a configuration that was written here")
+        members::initial_config(self)
     }
 
     /// `minSessionTimeout` and `maxSessionTimeout`, as they follow from the tick.

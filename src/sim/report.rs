@@ -49,6 +49,15 @@ counts! {
         sessions_created,
         sessions_closed,
         errors,
+        /// Members changed.
+        reconfigs,
+        // Members.
+        reconfigs_asked,
+        reconfigs_refused,
+        /// In force for the first time; those that a leader put in force that was none any more.
+        configurations,
+        leaders_that_left,
+        config_files_rewritten,
         // Faults.
         crashes,
         crashes_planned,
@@ -90,6 +99,7 @@ impl Counts {
             TxnBody::CreateTtl { .. } => &mut self.ttls,
             TxnBody::Delete { op: OpCode::DeleteContainer, .. } => &mut self.containers_deleted,
             TxnBody::Delete { .. } => &mut self.deletes,
+            TxnBody::SetData { op: OpCode::Reconfig, .. } => &mut self.reconfigs,
             TxnBody::SetData { .. } => &mut self.sets,
             TxnBody::SetAcl { .. } => &mut self.acls,
             TxnBody::Multi(subs) if subs.iter().any(|sub| matches!(sub.body, TxnBody::Error(_))) => {

@@ -1,0 +1,152 @@
+//! Who the members of a simulated ensemble are, and how an operator changes that: the lines a server starts with, the requests
+//! that add, remove, move and change members, and what the operator writes for a server that its own files do not name.
+
+use super::options::{ELECTION_PORT, Options, QUORUM_PORT};
+use super::random::Random;
+use crate::message::WriteOp;
+use crate::types::{Membership, QuorumConfig, Role, ServerId};
+use std::fmt::Write;
+
+pub const CLIENT_PORT: u16 = 2181;
+/// A member that is moved goes to one of so many pairs of ports.
+const PORT_PAIRS: u64 = 3;
+/// Members are not changed, in so many seeds out of those that could.
+const SEEDS_WITH_RECONFIG: (u64, u64) = (1, 3);
+
+#[derive(Clone, Debug)]
+pub struct MemberOptions {
+    /// `reconfigEnabled`: members change, and stand in files.
+    pub reconfig: bool,
+    /// `standaloneEnabled`: there are two voters at least.
+    pub standalone_enabled: bool,
+    /// Servers that are no members at first.
+    pub spares: usize,
+    /// Of so many requests of an operator one is for other members.
+    pub asked_one_in: u64,
+    /// Member lines name the client port; else it stands for itself.
+    pub lines_name_client: bool,
+}
+
+impl MemberOptions {
+    /// Members that stay who they are.
+    fn fixed() -> MemberOptions {
+        MemberOptions {
+            reconfig: false,
+            standalone_enabled: true,
+            spares: 0,
+            asked_one_in: 0,
+            lines_name_client: false,
+        }
+    }
+
+    pub fn draw(random: &mut Random, voters: usize) -> MemberOptions {
+        let (times, of) = SEEDS_WITH_RECONFIG;
+        if !random.chance(times, of) {
+            return MemberOptions::fixed();
+        }
+        MemberOptions {
+            reconfig: true,
+            standalone_enabled: voters > 1 && random.chance(1, 2),
+            spares: random.below(3) as usize,
+            asked_one_in: [10, 30, 80][random.below(3) as usize],
+            lines_name_client: random.chance(1, 2),
+        }
+    }
+}
+
+/// The line of a member; its ports are the usual ones, or others.
+fn line(id: ServerId, role: Role, ports: u64, names_client: bool) -> String {
+    let host = Options::host_of(id.0 as usize - 1);
+    let (quorum, election) = (QUORUM_PORT + ports as u16, ELECTION_PORT + ports as u16);
+    let client = if names_client { format!(";{CLIENT_PORT}") } else { String::new() };
+    format!("server.{}={host}:{quorum}:{election}:{role}{client}", id.0)
+}
+
+pub fn initial_config(options: &Options) -> QuorumConfig {
+    let mut text = String::new();
+    for index in 0..options.voters + options.observers {
+        let role = if index < options.voters { Role::Participant } else { Role::Observer };
+        let _ = writeln!(text, "{}", line(Options::id_of(index), role, 0, options.members.lines_name_client));
+    }
+    QuorumConfig::parse(&text).expect("a configuration that was written here")
+}
+
+/// The file that a server starts with: these members, and the server itself among them.
+pub fn static_file_text(options: &Options, members: &Membership, own: ServerId, random: &mut Random) -> String {
+    let mut text = format!(
+        "tickTime={}\ninitLimit={}\nsyncLimit={}\ndataDir=/data\nclientPort={CLIENT_PORT}\n\
+         reconfigEnabled=true\nstandaloneEnabled={}\n",
+        options.limits.tick_ms,
+        options.limits.init_ticks,
+        options.limits.sync_ticks,
+        options.members.standalone_enabled
+    );
+    let mut members = members.clone();
+    if !members.members.contains_key(&own) {
+        // Whoever is to be added begins with the others' addresses and its own, as a voter or as an observer.
+        let role = if random.chance(1, 2) { Role::Participant } else { Role::Observer };
+        let own_line = line(own, role, 0, options.members.lines_name_client);
+        let (key, value) = own_line.split_once('=').expect("a line");
+        members.add(key, value).expect("a line that was written here");
+    }
+    for member in members.members.values() {
+        let _ = writeln!(text, "server.{}={member}", member.id.0);
+    }
+    text
+}
+
+/// What an operator asks for next, when `newest` is in force.
+pub fn change(options: &Options, newest: &QuorumConfig, random: &mut Random) -> WriteOp {
+    let config_id = match random.below(8) {
+        0..=3 => -1,
+        4..=6 => newest.version,
+        // Of the one before, perhaps.
+        _ => newest.version - 1,
+    };
+    let (joining, leaving, new_members) = match random.below(6) {
+        0 => (None, None, Some(whole(options, random))),
+        _ => {
+            let (joining, leaving) = increments(options, newest, random);
+            (joining, leaving, None)
+        }
+    };
+    WriteOp::Reconfig { joining, leaving, new_members, config_id }
+}
+
+/// Members by name, each with a role: somebody joins, leaves, is replaced, moves, or becomes what it was not.
+fn increments(options: &Options, newest: &QuorumConfig, random: &mut Random) -> (Option<String>, Option<String>) {
+    let members = &newest.membership.members;
+    let inside: Vec<ServerId> = members.keys().copied().collect();
+    let outside: Vec<ServerId> =
+        (0..options.servers()).map(Options::id_of).filter(|id| !members.contains_key(id)).collect();
+    let somebody = random.pick(&inside).copied();
+    let somebody_else = random.pick(&outside).copied();
+    let role = if random.chance(2, 3) { Role::Participant } else { Role::Observer };
+    let ports = random.below(PORT_PAIRS);
+    let joins = |id: ServerId, role: Role, ports: u64| line(id, role, ports, true);
+    let leaves = |id: ServerId| id.0.to_string();
+    match (random.below(6), somebody, somebody_else) {
+        (0, Some(out), _) => (None, Some(leaves(out))),
+        (1 | 2, _, Some(new)) => (Some(joins(new, role, 0)), None),
+        (3, Some(out), Some(new)) => (Some(joins(new, role, 0)), Some(leaves(out))),
+        (4, Some(moved), _) => (Some(joins(moved, role, ports)), None),
+        (_, Some(changed), _) => {
+            let other = if newest.membership.is_voter(changed) { Role::Observer } else { Role::Participant };
+            (Some(joins(changed, other, 0)), None)
+        }
+        (_, None, _) => (None, None),
+    }
+}
+
+/// All of them anew.
+fn whole(options: &Options, random: &mut Random) -> String {
+    let mut lines = Vec::new();
+    for id in (0..options.servers()).map(Options::id_of) {
+        match random.below(8) {
+            0..=4 => lines.push(line(id, Role::Participant, 0, true)),
+            5 => lines.push(line(id, Role::Observer, 0, true)),
+            _ => {}
+        }
+    }
+    lines.join(",")
+}
