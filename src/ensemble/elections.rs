@@ -270,6 +270,7 @@ impl Elections {
         for output in outputs {
             match output {
                 Output::Send { to, notification } => {
+                    tracing::debug!("to server {}: {:?} {:?}", to.0, notification.state, notification.vote);
                     self.link_step(now, LinkInput::SendTo { to, notification }, dials);
                 }
                 Output::Decided { vote, state } => self.verdicts.push_back(Verdict::Decided { vote, state }),

@@ -348,6 +348,7 @@ impl Simulator {
             }
         }
         self.hushed_until = 0;
+        self.find_the_lost();
         self.clients.iter_mut().for_each(|client| client.answered_since_heal = 0);
         self.servers.iter_mut().for_each(|server| server.has_served = false);
         self.agenda.after(50_000, Event::Look);

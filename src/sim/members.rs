@@ -71,28 +71,27 @@ pub fn initial_config(options: &Options) -> QuorumConfig {
     QuorumConfig::parse(&text).expect("a configuration that was written here")
 }
 
-/// The file that a server starts with: these members, and the server itself among them.
-pub fn static_file_text(options: &Options, members: &Membership, own: ServerId, random: &mut Random) -> String {
-    let mut text = format!(
+/// What an operator writes into a server's static file, beside where the members are.
+pub fn static_lines(options: &Options) -> String {
+    format!(
         "tickTime={}\ninitLimit={}\nsyncLimit={}\ndataDir=/data\nclientPort={CLIENT_PORT}\n\
          reconfigEnabled=true\nstandaloneEnabled={}\n",
         options.limits.tick_ms,
         options.limits.init_ticks,
         options.limits.sync_ticks,
         options.members.standalone_enabled
-    );
+    )
+}
+
+/// These members, and a server that is none yet.
+pub fn with_joiner(options: &Options, members: &Membership, own: ServerId, role: Role) -> Membership {
     let mut members = members.clone();
     if !members.members.contains_key(&own) {
-        // Whoever is to be added begins with the others' addresses and its own, as a voter or as an observer.
-        let role = if random.chance(1, 2) { Role::Participant } else { Role::Observer };
         let own_line = line(own, role, 0, options.members.lines_name_client);
         let (key, value) = own_line.split_once('=').expect("a line");
         members.add(key, value).expect("a line that was written here");
     }
-    for member in members.members.values() {
-        let _ = writeln!(text, "server.{}={member}", member.id.0);
-    }
-    text
+    members
 }
 
 /// What an operator asks for next, when `newest` is in force.

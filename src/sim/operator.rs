@@ -1,18 +1,19 @@
 //! The operator of an ensemble whose members change: lays down the files that servers start from, and writes them anew for a
 //! server that they do not name any more. And what follows from who the members are: who has to serve, and who can be spared.
 
-use super::members::{initial_config, static_file_text};
-use super::server::{Server, data_directory};
-use super::simulator::Simulator;
 use super::checkers::Checked;
 use super::disk::SimDisk;
+use super::members::{initial_config, static_lines, with_joiner};
 use super::options::Options;
+use super::server::{Server, data_directory};
+use super::simulator::Simulator;
 use crate::config::{CommandLine, ConfigError, EnsembleSettings, Given, load};
 use crate::message::lane::Standing;
 use crate::request::config_of;
-use crate::types::{Quorum, QuorumConfig, ServerId};
+use crate::types::{Quorum, QuorumConfig, Role, ServerId};
+use std::collections::BTreeSet;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub(super) fn static_file() -> PathBuf {
@@ -26,43 +27,90 @@ fn next_file() -> PathBuf {
 /// What a server makes of its files when it starts, as `main` does.
 pub(super) fn read_settings(disk: &SimDisk) -> Result<EnsembleSettings, ConfigError> {
     let line = CommandLine { properties: Vec::new(), given: Given::File(static_file()) };
-    let mut read = |path: &std::path::Path| disk.contents(path).ok_or_else(|| io::ErrorKind::NotFound.into());
+    let mut read = |path: &Path| disk.contents(path).ok_or_else(|| io::ErrorKind::NotFound.into());
     let settings = load(&line, &mut read)?.settings;
     Ok(settings.ensemble.expect("files of a member of an ensemble"))
 }
 
 impl Simulator {
-    /// Files for all of them, where members change.
+    /// Files for all of them, where members change: those that will be added later name themselves besides the others.
     pub(super) fn lay_config_files(&mut self) {
         if !self.options.members.reconfig {
             return;
         }
-        let config = initial_config(&self.options);
+        let initial = initial_config(&self.options).membership;
         for index in 0..self.servers.len() {
-            let disk = self.servers[index].disk.clone();
-            disk.create_directory(&PathBuf::from("/conf"));
-            disk.create_directory(&PathBuf::from("/data"));
-            disk.lay(&PathBuf::from("/data/myid"), format!("{}\n", Options::id_of(index).0).into_bytes());
-            self.lay_static_file(index, &config);
+            let own = Options::id_of(index);
+            let role = if self.operator.chance(1, 2) { Role::Participant } else { Role::Observer };
+            let config = QuorumConfig { membership: with_joiner(&self.options, &initial, own, role), version: 0 };
+            let disk = &self.servers[index].disk;
+            disk.create_directory(Path::new("/conf"));
+            disk.create_directory(Path::new("/data"));
+            disk.lay(Path::new("/data/myid"), format!("{}\n", own.0).into_bytes());
+            disk.lay(
+                &static_file(),
+                format!("{}{}", static_lines(&self.options), config.dynamic_file_text()).into_bytes(),
+            );
         }
     }
 
-    fn lay_static_file(&mut self, index: usize, config: &QuorumConfig) {
-        let own = Options::id_of(index);
-        let text = static_file_text(&self.options, &config.membership, own, &mut self.operator);
-        self.servers[index].disk.lay(&static_file(), text.into_bytes());
+    /// A server that is no member does not start from what its files say: it is told who the members are now.
+    pub(super) fn see_to_config_files(&mut self, index: usize) {
+        if self.options.members.reconfig && read_settings(&self.servers[index].disk).is_err() {
+            self.tell_of_members(index);
+        }
     }
 
-    /// A server that is no member does not start from what its files say: it is told who the members are now. What it has
-    /// heard of and not known to be in force stays.
-    pub(super) fn see_to_config_files(&mut self, index: usize) {
-        if !self.options.members.reconfig || read_settings(&self.servers[index].disk).is_ok() {
+    /// The operator writes down the configuration in force for a server, with its version, or the server would take older ones
+    /// for newer; the server itself stands there as an observer if it is no member. What it has heard of and does not know to
+    /// be in force stays.
+    fn tell_of_members(&mut self, index: usize) {
+        self.counts.config_files_rewritten += 1;
+        let newest = self.configurations.newest();
+        let membership = with_joiner(&self.options, &newest.membership, Options::id_of(index), Role::Observer);
+        let config = QuorumConfig { membership, version: newest.version };
+        let dynamic_file = format!("/conf/zoo.cfg.dynamic.{:x}", config.version);
+        let text = format!("{}dynamicConfigFile={dynamic_file}\n", static_lines(&self.options));
+        let server = &mut self.servers[index];
+        server.told_of = Some(config.version);
+        server.disk.lay(Path::new(&dynamic_file), config.dynamic_file_text().into_bytes());
+        server.disk.lay(&static_file(), text.into_bytes());
+        self.tell(|| format!("server {index} is told of the members: {config}"));
+    }
+
+    /// A server that has been away for so long that nobody is any more where it knows them does not find the others again: it
+    /// is told where they are, and started anew.
+    pub(super) fn find_the_lost(&mut self) {
+        if !self.options.members.reconfig {
             return;
         }
-        self.counts.config_files_rewritten += 1;
-        self.tell(|| format!("server {index} is told of the members anew"));
-        let newest = self.configurations.newest().clone();
-        self.lay_static_file(index, &newest);
+        let newest = self.configurations.newest().version;
+        let all: Vec<Known> = self.servers.iter().map(Known::of).collect();
+        let mut found: Vec<bool> = all.iter().map(|known| known.version == newest).collect();
+        while let Some(next) = (0..all.len()).find(|index| {
+            let meets = |other: usize| found[other] && all[*index].finds(Options::id_of(other), &all[other]);
+            !found[*index] && (0..all.len()).any(meets)
+        }) {
+            found[next] = true;
+        }
+        for index in (0..all.len()).filter(|index| !found[*index]) {
+            if self.servers[index].running.is_some() {
+                self.process_ends(index);
+            }
+            self.tell_of_members(index);
+        }
+    }
+
+    /// What everybody knows of the members, for whoever looks for the cause of a failure.
+    pub(super) fn tell_members(&self) {
+        for server in self.servers.iter().filter(|_| self.options.members.reconfig) {
+            let known = Known::of(server);
+            let standing = server.running.as_ref().map(|running| running.standing());
+            self.tell(|| {
+                let configs = known.configs.iter().map(ToString::to_string).collect::<Vec<_>>();
+                format!("server {} is {standing:?}, shows {}, knows of {configs:#?}", server.index, server.shown)
+            });
+        }
     }
 
     /// What a server works with after a turn of its ensemble thread.
@@ -77,6 +125,9 @@ impl Simulator {
             return Ok(());
         }
         let before = running.in_force.replace(in_force.config.clone());
+        if before.is_none() && server.told_of == Some(in_force.config.version) {
+            return Ok(());
+        }
         let is_new = self.configurations.in_force(index, before.as_deref(), &in_force.config)?;
         if is_new {
             let leads = self.servers[index].running.as_ref().is_some_and(|r| r.standing() == Standing::Leading);
@@ -110,8 +161,39 @@ impl Simulator {
         quorums
     }
 
-    pub(super) fn ids_of<'a>(&self, servers: impl Iterator<Item = &'a Server>) -> std::collections::BTreeSet<ServerId> {
+    pub(super) fn ids_of<'a>(&self, servers: impl Iterator<Item = &'a Server>) -> BTreeSet<ServerId> {
         servers.map(|server| Options::id_of(server.index)).collect()
+    }
+}
+
+/// Where a server would look for the others.
+struct Known {
+    /// Of the configuration that it works with.
+    version: i64,
+    /// That one, and what it has heard of.
+    configs: Vec<QuorumConfig>,
+    own_ports: Vec<(String, u16)>,
+}
+
+impl Known {
+    fn of(server: &Server) -> Known {
+        let settings = read_settings(&server.disk).ok();
+        let running = server.running.as_ref().and_then(|running| running.members());
+        let of_running = running.as_ref().map(|in_force| (*in_force.config).clone());
+        let config = of_running.or_else(|| settings.map(|settings| settings.config)).unwrap_or_default();
+        let own = running.and_then(|in_force| in_force.own.clone());
+        let own = own.or_else(|| config.membership.members.get(&Options::id_of(server.index)).cloned());
+        let ports = own.iter().flat_map(|own| own.election_ports()).map(|(host, port)| (host.to_owned(), port));
+        let own_ports = ports.collect();
+        let version = config.version;
+        Known { version, configs: [config].into_iter().chain(server.config_heard_of()).collect(), own_ports }
+    }
+
+    /// It knows where that server takes votes now.
+    fn finds(&self, id: ServerId, other: &Known) -> bool {
+        let lines = self.configs.iter().filter_map(|config| config.membership.members.get(&id));
+        let mut ports = lines.flat_map(|line| line.election_ports());
+        ports.any(|(host, port)| other.own_ports.iter().any(|(h, p)| h == host && *p == port))
     }
 }
 

@@ -50,6 +50,9 @@ pub fn run(seed: u64, steps_max: Option<u64>, is_told: bool) -> Report {
     stops_end_turns();
     let mut simulator = Simulator::new(seed, is_told);
     let outcome = simulator.run(steps_max);
+    if outcome.is_err() {
+        simulator.tell_members();
+    }
     simulator.report(seed, outcome.err().map(|Violation(why)| why))
 }
 
