@@ -5,6 +5,7 @@ use super::options::{ELECTION_PORT, Options, QUORUM_PORT};
 use super::random::Random;
 use crate::message::WriteOp;
 use crate::types::{Membership, QuorumConfig, Role, ServerId};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 pub const CLIENT_PORT: u16 = 2181;
@@ -25,24 +26,38 @@ pub struct MemberOptions {
     pub asked_one_in: u64,
     /// Member lines name the client port; else it stands for itself.
     pub lines_name_client: bool,
+    /// `group` and `weight` lines of the first configuration.
+    pub groups: Vec<String>,
 }
+
+/// One seed of so many has groups, where there are enough voters for them.
+const GROUPS_ONE_IN: u64 = 6;
+const VOTERS_WITH_GROUPS_MIN: usize = 3;
 
 impl MemberOptions {
     /// Members that stay who they are.
-    fn fixed() -> MemberOptions {
+    fn fixed(groups: Vec<String>) -> MemberOptions {
         MemberOptions {
             reconfig: false,
             standalone_enabled: true,
             spares: 0,
             asked_one_in: 0,
             lines_name_client: false,
+            groups,
         }
     }
 
     pub fn draw(random: &mut Random, voters: usize) -> MemberOptions {
         let (times, of) = SEEDS_WITH_RECONFIG;
-        if !random.chance(times, of) {
-            return MemberOptions::fixed();
+        let changes = random.chance(times, of);
+        let groups = if voters >= VOTERS_WITH_GROUPS_MIN && random.chance(1, GROUPS_ONE_IN) {
+            let ids: Vec<ServerId> = (0..voters).map(Options::id_of).collect();
+            groups(&ids, random)
+        } else {
+            Vec::new()
+        };
+        if !changes {
+            return MemberOptions::fixed(groups);
         }
         MemberOptions {
             reconfig: true,
@@ -50,8 +65,25 @@ impl MemberOptions {
             spares: random.below(3) as usize,
             asked_one_in: [10, 30, 80][random.below(3) as usize],
             lines_name_client: random.chance(1, 2),
+            groups,
         }
     }
+}
+
+/// Every voter in one of up to three groups; some weigh more than others, or nothing.
+fn groups(voters: &[ServerId], random: &mut Random) -> Vec<String> {
+    let mut groups: BTreeMap<u64, Vec<String>> = BTreeMap::new();
+    let mut lines = Vec::new();
+    for (place, id) in voters.iter().enumerate() {
+        groups.entry(1 + random.below(3)).or_default().push(id.0.to_string());
+        if random.chance(1, 3) {
+            // Not all of them weigh nothing.
+            let weight = random.below(4).max(u64::from(place == 0));
+            lines.push(format!("weight.{}={weight}", id.0));
+        }
+    }
+    lines.extend(groups.into_iter().map(|(group, ids)| format!("group.{group}={}", ids.join(":"))));
+    lines
 }
 
 /// The line of a member; its ports are the usual ones, or others.
@@ -68,6 +100,7 @@ pub fn initial_config(options: &Options) -> QuorumConfig {
         let role = if index < options.voters { Role::Participant } else { Role::Observer };
         let _ = writeln!(text, "{}", line(Options::id_of(index), role, 0, options.members.lines_name_client));
     }
+    text.push_str(&options.members.groups.join("\n"));
     QuorumConfig::parse(&text).expect("a configuration that was written here")
 }
 
@@ -86,6 +119,8 @@ pub fn static_lines(options: &Options) -> String {
 /// These members, and a server that is none yet.
 pub fn with_joiner(options: &Options, members: &Membership, own: ServerId, role: Role) -> Membership {
     let mut members = members.clone();
+    // Whoever is in no group has no vote.
+    let role = if members.is_hierarchical() { Role::Observer } else { role };
     if !members.members.contains_key(&own) {
         let own_line = line(own, role, 0, options.members.lines_name_client);
         let (key, value) = own_line.split_once('=').expect("a line");
@@ -102,7 +137,9 @@ pub fn change(options: &Options, newest: &QuorumConfig, random: &mut Random) -> 
         // Of the one before, perhaps.
         _ => newest.version - 1,
     };
-    let (joining, leaving, new_members) = match random.below(6) {
+    // Groups change as a whole only; at times somebody tries the other way all the same.
+    let whole_one_in = if newest.membership.is_hierarchical() { 2 } else { 6 };
+    let (joining, leaving, new_members) = match random.below(whole_one_in) {
         0 => (None, None, Some(whole(options, random))),
         _ => {
             let (joining, leaving) = increments(options, newest, random);
@@ -139,13 +176,19 @@ fn increments(options: &Options, newest: &QuorumConfig, random: &mut Random) -> 
 
 /// All of them anew.
 fn whole(options: &Options, random: &mut Random) -> String {
-    let mut lines = Vec::new();
+    let (mut lines, mut voters) = (Vec::new(), Vec::new());
     for id in (0..options.servers()).map(Options::id_of) {
         match random.below(8) {
-            0..=4 => lines.push(line(id, Role::Participant, 0, true)),
+            0..=4 => {
+                voters.push(id);
+                lines.push(line(id, Role::Participant, 0, true));
+            }
             5 => lines.push(line(id, Role::Observer, 0, true)),
             _ => {}
         }
+    }
+    if !options.members.groups.is_empty() && random.chance(2, 3) {
+        lines.extend(groups(&voters, random));
     }
     lines.join(",")
 }

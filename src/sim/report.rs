@@ -23,6 +23,12 @@ counts! {
         watch_events,
         sessions_expired,
         sessions_resumed,
+        /// Known to one server alone, and of them those that became known to all.
+        sessions_local,
+        sessions_upgraded,
+        /// Of servers without a leader.
+        greetings_read_only,
+        replies_read_only,
         /// Connections that outlived a leader and went on.
         connections_kept,
         /// Writes asked for over a connection that its client had left, and answered there all the same.

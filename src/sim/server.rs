@@ -482,7 +482,7 @@ impl Running {
     }
 
     pub fn is_serving(&self) -> bool {
-        self.standing() != Standing::Looking
+        !matches!(self.standing(), Standing::Looking | Standing::ReadOnly)
     }
 
     pub fn members(&self) -> Option<Arc<InForce>> {

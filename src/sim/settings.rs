@@ -6,7 +6,7 @@ use super::options::Options;
 use super::server::data_directory;
 use crate::admin::{Gate, ServerMode, TimeZone};
 use crate::config::static_text_for;
-use crate::ensemble::{EnsembleRules, LocalSessionRules, ReconfigOptions, SeatOptions, SnapshotOptions, StartOptions};
+use crate::ensemble::{EnsembleRules, ReconfigOptions, SeatOptions, SnapshotOptions, StartOptions};
 use crate::message::MembersSign;
 use crate::message::lane::StandingSign;
 use crate::observe::MetricsRegistry;
@@ -46,7 +46,7 @@ pub(super) fn server_rules(options: &Options) -> ServerRules {
     let super_digest = options.members.reconfig.then(|| digest_id(OPERATOR, algorithm));
     ServerRules {
         replicated: true,
-        local_sessions: false,
+        local_sessions: options.local_sessions.enabled,
         access: AccessRules::default(),
         auth: AuthRules { digest: Some(DigestRules { algorithm, super_digest }), ..AuthRules::default() },
         frame_bytes_max: 0xf_ffff,
@@ -166,9 +166,9 @@ pub(super) fn start_options(
             snap_syncs_max: u32::MAX,
             diff_syncs_max: u32::MAX,
             observer_master_port: None,
-            local_sessions: LocalSessionRules::default(),
+            local_sessions: options.local_sessions,
             leader_serves: true,
-            read_only_mode: false,
+            read_only_mode: options.read_only,
         }),
         standing,
     }
