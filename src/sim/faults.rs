@@ -260,7 +260,7 @@ impl Simulator {
     /// Files change while nobody uses them. What is gone then must not be all that a majority of voters needs.
     fn damage(&mut self) {
         let index = self.somebody();
-        if !self.can_do_without(index) {
+        if !self.is_done_with_members() || !self.can_do_without(index) {
             self.counts.damages_put_off += 1;
             return;
         }

@@ -73,6 +73,7 @@ impl Simulator {
         let text = format!("{}dynamicConfigFile={dynamic_file}\n", static_lines(&self.options));
         let server = &mut self.servers[index];
         server.told_of = Some(config.version);
+        server.disk.settle(Path::new("/conf"));
         server.disk.lay(Path::new(&dynamic_file), config.dynamic_file_text().into_bytes());
         server.disk.lay(&static_file(), text.into_bytes());
         self.tell(|| format!("server {index} is told of the members: {config}"));
@@ -148,6 +149,22 @@ impl Simulator {
 
     pub(super) fn must_serve(&self, index: usize) -> bool {
         self.configurations.is_member(Options::id_of(index))
+    }
+
+    /// Members change first, files are damaged later: who has lost its files could be the one whose vote a change needs that
+    /// was under way, and nobody else could say whether it had agreed.
+    pub(super) fn changes_members(&self) -> bool {
+        let Options { faults_from_us, faults_until_us, .. } = self.options;
+        let is_damaged_later = self.options.faults.damage > 0;
+        let until = if is_damaged_later { (faults_from_us + faults_until_us) / 2 } else { faults_until_us };
+        self.options.members.reconfig && self.agenda.now() < until
+    }
+
+    /// Nobody waits for a change of members any more.
+    pub(super) fn is_done_with_members(&self) -> bool {
+        let Options { faults_from_us, faults_until_us, limits, .. } = self.options;
+        let patience_us = limits.sync_ms() * 1000 * 8;
+        !self.options.members.reconfig || self.agenda.now() > (faults_from_us + faults_until_us) / 2 + patience_us
     }
 
     /// The rules of the configuration in force, and of those that somebody has heard of and that may follow it.

@@ -393,13 +393,14 @@ impl Simulator {
         act: impl FnOnce(&mut Client, &mut Surroundings<'_>) -> R,
     ) -> R {
         let is_silent = self.is_silent || self.agenda.now() < self.hushed_until;
+        let may_reconfigure = self.changes_members();
         let mut world = Surroundings {
             agenda: &mut self.agenda,
             net: &mut self.net,
             history: &mut self.history,
             options: &self.options,
             newest: self.configurations.newest(),
-            may_reconfigure: self.options.members.reconfig && self.healed_at.is_none(),
+            may_reconfigure,
             counts: &mut self.counts,
             is_silent,
         };
