@@ -49,7 +49,7 @@ impl Simulator {
         self.random.below(self.servers.len() as u64) as usize
     }
 
-    fn leader(&self) -> Option<usize> {
+    pub(super) fn leader(&self) -> Option<usize> {
         let leads = |index: &usize| {
             self.servers[*index].running.as_ref().is_some_and(|running| running.standing() == Standing::Leading)
         };

@@ -102,6 +102,29 @@ impl Simulator {
         }
     }
 
+    /// A change that some servers have heard of and others have not can wait for those others for ever: only who knows of it
+    /// votes for a server that votes in it alone, and finds it. The operator gives its file to everybody; to have heard of a
+    /// change does no harm.
+    pub(super) fn spread_pending_change(&mut self) {
+        let newest = self.configurations.newest().version;
+        let heard = self.servers.iter().filter_map(Server::config_heard_of);
+        let Some(pending) = heard.filter(|next| next.version > newest).max_by_key(|next| next.version) else { return };
+        self.counts.changes_spread += 1;
+        self.tell(|| format!("everybody is told of a change that is pending: {pending}"));
+        for index in 0..self.servers.len() {
+            let server = &self.servers[index];
+            if server.config_heard_of().is_some_and(|next| next.version == pending.version) {
+                continue;
+            }
+            if server.running.is_some() {
+                self.process_ends(index);
+            }
+            let disk = &self.servers[index].disk;
+            disk.settle(Path::new("/conf"));
+            disk.lay(&next_file(), pending.next_file_text().into_bytes());
+        }
+    }
+
     /// What everybody knows of the members, for whoever looks for the cause of a failure.
     pub(super) fn tell_members(&self) {
         for server in self.servers.iter().filter(|_| self.options.members.reconfig) {

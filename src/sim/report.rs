@@ -64,6 +64,8 @@ counts! {
         configurations,
         leaders_that_left,
         config_files_rewritten,
+        /// That were pending, and that not all had heard of who were needed.
+        changes_spread,
         // Faults.
         crashes,
         crashes_planned,

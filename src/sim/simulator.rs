@@ -483,6 +483,10 @@ impl Simulator {
         let now = self.agenda.now();
         let patience_us = self.options.ends_us - self.options.faults_until_us;
         if !self.is_silent {
+            let waits_long = now > healed_at + patience_us / 3;
+            if waits_long && self.options.members.reconfig && self.leader().is_none() {
+                self.spread_pending_change();
+            }
             let all_answered = self.clients.iter().all(|client| client.answered_since_heal > 0);
             let all_served = self.servers.iter().all(|server| server.has_served || !self.must_serve(server.index));
             demand(all_answered && all_served || now < healed_at + patience_us, || {
