@@ -109,14 +109,15 @@ impl Simulator {
         let newest = self.configurations.newest().version;
         let heard = self.servers.iter().filter_map(Server::config_heard_of);
         let Some(pending) = heard.filter(|next| next.version > newest).max_by_key(|next| next.version) else { return };
+        let knows_it = |server: &Server| server.config_heard_of().is_some_and(|next| next.version == pending.version);
+        let lacking: Vec<usize> = self.servers.iter().filter(|server| !knows_it(server)).map(|s| s.index).collect();
+        if lacking.is_empty() {
+            return;
+        }
         self.counts.changes_spread += 1;
-        self.tell(|| format!("everybody is told of a change that is pending: {pending}"));
-        for index in 0..self.servers.len() {
-            let server = &self.servers[index];
-            if server.config_heard_of().is_some_and(|next| next.version == pending.version) {
-                continue;
-            }
-            if server.running.is_some() {
+        self.tell(|| format!("servers {lacking:?} are told of a change that is pending: {pending}"));
+        for index in lacking {
+            if self.servers[index].running.is_some() {
                 self.process_ends(index);
             }
             let disk = &self.servers[index].disk;
