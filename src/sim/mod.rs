@@ -8,11 +8,12 @@
 //! - `members`: who they are and how that changes; `operator` sees to the files that say so
 //! - `server`: one server, real from the sockets down to the disk, with its `settings`; `clock` is its clocks, `net` its sockets, `dials` how they
 //!   come about, `wiretap` listens to them
-//! - `client` and `workload`: clients with histories; `checkers` hold them, and the servers, against what was promised
+//! - `client`, `client_wire` and `workload`: clients with histories; `checkers` hold them, and the servers, against what was promised
 
 mod agenda;
 mod checkers;
 mod client;
+mod client_wire;
 mod clock;
 mod counts;
 mod damage;
