@@ -61,18 +61,22 @@ impl Simulator {
         }
     }
 
-    /// The operator writes down the configuration in force for a server, with its version, or the server would take older ones
-    /// for newer; the server itself stands there as an observer if it is no member. What it has heard of and does not know to
-    /// be in force stays.
+    /// The operator writes down the configuration in force for a server. With its version, or the server would take older ones
+    /// for newer. One that is no member stands there as an observer, since it would not start; then the version is that before,
+    /// so that nobody takes these members for the true ones. What it has heard of and does not know to be in force stays.
     fn tell_of_members(&mut self, index: usize) {
         self.counts.config_files_rewritten += 1;
+        let own = Options::id_of(index);
         let newest = self.configurations.newest();
-        let membership = with_joiner(&self.options, &newest.membership, Options::id_of(index), Role::Observer);
-        let config = QuorumConfig { membership, version: newest.version };
+        let membership = with_joiner(&self.options, &newest.membership, own, Role::Observer);
+        let before = i64::from(!self.configurations.is_member(own));
+        let config = QuorumConfig { membership, version: (newest.version - before).max(0) };
+        if before > 0 {
+            self.configurations.is_made_up(config.version);
+        }
         let dynamic_file = format!("/conf/zoo.cfg.dynamic.{:x}", config.version);
         let text = format!("{}dynamicConfigFile={dynamic_file}\n", static_lines(&self.options));
         let server = &mut self.servers[index];
-        server.told_of = Some(config.version);
         server.disk.settle(Path::new("/conf"));
         server.disk.lay(Path::new(&dynamic_file), config.dynamic_file_text().into_bytes());
         server.disk.lay(&static_file(), text.into_bytes());
@@ -150,9 +154,6 @@ impl Simulator {
             return Ok(());
         }
         let before = running.in_force.replace(in_force.config.clone());
-        if before.is_none() && server.told_of == Some(in_force.config.version) {
-            return Ok(());
-        }
         let is_new = self.configurations.in_force(index, before.as_deref(), &in_force.config)?;
         if is_new {
             let leads = self.servers[index].running.as_ref().is_some_and(|r| r.standing() == Standing::Leading);

@@ -174,8 +174,6 @@ pub struct Server {
     pub shown: Zxid,
     /// Some of its files are damaged, and were not replaced since: it may refuse to start, or come back with less.
     pub is_damaged: bool,
-    /// The version of the members that its operator wrote down for it last.
-    pub told_of: Option<i64>,
     /// Its operator has emptied its directory; from then on it must not take an empty one for the beginning.
     pub is_wiped: bool,
     /// It has served clients since all became well.
@@ -261,7 +259,6 @@ impl Server {
             faults_before: 0,
             shown: Zxid::ZERO,
             is_damaged: false,
-            told_of: None,
             is_wiped: false,
             has_served: false,
             recovery_rows: RecoveryRows::default(),

@@ -3,19 +3,21 @@
 
 use super::{Checked, demand};
 use crate::types::{Membership, Quorum, QuorumConfig, ServerId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub struct Configurations {
     newest: Arc<QuorumConfig>,
     quorum: Quorum,
     by_version: BTreeMap<i64, Membership>,
+    /// Versions that an operator wrote down for servers that were no members.
+    made_up: BTreeSet<i64>,
 }
 
 impl Configurations {
     pub fn new(initial: QuorumConfig) -> Configurations {
         let quorum = Quorum::of(&initial.membership);
-        Configurations { newest: Arc::new(initial), quorum, by_version: BTreeMap::new() }
+        Configurations { newest: Arc::new(initial), quorum, by_version: BTreeMap::new(), made_up: BTreeSet::new() }
     }
 
     /// The newest that is in force anywhere.
@@ -25,6 +27,10 @@ impl Configurations {
 
     pub fn quorum(&self) -> &Quorum {
         &self.quorum
+    }
+
+    pub fn is_made_up(&mut self, version: i64) {
+        self.made_up.insert(version);
     }
 
     pub fn is_member(&self, id: ServerId) -> bool {
@@ -38,14 +44,14 @@ impl Configurations {
         before: Option<&QuorumConfig>,
         config: &Arc<QuorumConfig>,
     ) -> Result<bool, super::Violation> {
-        // What a server starts with has no version, and may be its own.
-        if config.version == 0 {
-            return Ok(false);
-        }
         let version = config.version;
         demand(before.is_none_or(|before| before.version <= version), || {
             format!("server {server} goes back to configuration {version:x}, from {before:?}")
         })?;
+        // What a server starts with may be its own.
+        if version == 0 || self.made_up.contains(&version) {
+            return Ok(false);
+        }
         let known = self.by_version.entry(version).or_insert_with(|| config.membership.clone());
         demand(*known == config.membership, || {
             format!("server {server} has another configuration {version:x} than others: {config}; theirs is {known:?}")
