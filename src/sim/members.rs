@@ -8,10 +8,10 @@ use crate::types::{Membership, QuorumConfig, Role, ServerId};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-pub const CLIENT_PORT: u16 = 2181;
+const CLIENT_PORT: u16 = 2181;
 /// A member that is moved goes to one of so many pairs of ports.
 const PORT_PAIRS: u64 = 3;
-/// Members are not changed, in so many seeds out of those that could.
+/// Members change in so many seeds.
 const SEEDS_WITH_RECONFIG: (u64, u64) = (1, 3);
 
 #[derive(Clone, Debug)]
