@@ -368,8 +368,10 @@ impl Client {
             self.leave(world);
             return Ok(());
         }
-        let is_local = !world.history.znodes.is_known(id);
-        demand(!is_local || world.options.local_sessions.enabled, || {
+        let has_local = world.options.local_sessions.enabled;
+        // The id of one that is over may come again.
+        let is_local = has_local && !world.history.znodes.is_alive(id);
+        demand(has_local || world.history.znodes.is_known(id), || {
             format!("session {id} is granted and was never created")
         })?;
         demand(!is_read_only || world.options.read_only, || "a greeting of a read-only server".to_owned())?;
@@ -514,7 +516,7 @@ impl Client {
     /// A local session becomes known to all with its first ephemeral.
     fn may_be_global_now(&mut self, world: &mut Surroundings<'_>) {
         let upgraded = self.session.as_mut().filter(|session| session.is_local);
-        if let Some(session) = upgraded.filter(|session| world.history.znodes.is_known(session.id)) {
+        if let Some(session) = upgraded.filter(|session| world.history.znodes.is_alive(session.id)) {
             session.is_local = false;
             world.counts.sessions_upgraded += 1;
         }
