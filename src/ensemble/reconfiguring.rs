@@ -141,8 +141,12 @@ impl Ensemble {
 
     pub(super) fn activate_as_leader(&mut self, config: Arc<QuorumConfig>, designated: ServerId, now: Now) {
         let version = Zxid(config.version);
-        self.commit_config(config, now.mono);
+        let change = self.commit_config(config, now.mono);
         let me = self.seat().options.me;
+        if designated == me && change.is_some_and(|change| change.quorum_port) {
+            // The only voter leads on wherever it goes; whoever comes from now on looks for it there.
+            self.seat().listen_for_learners();
+        }
         let Role::Leading(leading) = &mut self.role else { return };
         let is_transaction = leading.zab.epoch() == Some(i64::from(version.epoch())) && version.counter() > 0;
         if is_transaction {
