@@ -1,7 +1,7 @@
 //! Who may vote, and which sets of voters decide: by the committed configuration and, while a newer one is being agreed
 //! on, by that one as well.
 
-use crate::types::{Quorum, ServerId};
+use crate::types::{PutBack, Quorum, ServerId};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -61,6 +61,9 @@ impl Electorate {
     /// both: those who follow may know of one alone, and whoever waits for the other would wait for ever. Nothing rests on it:
     /// a leader counts its quorums itself, and a promise of an epoch is kept.
     pub fn is_led_by(&self, following: &BTreeSet<ServerId>) -> bool {
+        if PutBack::PendingKeepsAway.is_on() {
+            return self.is_reached_by(following);
+        }
         self.committed.is_reached_by(following) || self.next().is_some_and(|quorum| quorum.is_reached_by(following))
     }
 

@@ -5,7 +5,7 @@ use crate::election::connections::{ConnectionRules, Connections, Endpoint, Input
 use crate::election::{Election, ElectionRules, Electorate, Input, Output};
 use crate::message::{Notification, Vote};
 use crate::runtime::link_io::{LinkAction, PeerPort};
-use crate::types::{Instant, LinkId, Role, ServerId, ServerState, Zxid};
+use crate::types::{Instant, LinkId, PutBack, Role, ServerId, ServerState, Zxid};
 use crate::wire::Decoded;
 use crate::wire::election::{
     ElectionAddress, Received, decode_introduction, encode_introduction, encode_notification, next_notification,
@@ -359,6 +359,9 @@ impl Elections {
 
 /// Where a server said that it is, then where the configuration says so: what it said may be of before it moved.
 fn ways_to(said: Vec<Endpoint>, configured: &[ElectionAddress]) -> Vec<Endpoint> {
+    if PutBack::SaidAddressOnly.is_on() && !said.is_empty() {
+        return said;
+    }
     let mut ways = said;
     for address in configured {
         let way = Endpoint { host: address.host.clone(), port: address.port };
