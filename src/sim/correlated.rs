@@ -65,15 +65,17 @@ impl Simulator {
         self.tell(|| format!("server {learner} is not brought up to date in peace"));
         // Where most of what is sent is still on its way.
         let soon_us = 2 * (self.options.delays.least_us + self.options.delays.spread_us);
-        match self.random.below(6) {
+        // A log is cut in a few steps, and without the connection.
+        let (least, operations) = if way == Way::Trunc { (2, SYNC_OPERATIONS / 2) } else { (0, SYNC_OPERATIONS) };
+        match least + self.random.below(6 - least) {
             0 => self.breaks_within(socket, soon_us),
             1 if way == Way::Snap => self.breaks_within(socket, soon_us),
             1 => self.falls_within(leader, 4 * TOGETHER_US),
-            2 => self.dies_within(learner, Fault::ProcessDies, SYNC_OPERATIONS),
-            3 => self.dies_within(learner, Fault::PowerCut, SYNC_OPERATIONS),
+            2 => self.dies_within(learner, Fault::ProcessDies, operations),
+            3 => self.dies_within(learner, Fault::PowerCut, operations),
             // Whoever is left finds the learner changed, and the leader gone.
             _ => {
-                self.dies_within(learner, Fault::PowerCut, SYNC_OPERATIONS);
+                self.dies_within(learner, Fault::PowerCut, operations);
                 self.falls_within(leader, 4 * TOGETHER_US);
             }
         }

@@ -108,7 +108,7 @@ impl Options {
             full_disk: weight(random, 2),
             disk_error: weight(random, 3),
             wall_jump: weight(random, 2),
-            strand_leader: weight(random, 6),
+            strand_leader: 2 + weight(random, 10),
             hush: weight(random, 3),
             damage: weight(random, 8),
             ambush: weight(random, 10),

@@ -61,7 +61,7 @@ faults! {
     NoPromiseCheck, "no_promise_check", "leader with less than its followers", ZabAlone;
     /// The leader reads its log on from anywhere, and the learner takes what comes.
     DiffWithHole, "diff_with_hole", "2846, 4925", Zab;
-    /// The next epoch is the own one plus one, and may be promised twice.
+    /// Epochs are what the data say: the next one is that of the last transaction plus one, and may be promised twice.
     ReuseEpoch, "reuse_epoch", "335, 1081", Zab;
     /// A learner whose end lies within the leader's history is sent what follows it, whether it has what comes before or not.
     DiffByBounds, "diff_by_bounds", "1154, 1156, 5010", Ensembles;
@@ -89,7 +89,7 @@ faults! {
     FlushIsNotSynced, "flush_is_not_synced", "acknowledged from the cache", Ensembles;
     /// The name of a new log file is not synced.
     SkipDirectoryFsync, "skip_directory_fsync", "directory not synced", Ensembles;
-    /// A log goes on in the file of an earlier process.
+    /// A log goes on in the file of an earlier process, behind whatever that has written.
     AppendToInheritedFile, "append_to_inherited_file", "1489", Ensembles;
     /// A start counts on what it read being durable.
     TrustTheCache, "trust_the_cache", "restart after kill", Ensembles;
