@@ -119,6 +119,7 @@ impl Simulator {
             Port::Peer(port) => {
                 running.listening[port as usize].then(|| Owner::Link { server: dial.to, link: running.new_link() })
             }
+            Port::Client if running.workers.is_empty() => None,
             Port::Client => {
                 let worker = self.random.below(workers) as usize;
                 let conn = running.workers[worker].new_conn();

@@ -7,6 +7,7 @@
 //!   wrong, `report` what came of it
 //! - `server`: one server, real from the sockets down to the disk, with its `settings`; `clock` is its clocks, `net` its sockets, `dials` how they
 //!   come about, `wiretap` listens to them
+//! - `java`: a model of Java's server, which is a member of a third of the ensembles
 //! - `client` and `workload`: clients with histories; `checkers` hold them, and the servers, against what was promised
 
 mod agenda;
@@ -25,6 +26,7 @@ mod disk_tests;
 mod ensemble_tests;
 mod faults;
 mod file_image;
+mod java;
 mod net;
 mod options;
 pub mod random;

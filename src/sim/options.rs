@@ -5,6 +5,7 @@ use super::random::Random;
 use crate::election::ElectionRules;
 use crate::types::{QuorumConfig, ServerId};
 use crate::zab::Limits;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 pub const ELECTION_PORT: u16 = 3888;
@@ -38,6 +39,8 @@ pub struct FaultWeights {
 pub struct Options {
     pub voters: usize,
     pub observers: usize,
+    /// Voters that are modelled servers of Java.
+    pub java: BTreeSet<usize>,
     pub workers: u16,
     /// Submissions on a worker's ring.
     pub submits_max: usize,
@@ -118,6 +121,7 @@ impl Options {
         Options {
             voters,
             observers,
+            java: BTreeSet::new(),
             workers: 1 + random.below(2) as u16,
             submits_max: 1 + random.below(4) as usize,
             limits,
@@ -148,6 +152,32 @@ impl Options {
             silence_us,
             ends_us,
         }
+    }
+
+    /// A third of the ensembles of three voters and more have members of Java's kind, a minority or a majority. Drawn from a
+    /// stream of its own: whatever else a seed stands for does not depend on it.
+    pub fn draw_java(&mut self, random: &mut Random) {
+        if self.voters < 3 || !random.chance(1, 3) {
+            return;
+        }
+        // Somebody has to serve clients.
+        let most = if self.observers > 0 { self.voters } else { self.voters - 1 };
+        let count = 1 + random.below(most as u64) as usize;
+        let mut voters: Vec<usize> = (0..self.voters).collect();
+        while self.java.len() < count {
+            let place = random.below(voters.len() as u64) as usize;
+            self.java.insert(voters.swap_remove(place));
+        }
+    }
+
+    pub fn is_java(&self, index: usize) -> bool {
+        self.java.contains(&index)
+    }
+
+    /// That server, or the next one that serves clients.
+    pub fn serving_clients_from(&self, index: usize) -> usize {
+        let next = (0..self.servers()).map(|step| (index + step) % self.servers()).find(|index| !self.is_java(*index));
+        next.expect("somebody serves clients")
     }
 
     pub fn servers(&self) -> usize {

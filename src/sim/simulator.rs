@@ -7,6 +7,7 @@ use super::checkers::{Checked, History, Violation, demand};
 use super::client::{Client, Surroundings};
 use super::dials::Dials;
 use super::disk::DiskCounts;
+use super::java::JavaDisk;
 use super::net::{Came, Net, Owner, Socket};
 use super::options::Options;
 use super::random::Random;
@@ -17,6 +18,9 @@ use crate::message::lane::Standing;
 use crate::runtime::link_io::LinkEvent;
 use crate::runtime::sockets::SocketEvent;
 use crate::types::SessionId;
+
+/// Sets the stream apart that says which members are Java's.
+const JAVA_STREAM: u64 = 0x6a61_7661;
 
 pub struct Simulator {
     pub(super) options: Options,
@@ -52,10 +56,17 @@ pub fn run(seed: u64, steps_max: Option<u64>, is_told: bool) -> Report {
 impl Simulator {
     fn new(seed: u64, is_told: bool) -> Simulator {
         let mut random = Random::new(seed);
-        let options = Options::draw(&mut random);
+        let mut options = Options::draw(&mut random);
+        options.draw_java(&mut Random::new(seed ^ JAVA_STREAM));
+        Simulator::of(options, random, is_told)
+    }
+
+    fn of(options: Options, mut random: Random, is_told: bool) -> Simulator {
         let nodes = options.servers() + options.clients;
         let net = Net::new(random.split(), options.delays, nodes);
-        let servers = (0..options.servers()).map(|index| Server::new(index, &mut random)).collect();
+        let mut servers: Vec<Server> =
+            (0..options.servers()).map(|index| Server::new(index, &mut random)).collect();
+        options.java.iter().for_each(|index| servers[*index].java = Some(JavaDisk::default()));
         let clients =
             (0..options.clients).map(|index| Client::new(options.servers() + index, random.split())).collect();
         let mut agenda = Agenda::default();
@@ -151,7 +162,7 @@ impl Simulator {
         let server = &mut self.servers[index];
         let at = at.max(server.paused_until).max(self.agenda.now());
         let life = server.life;
-        let Some(running) = &mut server.running else { return };
+        let Some(running) = server.running.as_mut().filter(|running| running.has(actor)) else { return };
         let seat = running.seat(actor);
         if seat.next_turn.is_none_or(|next| at < next) {
             seat.next_turn = Some(at);
@@ -264,25 +275,26 @@ impl Simulator {
             return Ok(());
         }
         let (zxid, digest) = running.shown();
+        let zxid = self.history.settled(zxid);
         server.has_served = true;
         if zxid != server.shown || begins_to_lead {
             let before = std::mem::replace(&mut server.shown, zxid);
             let shown = Shown { server: index, zxid, digest };
-            let ensemble = self.servers[index].running.as_ref().expect("just seen").ensemble();
+            let running = self.servers[index].running.as_ref().expect("just seen");
             // It may have come by a snapshot: then others have it in their logs.
             let holders = self.servers[index..].iter().chain(&self.servers[..index]);
             let logged_after = |after| {
                 let mut logs = holders.map(|server| server.logged_after(after));
                 logs.find(|entries| entries.iter().any(|(logged, _)| *logged == zxid)).unwrap_or_default()
             };
-            self.history.shown(ensemble, before, shown, logged_after)?;
+            self.history.shown(|after| running.history_after(after), before, shown, logged_after)?;
             self.hash.number(digest);
         }
         if begins_to_lead {
             let epoch = self.servers[index].current_epoch();
             self.counts.leader_changes += 1;
             self.tell(|| format!("server {index} leads epoch {epoch:x} from {zxid}"));
-            self.history.leads(index, epoch, zxid)?;
+            self.history.leads(index, epoch, zxid, self.options.is_java(index))?;
         }
         Ok(())
     }
@@ -533,6 +545,9 @@ impl Simulator {
 impl Server {
     /// Of the epoch that it is in, as its file says.
     pub(super) fn current_epoch(&self) -> u32 {
+        if let Some(java) = &self.java {
+            return java.current_epoch() as u32;
+        }
         let text = self.disk.contents(&super::server::data_directory().join("currentEpoch")).unwrap_or_default();
         String::from_utf8_lossy(&text).trim().parse().unwrap_or_default()
     }

@@ -3,11 +3,11 @@
 use super::owners::Owners;
 use super::znodes::Znodes;
 use super::{Checked, Violation, demand};
-use crate::ensemble::Ensemble;
 use crate::message::{Txn, TxnBody};
+use crate::sim::net::Socket;
 use crate::types::{SessionId, Zxid};
 use crate::wire::txn;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A transaction that was shown to somebody.
@@ -33,11 +33,12 @@ pub struct History {
     pub znodes: Znodes,
     /// Who leads each epoch.
     leaders: BTreeMap<u32, usize>,
+    java_leads: BTreeSet<u32>,
     /// The last transaction that was acknowledged to anybody.
     pub acknowledged: Zxid,
     /// The newest state that each server has shown in a reply.
     shown_by: BTreeMap<usize, Zxid>,
-    pub owners: Owners,
+    owners: Owners,
 }
 
 impl History {
@@ -73,7 +74,7 @@ impl History {
     /// has that goes through what is shown.
     pub fn shown(
         &mut self,
-        ensemble: &Ensemble,
+        history_after: impl FnOnce(Zxid) -> Option<Entries>,
         before: Zxid,
         shown: Shown,
         logged_after: impl FnOnce(Zxid) -> Entries,
@@ -82,8 +83,8 @@ impl History {
         demand(zxid >= before, || format!("server {server} shows {zxid}, and once showed {before}"))?;
         let known_through = self.last();
         let from = before.min(known_through);
-        let (from, entries): (Zxid, Entries) = match ensemble.history_after(from) {
-            Some(entries) => (from, entries.collect()),
+        let (from, entries): (Zxid, Entries) = match history_after(from) {
+            Some(entries) => (from, entries),
             // Right after a start or a snapshot: more than is kept for learners.
             None if zxid > known_through => (known_through, logged_after(known_through)),
             // Behind a snapshot the digest alone tells.
@@ -144,8 +145,35 @@ impl History {
         Ok(())
     }
 
+    /// The transaction that a state ends with. One that a Java leader has sent as a snapshot may name the beginning of its
+    /// epoch instead, behind all that was committed before.
+    pub fn settled(&self, zxid: Zxid) -> Zxid {
+        if zxid.counter() != 0 {
+            return zxid;
+        }
+        self.committed.range(..zxid).next_back().map_or(Zxid::ZERO, |(zxid, _)| *zxid)
+    }
+
+    /// A Java leader has led that epoch, or one behind it.
+    pub fn is_led_by_java_since(&self, epoch: u32) -> bool {
+        self.java_leads.range(epoch..).next().is_some()
+    }
+
+    /// A write was answered, as done, over that connection.
+    pub fn wrote(&mut self, session: SessionId, over: Socket, zxid: Zxid) -> Checked {
+        match self.is_led_by_java_since(zxid.epoch()) {
+            true => Ok(()),
+            false => self.owners.wrote(session, over, zxid),
+        }
+    }
+
     /// Acknowledged writes stay: whoever leads has them all. One leader an epoch.
-    pub fn leads(&mut self, server: usize, epoch: u32, shows: Zxid) -> Checked {
+    pub fn leads(&mut self, server: usize, epoch: u32, shows: Zxid, is_java: bool) -> Checked {
+        if is_java {
+            self.java_leads.insert(epoch);
+            // It gives a session to whichever of its connections asks last.
+            self.owners = Owners::default();
+        }
         let other = *self.leaders.entry(epoch).or_insert(server);
         demand(other == server, || format!("servers {other} and {server} both lead epoch {epoch:x}"))?;
         let newest = self.leaders.last_key_value().map_or(0, |(epoch, _)| *epoch);
