@@ -53,6 +53,18 @@ pub fn run(seed: u64, steps_max: Option<u64>, is_told: bool) -> Report {
     simulator.report(seed, outcome.err().map(|Violation(why)| why))
 }
 
+/// A seed whose ensemble is changed before it begins.
+#[cfg(test)]
+pub(super) fn run_changed(seed: u64, change: impl FnOnce(&mut Options)) -> Report {
+    stops_end_turns();
+    let mut random = Random::new(seed);
+    let mut options = Options::draw(&mut random);
+    change(&mut options);
+    let mut simulator = Simulator::of(options, random, false);
+    let outcome = simulator.run(None);
+    simulator.report(seed, outcome.err().map(|Violation(why)| why))
+}
+
 impl Simulator {
     fn new(seed: u64, is_told: bool) -> Simulator {
         let mut random = Random::new(seed);
@@ -64,8 +76,7 @@ impl Simulator {
     fn of(options: Options, mut random: Random, is_told: bool) -> Simulator {
         let nodes = options.servers() + options.clients;
         let net = Net::new(random.split(), options.delays, nodes);
-        let mut servers: Vec<Server> =
-            (0..options.servers()).map(|index| Server::new(index, &mut random)).collect();
+        let mut servers: Vec<Server> = (0..options.servers()).map(|index| Server::new(index, &mut random)).collect();
         options.java.iter().for_each(|index| servers[*index].java = Some(JavaDisk::default()));
         let clients =
             (0..options.clients).map(|index| Client::new(options.servers() + index, random.split())).collect();

@@ -7,9 +7,7 @@ use crate::runtime::link_io::{LinkEvent, PeerPort};
 use crate::sim::options::ELECTION_PORT;
 use crate::types::{LinkId, ServerId};
 use crate::wire::Decoded;
-use crate::wire::election::{
-    ElectionAddress, Received, decode_introduction, encode_introduction, next_notification,
-};
+use crate::wire::election::{ElectionAddress, Received, decode_introduction, encode_introduction, next_notification};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// `cnxTimeout`

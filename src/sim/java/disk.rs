@@ -185,9 +185,13 @@ mod tests {
     fn a_power_cut_takes_an_end_of_what_was_not_flushed() {
         for seed in 0..50 {
             let disk = JavaDisk::default();
-            (1..=3).for_each(|counter| drop(disk.append(entry(1, counter))));
+            for counter in 1..=3 {
+                disk.append(entry(1, counter));
+            }
             disk.flush();
-            (4..=6).for_each(|counter| drop(disk.append(entry(1, counter))));
+            for counter in 4..=6 {
+                disk.append(entry(1, counter));
+            }
             disk.crash(&mut Random::new(seed));
             let left = zxids(&disk.log_after(Zxid::ZERO));
             assert!((3..=6).contains(&left.len()), "{left:?}");
@@ -210,7 +214,9 @@ mod tests {
     #[test]
     fn a_cut_needs_the_entry_and_makes_flushes_void() {
         let disk = JavaDisk::default();
-        (1..=3).for_each(|counter| drop(disk.append(entry(1, counter))));
+        for counter in 1..=3 {
+            disk.append(entry(1, counter));
+        }
         let mark = disk.mark();
         assert_eq!(disk.cut_behind(Zxid::new(1, 7)), Cut::NotHeld);
         assert_eq!(disk.cut_behind(Zxid::new(1, 2)), Cut::Done);

@@ -323,7 +323,9 @@ impl Follower {
         match self.pending.front() {
             Some((head, _)) if *head == zxid => {}
             Some((head, _)) => {
-                return Failure::misled(format!("exits with code 12: COMMIT of {zxid}, and {head} is the next proposal"));
+                return Failure::misled(format!(
+                    "exits with code 12: COMMIT of {zxid}, and {head} is the next proposal"
+                ));
             }
             None => return Failure::misled(format!("COMMIT of {zxid} is passed over: nothing is proposed")),
         }

@@ -103,7 +103,9 @@ impl Leader {
             None => handler.gives_up_at,
         });
         let own = match self.stage {
-            Stage::Active => self.sessions.next_deadline().map_or(self.next_half_tick, |at| at.min(self.next_half_tick)),
+            Stage::Active => {
+                self.sessions.next_deadline().map_or(self.next_half_tick, |at| at.min(self.next_half_tick))
+            }
             _ => self.gives_up_at,
         };
         of_handlers.chain([own]).min().unwrap_or(own)
@@ -262,8 +264,7 @@ impl Leader {
             return;
         };
         handler.comes_to(Step::AwaitsAckEpoch, &ground.rules.limits, ground.now.mono);
-        let packet =
-            QuorumPacket::LeaderInfo { epoch: self.epoch, protocol_version: LearnerInfo::PROTOCOL_VERSION };
+        let packet = QuorumPacket::LeaderInfo { epoch: self.epoch, protocol_version: LearnerInfo::PROTOCOL_VERSION };
         ground.out.packet(link, &packet, Side::Leader);
     }
 
@@ -307,12 +308,15 @@ impl Leader {
         let Some(handler) = self.handlers.get_mut(&link) else { return Ok(()) };
         let list: Vec<Entry> = ground.database.list().iter().cloned().collect();
         let log = ground.disk.log_since_snapshot();
-        let choice = choose(handler.promised.1, Has {
-            list: &list,
-            last: ground.database.last_processed,
-            log: Some(&log).filter(|_| ground.rules.syncs_from_log).map(Vec::as_slice),
-            forces_snapshot: ground.rules.forces_snapshot,
-        });
+        let choice = choose(
+            handler.promised.1,
+            Has {
+                list: &list,
+                last: ground.database.last_processed,
+                log: Some(&log).filter(|_| ground.rules.syncs_from_log).map(Vec::as_slice),
+                forces_snapshot: ground.rules.forces_snapshot,
+            },
+        );
         let mut head = Vec::new();
         match choice.head {
             Head::Diff(zxid) => handler.queue(&QuorumPacket::Diff { zxid }, now, ground.out),

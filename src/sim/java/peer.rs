@@ -329,7 +329,8 @@ impl JavaPeer {
         for voter in others {
             self.say(voter, ServerState::Looking, &proposal);
         }
-        let own = Notification { state: ServerState::Looking, vote: proposal, version: Notification::VERSION, config: None };
+        let own =
+            Notification { state: ServerState::Looking, vote: proposal, version: Notification::VERSION, config: None };
         self.heard(self.rules.me, &own, now);
     }
 
@@ -372,5 +373,4 @@ impl JavaPeer {
             false => Role::Following(Box::new(Follower::begin(vote.leader, &mut ground))),
         };
     }
-
 }
