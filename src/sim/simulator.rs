@@ -131,6 +131,7 @@ impl Simulator {
     fn report(&self, seed: u64, failure: Option<String>) -> Report {
         let mut counts = self.counts;
         counts.servers = self.servers.len() as u64;
+        counts.java_servers = self.options.java.len() as u64;
         counts.simulated_seconds = self.agenda.now() / 1_000_000;
         counts.commits = self.history.len() as u64;
         self.history.bodies().for_each(|body| counts.txn(body));
@@ -304,6 +305,7 @@ impl Simulator {
         if begins_to_lead {
             let epoch = self.servers[index].current_epoch();
             self.counts.leader_changes += 1;
+            self.counts.leader_changes_to_java += u64::from(self.options.is_java(index));
             self.tell(|| format!("server {index} leads epoch {epoch:x} from {zxid}"));
             self.history.leads(index, epoch, zxid, self.options.is_java(index))?;
         }

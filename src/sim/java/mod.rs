@@ -5,7 +5,7 @@
 //!
 //! - `peer`: `QuorumPeer`, turn by turn; `outbox` is what it wants done, and why it ends
 //! - `connections`, `election`: `QuorumCnxManager`, `FastLeaderElection`
-//! - `follower`: `Learner` and `Follower`; `leader`, `handler`, `sync_choice`, `sessions`, `requests`: `Leader` and what belongs to it
+//! - `follower`: `Learner` and `Follower`; `leader`, `establishing`, `handler`, `sync_choice`, `sessions`, `requests`: `Leader` and what belongs to it
 //! - `database`, `disk`: `ZKDatabase`, and what a power cut leaves
 //!
 //! It serves no clients, and knows neither reconfiguration nor observers of its own kind, snapshots in between, containers that
@@ -16,6 +16,7 @@ mod connections;
 mod database;
 mod disk;
 mod election;
+mod establishing;
 mod follower;
 mod handler;
 mod leader;

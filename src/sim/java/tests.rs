@@ -52,6 +52,10 @@ fn looking(me: ServerId, zxid: Zxid) -> Election {
     election
 }
 
+/// Data of the captured proposal: header, record and digest of a createSession.
+const CREATE_SESSION: &str =
+    "01000017b4dc0000 00000000 0000000100000001 000001a202518eed fffffff6 00002710 00000002 0000000051c6d660";
+
 // Elections.
 
 #[test]
@@ -279,9 +283,7 @@ fn a_follower_says_what_javas_was_captured_saying() {
     stage.receives(link, hex("00000005 0000000100000000 ffffffff ffffffff"));
     assert_eq!(sent_over(&stage.turn(), link), hex("00000005 0000000100000000 00000000 ffffffff"));
     // A proposal is acknowledged once it is flushed.
-    let create_session =
-        "01000017b4dc0000 00000000 0000000100000001 000001a202518eed fffffff6 00002710 00000002 0000000051c6d660";
-    let data = hex(create_session);
+    let data = hex(CREATE_SESSION);
     let mut bytes = hex("00000002 0000000100000001");
     bytes.extend((data.len() as u32).to_be_bytes());
     bytes.extend(data);
@@ -336,9 +338,8 @@ fn a_leader_says_what_javas_was_captured_saying() {
     says(&mut stage, "00000003 0000000100000000 ffffffff ffffffff");
     let said =
         says(&mut stage, "00000001 ffffffffffffffff 00000014 01000017b4dc0000 00000000 fffffff6 00002710 ffffffff");
-    let header = "00000002 0000000100000001 0000002c 01000017b4dc0000 00000000 0000000100000001";
-    assert_eq!(said[..said.len() - 28], hex(header)[..]);
-    assert_eq!(said[said.len() - 24..], hex("fffffff6 00002710 00000002 0000000051c6d660 ffffffff")[..]);
+    let header = "00000002 0000000100000001 00000030";
+    assert_eq!(said, hex(&[header, CREATE_SESSION, "ffffffff"].concat()));
     // Its own disk and the follower's are a quorum.
     stage.turn();
     let said = says(&mut stage, "00000003 0000000100000001 ffffffff ffffffff");
