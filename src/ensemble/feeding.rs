@@ -110,7 +110,8 @@ impl Ensemble {
                 self.tree.publish_through(version);
             }
             let seat = self.seat.as_ref().expect("just seen");
-            SnapshotFeed::begin(self.tree.hold(), &seat.log.writer, seat.log.wake.clone())
+            let first = zab::first_of(epoch);
+            SnapshotFeed::begin(self.tree.hold(), last_zxid, first, &seat.log.writer, seat.log.wake.clone())
         });
         let Some(state) = self.seat().links.get_mut(link) else { return };
         let feed = Feed::begin(server, observer, plan, snapshot, progress, zab::first_of(epoch), &mut state.out);

@@ -89,8 +89,8 @@ impl Feed {
             }
             (SyncPlan::Trunc { to } | SyncPlan::TruncFromDisk { to }, _) => (QuorumPacket::Trunc { zxid: to }, to),
             (SyncPlan::Snap, snapshot) => {
-                let zxid = snapshot.as_ref().expect("a snapshot to send").zxid();
-                (QuorumPacket::Snap { zxid }, zxid)
+                let snapshot = snapshot.as_ref().expect("a snapshot to send");
+                (QuorumPacket::Snap { zxid: snapshot.named() }, snapshot.zxid())
             }
         };
         encode(&first, Side::Leader, out);

@@ -44,5 +44,7 @@ pub use local_sessions::LocalSessionRules;
 pub use membership::ReconfigOptions;
 pub use pieces::FeedWriter;
 pub use seat::{MoveClientPort, SeatOptions};
+pub(crate) use snapshot_load::SnapshotLoad;
 pub use snapshots::SnapshotOptions;
+pub(crate) use snapshots::Source as SnapshotOf;
 pub use startup::{Backgrounds, Loaded, StartOptions, load, start};

@@ -206,10 +206,12 @@ impl Ensemble {
         }
         let (feed_writer, wake) = (seat.log.writer.clone(), seat.log.wake.clone());
         self.metrics.count(if plan == SyncPlan::Snap { Counter::SnapCount } else { Counter::DiffCount });
-        let snapshot = (plan == SyncPlan::Snap).then(|| SnapshotFeed::begin(self.tree.hold(), &feed_writer, wake));
+        let first = zab::first_of(epoch);
+        let held = (plan == SyncPlan::Snap).then(|| self.tree.hold());
+        let snapshot = held.map(|held| SnapshotFeed::begin(held, last_zxid, first, &feed_writer, wake));
         let progress = Progress { committed, proposed: committed, flushed: self.flushed_through };
         let Some(state) = self.seat().links.get_mut(link) else { return };
-        let feed = Feed::begin(server, true, plan, snapshot, progress, zab::first_of(epoch), &mut state.out);
+        let feed = Feed::begin(server, true, plan, snapshot, progress, first, &mut state.out);
         if let Some(observers) = self.observers() {
             observers.feeds.insert(link, feed);
         }

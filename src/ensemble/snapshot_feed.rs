@@ -13,11 +13,13 @@ const PIECE_BYTES: usize = 256 << 10;
 
 pub(super) struct SnapshotFeed {
     zxid: Zxid,
+    named: Zxid,
     pieces: Pieces<Vec<u8>>,
 }
 
 impl SnapshotFeed {
-    pub fn begin(held: Held, writer: &FeedWriter, wake: Wake) -> SnapshotFeed {
+    /// For a learner whose log ends at `peer`, from a leader whose epoch begins at `first`.
+    pub fn begin(held: Held, peer: Zxid, first: Zxid, writer: &FeedWriter, wake: Wake) -> SnapshotFeed {
         let zxid = held.view().last_zxid();
         let job = move |sender: &mut PieceSender<Vec<u8>>| {
             let mut writer = PieceWriter { sender, piece: Vec::new() };
@@ -25,11 +27,17 @@ impl SnapshotFeed {
             let written = written.and_then(|()| writer.flush());
             written.map_err(|error| format!("the snapshot for it could not be written: {error}"))
         };
-        SnapshotFeed { zxid, pieces: Pieces::of(job, writer, wake) }
+        SnapshotFeed { zxid, named: name(zxid, peer, first), pieces: Pieces::of(job, writer, wake) }
     }
 
+    /// The last transaction in it: what comes behind is sent as such.
     pub fn zxid(&self) -> Zxid {
         self.zxid
+    }
+
+    /// What SNAP says that it is.
+    pub fn named(&self) -> Zxid {
+        self.named
     }
 
     /// Appends what is there, up to `bytes_max`; true once the last byte has been appended.
@@ -41,6 +49,13 @@ impl SnapshotFeed {
         }
         self.pieces.is_over()
     }
+}
+
+/// A Java learner leaves its log as it is when it takes a snapshot, and with its next start reads all that stands there behind
+/// the snapshot's zxid. What only it has must not be behind that, so such a snapshot is named after the beginning of the epoch,
+/// as a Java leader names its state before the first transaction.
+fn name(zxid: Zxid, peer: Zxid, first: Zxid) -> Zxid {
+    if peer > zxid { zxid.max(first) } else { zxid }
 }
 
 /// Cuts a stream into pieces.
@@ -60,5 +75,27 @@ impl Write for PieceWriter<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         if self.piece.is_empty() { Ok(()) } else { self.sender.send(std::mem::take(&mut self.piece)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_snapshot_is_named_before_what_only_its_learner_has() {
+        let (last, first) = (Zxid::new(2, 5), Zxid::new(4, 0));
+        for (peer, expected) in [
+            (Zxid::ZERO, last),
+            (Zxid::new(2, 4), last),
+            (last, last),
+            // Logged in an epoch of which nothing was committed.
+            (Zxid::new(3, 1), first),
+            (Zxid::new(2, 6), first),
+        ] {
+            assert_eq!(name(last, peer, first), expected, "{peer}");
+        }
+        // The epoch has transactions by now.
+        assert_eq!(name(Zxid::new(4, 3), Zxid::new(4, 9), first), Zxid::new(4, 3));
     }
 }

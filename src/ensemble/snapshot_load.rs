@@ -6,7 +6,7 @@ use crate::storage::{Progress, SnapshotStreamReader};
 use crate::tree::TreeWriter;
 use crate::types::Zxid;
 
-pub(super) struct SnapshotLoad {
+pub(crate) struct SnapshotLoad {
     zxid: Zxid,
     reader: SnapshotStreamReader,
     load: TreeLoad,

@@ -172,7 +172,7 @@ fn write_view(disk: &dyn Disk, options: &SnapshotOptions, view: View<'_>) -> Res
 }
 
 /// A state as storage wants to read it.
-pub(super) struct Source<'a> {
+pub(crate) struct Source<'a> {
     pub view: View<'a>,
     /// Which sections the trailer has.
     pub digest: bool,

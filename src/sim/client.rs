@@ -132,7 +132,8 @@ impl Client {
             if self.dial.is_some() {
                 return (None, again);
             }
-            let to = self.random.below(world.options.servers() as u64) as usize;
+            let drawn = self.random.below(world.options.servers() as u64) as usize;
+            let to = world.options.serving_clients_from(drawn);
             return (Some(to), again);
         };
         let (now, timeout_us) = (world.agenda.now(), self.timeout_us(world.options));
@@ -286,7 +287,7 @@ impl Client {
             let head = read_head(&mut r)?;
             if Some(head.xid) == left.asked && head.err == 0 {
                 world.counts.writes_left_behind_done += 1;
-                world.history.owners.wrote(left.session, left.socket, head.zxid)?;
+                world.history.wrote(left.session, left.socket, head.zxid)?;
             }
         }
         Ok(())
@@ -484,13 +485,16 @@ impl Client {
                 if self.seen.write(world.history, session, head, asked_at)?.is_some() {
                     world.counts.writes_acknowledged += 1;
                     if let Some(conn) = self.conn.as_ref().filter(|_| head.err == 0) {
-                        world.history.owners.wrote(session, conn.socket, head.zxid)?;
+                        world.history.wrote(session, conn.socket, head.zxid)?;
                     }
                 }
             }
             Request::Sync { .. } => {
                 world.counts.syncs += 1;
-                self.seen.synced(asked_at);
+                // ZooKeeper's leader asks nobody whether it still leads.
+                if !world.history.is_led_by_java_since(head.zxid.epoch()) {
+                    self.seen.synced(asked_at);
+                }
             }
             Request::Get { .. } | Request::Exists { .. } | Request::Children { .. } => {}
         }

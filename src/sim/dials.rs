@@ -115,6 +115,7 @@ impl Simulator {
                 let is_open = running.listening.iter().any(|ports| ports.contains(&port));
                 is_open.then(|| Owner::Link { server: dial.to, link: running.new_link() })
             }
+            Port::Client if running.workers.is_empty() => None,
             Port::Client => {
                 let worker = self.random.below(workers) as usize;
                 let conn = running.workers[worker].new_conn();

@@ -80,7 +80,7 @@ impl Simulator {
         if self.servers[index].running.is_none() {
             return;
         }
-        if self.random.chance(1, 3) {
+        if self.random.chance(1, 3) || self.options.is_java(index) {
             return self.power_goes(index);
         }
         self.counts.crashes_planned += 1;
@@ -151,6 +151,9 @@ impl Simulator {
         self.counts.crashes += 1;
         self.tell(|| format!("server {index} loses its power"));
         self.servers[index].disk.crash();
+        if let Some(java) = &self.servers[index].java {
+            java.crash(&mut self.random);
+        }
         self.servers[index].running = None;
         self.net.power_lost(index);
         self.restart_some_time(index);
@@ -282,7 +285,10 @@ impl Simulator {
         }
         if self.random.chance(1, 3) {
             let spared = self.random.below(60);
-            self.servers[leader].disk.plan(Fault::PowerCut, spared);
+            match self.options.is_java(leader) {
+                true => self.power_goes(leader),
+                false => self.servers[leader].disk.plan(Fault::PowerCut, spared),
+            }
         }
     }
 
@@ -304,7 +310,7 @@ impl Simulator {
     /// Files change while nobody uses them. What is gone then must not be all that a majority of voters needs.
     fn damage(&mut self) {
         let index = self.somebody();
-        if !self.is_done_with_members() || !self.can_do_without(index) {
+        if self.options.is_java(index) || !self.is_done_with_members() || !self.can_do_without(index) {
             self.counts.damages_put_off += 1;
             return;
         }
@@ -326,7 +332,7 @@ impl Simulator {
             let is_current = server
                 .running
                 .as_ref()
-                .is_some_and(|running| running.is_serving() && running.ensemble().flushed_through() >= last);
+                .is_some_and(|running| running.is_serving() && running.flushed_through() >= last);
             server.index != index && !server.is_damaged && is_current && server.current_epoch() == leaders
         };
         let whole = self.ids_of(self.servers.iter().filter(is_whole));
@@ -346,6 +352,9 @@ impl Simulator {
 
     fn full_disk(&mut self) {
         let index = self.somebody();
+        if self.options.is_java(index) {
+            return;
+        }
         self.counts.full_disks += 1;
         let disk = &self.servers[index].disk;
         disk.set_capacity(Some(disk.used_bytes()));
@@ -354,6 +363,9 @@ impl Simulator {
 
     fn disk_error(&mut self) {
         let index = self.somebody();
+        if self.options.is_java(index) {
+            return;
+        }
         self.counts.disk_errors += 1;
         let faults = [Fault::Operation, Fault::Write, Fault::Sync, Fault::Rename];
         let fault = faults[self.random.below(4) as usize];

@@ -36,7 +36,7 @@ const VOTERS_WITH_GROUPS_MIN: usize = 3;
 
 impl MemberOptions {
     /// Members that stay who they are.
-    fn fixed(groups: Vec<String>) -> MemberOptions {
+    pub fn fixed(groups: Vec<String>) -> MemberOptions {
         MemberOptions {
             reconfig: false,
             standalone_enabled: true,

@@ -8,6 +8,7 @@
 //! - `members`: who they are and how that changes; `operator` sees to the files that say so
 //! - `server`: one server, real from the sockets down to the disk, with its `settings`; `clock` is its clocks, `net` its sockets, `dials` how they
 //!   come about, `wiretap` listens to them
+//! - `java`: a model of Java's server, which is a member of a third of the ensembles
 //! - `client`, `client_wire` and `workload`: clients with histories; `checkers` hold them, and the servers, against what was promised
 
 mod agenda;
@@ -28,6 +29,7 @@ mod disk_tests;
 mod ensemble_tests;
 mod faults;
 mod file_image;
+mod java;
 mod members;
 mod net;
 mod operator;

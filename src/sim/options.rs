@@ -7,6 +7,7 @@ use crate::election::ElectionRules;
 use crate::ensemble::LocalSessionRules;
 use crate::types::{QuorumConfig, ServerId};
 use crate::zab::Limits;
+use std::collections::BTreeSet;
 
 pub const ELECTION_PORT: u16 = 3888;
 pub const QUORUM_PORT: u16 = 2888;
@@ -48,6 +49,8 @@ pub struct Options {
     pub local_sessions: LocalSessionRules,
     /// `readonlymode.enabled`, with clients that are content with it. Its sessions are local ones.
     pub read_only: bool,
+    /// Voters that are modelled servers of Java.
+    pub java: BTreeSet<usize>,
     pub workers: u16,
     /// Submissions on a worker's ring.
     pub submits_max: usize,
@@ -137,6 +140,7 @@ impl Options {
             members: MemberOptions::draw(more, voters),
             read_only: local_sessions.enabled && more.chance(1, 2),
             local_sessions,
+            java: BTreeSet::new(),
             workers: 1 + random.below(2) as u16,
             submits_max: 1 + random.below(4) as usize,
             limits,
@@ -168,6 +172,35 @@ impl Options {
             silence_us,
             ends_us,
         }
+    }
+
+    /// A third of the ensembles of three voters and more have members of Java's kind, a minority or a majority. Drawn from a
+    /// stream of its own: whatever else a seed stands for does not depend on it.
+    pub fn draw_java(&mut self, random: &mut Random) {
+        if self.voters < 3 || !random.chance(1, 3) {
+            return;
+        }
+        // What the model does not know.
+        self.members = MemberOptions::fixed(Vec::new());
+        (self.local_sessions, self.read_only) = (LocalSessionRules::default(), false);
+        // Somebody has to serve clients.
+        let most = if self.observers > 0 { self.voters } else { self.voters - 1 };
+        let count = 1 + random.below(most as u64) as usize;
+        let mut voters: Vec<usize> = (0..self.voters).collect();
+        while self.java.len() < count {
+            let place = random.below(voters.len() as u64) as usize;
+            self.java.insert(voters.swap_remove(place));
+        }
+    }
+
+    pub fn is_java(&self, index: usize) -> bool {
+        self.java.contains(&index)
+    }
+
+    /// That server, or the next one that serves clients.
+    pub fn serving_clients_from(&self, index: usize) -> usize {
+        let next = (0..self.servers()).map(|step| (index + step) % self.servers()).find(|index| !self.is_java(*index));
+        next.expect("somebody serves clients")
     }
 
     pub fn servers(&self) -> usize {

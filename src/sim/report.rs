@@ -11,10 +11,13 @@ counts! {
     pub struct Counts {
         seeds,
         servers,
+        /// Of them models of Java's.
+        java_servers,
         simulated_seconds,
         events,
         turns,
         leader_changes,
+        leader_changes_to_java,
         commits,
         requests,
         replies,

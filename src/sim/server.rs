@@ -6,11 +6,12 @@
 use super::agenda::Actor;
 use super::clock::Clock;
 use super::disk::{SimDisk, SyncId};
+use super::java::{Entry, JavaDisk, JavaPeer};
 use super::net::Socket;
 use super::options::Options;
 use super::random::Random;
 use super::report::RecoveryRows;
-use super::settings::{StartMembers, server_rules, start_options, status_source};
+use super::settings::{StartMembers, java_rules, server_rules, start_options, status_source};
 use crate::ensemble::{self, Backgrounds, Ensemble, FeedWriter};
 use crate::io::ending;
 use crate::io::halfway::with_others;
@@ -133,11 +134,18 @@ impl WorkerSeat {
     }
 }
 
+/// Whose work the ensemble thread does.
+enum Mind {
+    Ours(Box<Ensemble>),
+    /// Has no workers, and serves no clients.
+    Java(Box<JavaPeer>),
+}
+
 /// A process that runs.
 pub struct Running {
     /// Marks what it logs.
     span: tracing::Span,
-    ensemble: Ensemble,
+    mind: Mind,
     pub seat: Seat,
     pub workers: Vec<WorkerSeat>,
     reader: TreeReader,
@@ -162,6 +170,8 @@ pub struct Running {
 pub struct Server {
     pub index: usize,
     pub disk: SimDisk,
+    /// What is on its disk instead if it is one of Java's.
+    pub java: Option<JavaDisk>,
     pub clock: Clock,
     /// Counts the processes.
     pub life: u64,
@@ -255,6 +265,7 @@ impl Server {
         Server {
             index,
             disk,
+            java: None,
             clock: Clock::new(random),
             life: 0,
             running: None,
@@ -294,6 +305,11 @@ impl Server {
     /// A new process: restores and takes its place. An error says why it refuses.
     pub fn start(&mut self, options: &Options, now: u64, random: &mut Random) -> Result<Result<(), String>, Ended> {
         self.life += 1;
+        if let Some(disk) = &self.java {
+            let (index, disk, random) = (self.index, disk.clone(), random.split());
+            self.running = Some(Box::new(guarded(|| Running::start_java(index, disk, options, random))?));
+            return Ok(Ok(()));
+        }
         let (disk, now) = (self.disk.clone(), self.clock.read(now));
         let (index, is_wiped, rows) = (self.index, self.is_wiped, &mut self.recovery_rows);
         let started = guarded(|| Running::start(index, &disk, is_wiped, options, rows, now, random))?;
@@ -368,7 +384,7 @@ impl Running {
         let workers = workers.collect();
         Ok(Running {
             span: tracing::info_span!("server", index),
-            ensemble,
+            mind: Mind::Ours(Box::new(ensemble)),
             seat: Seat::new(),
             workers,
             reader,
@@ -389,6 +405,39 @@ impl Running {
         })
     }
 
+    fn start_java(index: usize, disk: JavaDisk, options: &Options, mut random: Random) -> Running {
+        let standing = StandingSign::new(Standing::Looking);
+        let peer = JavaPeer::start(java_rules(index, options), disk, standing.clone(), random.split());
+        Running {
+            span: tracing::info_span!("java", index),
+            reader: peer.reader(),
+            mind: Mind::Java(Box::new(peer)),
+            seat: Seat::new(),
+            workers: Vec::new(),
+            standing,
+            events: Vec::new(),
+            flushed: None,
+            flush: None,
+            links: BTreeMap::new(),
+            dialing: BTreeSet::new(),
+            listening: Default::default(),
+            next_accepted: 1,
+            jobs: Arc::default(),
+            random,
+            members: MembersSign::default(),
+            led: false,
+            served: false,
+            in_force: None,
+        }
+    }
+
+    pub fn has(&self, actor: Actor) -> bool {
+        match actor {
+            Actor::Ensemble => true,
+            Actor::Worker(index) => index < self.workers.len(),
+        }
+    }
+
     pub fn seat(&mut self, actor: Actor) -> &mut Seat {
         match actor {
             Actor::Ensemble => &mut self.seat,
@@ -407,14 +456,18 @@ impl Running {
         let flushed = self.flushed.take();
         let mut events = std::mem::take(&mut self.events);
         let _span = self.span.clone().entered();
+        if let Mind::Java(peer) = &mut self.mind {
+            return java_turn(peer, now, flushed, &mut events);
+        }
         let meanwhile = Rc::new(RefCell::new(Meanwhile::of(self)));
         let others = meanwhile.clone();
-        let turn = || self.ensemble.turn(now, flushed, &mut events, &mut links);
+        let Mind::Ours(ensemble) = &mut self.mind else { unreachable!("seen above") };
+        let turn = || ensemble.turn(now, flushed, &mut events, &mut links);
         let flush = guarded(|| with_others(Box::new(move || others.borrow_mut().happens(now)), turn));
         let Meanwhile { workers, random, sockets, ended } = meanwhile.take();
         (self.workers, self.random) = (workers, random);
         let (flush, ()) = (flush?, ended?);
-        Ok(EnsembleWants { flush, links, sockets, deadline: self.ensemble.next_deadline() })
+        Ok(EnsembleWants { flush, links, sockets, deadline: ensemble.next_deadline() })
     }
 
     pub fn worker_turn(&mut self, index: usize, now: Now) -> Result<WorkerWants, Ended> {
@@ -426,9 +479,10 @@ impl Running {
     pub fn fall_asleep(&mut self, actor: Actor) -> bool {
         match actor {
             Actor::Ensemble => {
-                let alarm = self.ensemble.alarm().cloned().unwrap_or_default();
+                let Mind::Ours(ensemble) = &self.mind else { return false };
+                let alarm = ensemble.alarm().cloned().unwrap_or_default();
                 alarm.fall_asleep(&self.seat.waker);
-                let has_work = self.ensemble.has_work();
+                let has_work = ensemble.has_work();
                 if has_work {
                     alarm.stay_awake();
                 }
@@ -448,6 +502,9 @@ impl Running {
 
     /// Was this one woken since that was asked last?
     pub fn was_woken(&mut self, actor: Actor) -> bool {
+        if !self.has(actor) {
+            return false;
+        }
         let bell = &self.seat(actor).bell.0;
         bell.load(Ordering::Relaxed) && bell.swap(false, Ordering::Relaxed)
     }
@@ -477,8 +534,27 @@ impl Running {
         self.members.get()
     }
 
-    pub fn ensemble(&self) -> &Ensemble {
-        &self.ensemble
+    /// Everything that it has behind `zxid`; `None` when that is more than is at hand.
+    pub fn history_after(&self, zxid: Zxid) -> Option<Vec<Entry>> {
+        match &self.mind {
+            Mind::Ours(ensemble) => Some(ensemble.history_after(zxid)?.collect()),
+            Mind::Java(peer) => peer.history_after(zxid),
+        }
+    }
+
+    /// What its leader did that none may do.
+    pub fn breach(&self) -> Option<&str> {
+        match &self.mind {
+            Mind::Ours(ensemble) => ensemble.breach(),
+            Mind::Java(_) => None,
+        }
+    }
+
+    pub fn flushed_through(&self) -> Zxid {
+        match &self.mind {
+            Mind::Ours(ensemble) => ensemble.flushed_through(),
+            Mind::Java(peer) => peer.flushed_through(),
+        }
     }
 
     /// Last zxid and digest of what clients are shown.
@@ -490,4 +566,18 @@ impl Running {
     pub fn reader(&self) -> &TreeReader {
         &self.reader
     }
+}
+
+fn java_turn(
+    peer: &mut JavaPeer,
+    now: Now,
+    flushed: Option<io::Result<()>>,
+    events: &mut Vec<LinkEvent>,
+) -> Result<EnsembleWants, Ended> {
+    if let Some(Err(error)) = &flushed {
+        return Err(Ended::Stopped(format!("the log of a Java server cannot be flushed: {error}")));
+    }
+    let wants = guarded(|| peer.turn(now, flushed.is_some(), events))?.map_err(Ended::Stopped)?;
+    let flush = wants.flushes.then(|| FlushRequest { targets: Vec::new() });
+    Ok(EnsembleWants { flush, links: wants.links, sockets: Vec::new(), deadline: Some(wants.deadline) })
 }

@@ -1,6 +1,7 @@
 //! What `main` makes of a configuration file, made of a seed's options: the settings of one server.
 
 use super::disk::SimDisk;
+use super::java::{JavaRules, Waits};
 use super::operator::{read_settings, static_file};
 use super::options::Options;
 use super::server::data_directory;
@@ -98,6 +99,30 @@ impl StartMembers {
     }
 }
 
+fn request_rules(options: &Options) -> RequestRules {
+    RequestRules {
+        owner: OwnerRules { extended_types: true, emulate_353_ttl: false },
+        close_session_list: options.close_session_list,
+        reconfig_enabled: options.members.reconfig,
+        ..RequestRules::default()
+    }
+}
+
+/// The same of a modelled Java server, which waits as Java does.
+pub(super) fn java_rules(index: usize, options: &Options) -> JavaRules {
+    JavaRules {
+        me: Options::id_of(index),
+        config: Arc::new(options.config()),
+        limits: options.limits,
+        waits: Waits { finalize_ms: 200, least_ms: 200, most_ms: options.election.max_interval_ms },
+        request: request_rules(options),
+        commit_log_count: options.commit_log_count,
+        forces_snapshot: options.force_snapshot_sync,
+        syncs_from_log: !index.is_multiple_of(2),
+        java: options.java.iter().map(|index| Options::id_of(*index)).collect(),
+    }
+}
+
 pub(super) fn start_options(
     index: usize,
     options: &Options,
@@ -107,12 +132,7 @@ pub(super) fn start_options(
     seed: u64,
 ) -> StartOptions {
     let tick_ms = options.limits.tick_ms;
-    let request = RequestRules {
-        owner: OwnerRules { extended_types: true, emulate_353_ttl: false },
-        close_session_list: options.close_session_list,
-        reconfig_enabled: options.members.reconfig,
-        ..RequestRules::default()
-    };
+    let request = request_rules(options);
     StartOptions {
         rules: EnsembleRules {
             request,

@@ -9,6 +9,7 @@ use super::client::{Client, Surroundings};
 use super::correlated::Ambushes;
 use super::dials::Dials;
 use super::disk::DiskCounts;
+use super::java::JavaDisk;
 use super::net::{Came, Net, Owner, Socket};
 use super::options::Options;
 use super::random::Random;
@@ -19,6 +20,9 @@ use crate::message::lane::Standing;
 use crate::runtime::link_io::LinkEvent;
 use crate::runtime::sockets::SocketEvent;
 use crate::types::SessionId;
+
+/// Sets the stream apart that says which members are Java's.
+const JAVA_STREAM: u64 = 0x6a61_7661;
 
 pub struct Simulator {
     pub(super) options: Options,
@@ -62,15 +66,36 @@ pub fn run(seed: u64, steps_max: Option<u64>, is_told: bool) -> Report {
     simulator.report(seed, outcome.err().map(|Violation(why)| why))
 }
 
+/// A seed whose ensemble is changed before it begins.
+#[cfg(test)]
+pub(super) fn run_changed(seed: u64, change: impl FnOnce(&mut Options)) -> Report {
+    stops_end_turns();
+    let (mut random, mut operator) = (Random::new(seed), operator_of(seed));
+    let mut options = Options::draw(&mut random, &mut operator);
+    change(&mut options);
+    let mut simulator = Simulator::of(options, random, operator, false);
+    let outcome = simulator.run(None);
+    simulator.report(seed, outcome.err().map(|Violation(why)| why))
+}
+
+/// What is drawn for the operator changes nothing else.
+fn operator_of(seed: u64) -> Random {
+    Random::new(!seed).split()
+}
+
 impl Simulator {
     fn new(seed: u64, is_told: bool) -> Simulator {
-        let mut random = Random::new(seed);
-        // Of its own, so that what is drawn for it changes nothing else.
-        let mut operator = Random::new(!seed).split();
-        let options = Options::draw(&mut random, &mut operator);
+        let (mut random, mut operator) = (Random::new(seed), operator_of(seed));
+        let mut options = Options::draw(&mut random, &mut operator);
+        options.draw_java(&mut Random::new(seed ^ JAVA_STREAM));
+        Simulator::of(options, random, operator, is_told)
+    }
+
+    fn of(options: Options, mut random: Random, operator: Random, is_told: bool) -> Simulator {
         let nodes = options.servers() + options.clients;
         let net = Net::new(random.split(), options.delays, nodes);
-        let servers = (0..options.servers()).map(|index| Server::new(index, &mut random)).collect();
+        let mut servers: Vec<Server> = (0..options.servers()).map(|index| Server::new(index, &mut random)).collect();
+        options.java.iter().for_each(|index| servers[*index].java = Some(JavaDisk::default()));
         let clients =
             (0..options.clients).map(|index| Client::new(options.servers() + index, random.split())).collect();
         let mut agenda = Agenda::default();
@@ -131,6 +156,7 @@ impl Simulator {
     fn report(&self, seed: u64, failure: Option<String>) -> Report {
         let mut counts = self.counts;
         counts.servers = self.servers.len() as u64;
+        counts.java_servers = self.options.java.len() as u64;
         counts.simulated_seconds = self.agenda.now() / 1_000_000;
         counts.commits = self.history.len() as u64;
         self.history.bodies().for_each(|body| counts.txn(body));
@@ -176,7 +202,7 @@ impl Simulator {
         let server = &mut self.servers[index];
         let at = at.max(server.paused_until).max(self.agenda.now());
         let life = server.life;
-        let Some(running) = &mut server.running else { return };
+        let Some(running) = server.running.as_mut().filter(|running| running.has(actor)) else { return };
         let seat = running.seat(actor);
         if seat.next_turn.is_none_or(|next| at < next) {
             seat.next_turn = Some(at);
@@ -286,9 +312,13 @@ impl Simulator {
         if let Some(running) = server.running.as_ref().filter(|running| running.standing() == Standing::Leading)
             && !running.led
         {
-            self.history.logged.begins(server.current_epoch(), running.shown().0);
+            let last = self.history.settled(running.shown().0);
+            self.history.logged.begins(server.current_epoch(), last);
         }
         let logged = &mut self.history.logged;
+        if let Some(java) = &server.java {
+            return java.take_written().iter().try_for_each(|(_, entry)| logged.entry(index, entry));
+        }
         server.disk.take_log_writes().iter().try_for_each(|(offset, bytes)| logged.written(index, *offset, bytes))
     }
 
@@ -296,7 +326,7 @@ impl Simulator {
     fn look_at(&mut self, index: usize) -> Checked {
         let server = &mut self.servers[index];
         let Some(running) = &mut server.running else { return Ok(()) };
-        if let Some(why) = running.ensemble().breach() {
+        if let Some(why) = running.breach() {
             return Err(Violation(format!("server {index} says that its leader breaks the protocol: {why}")));
         }
         let is_leading = running.standing() == Standing::Leading;
@@ -308,20 +338,22 @@ impl Simulator {
             return Ok(());
         }
         let (zxid, digest) = running.shown();
+        let zxid = self.history.settled(zxid);
         server.has_served |= is_serving;
         server.is_unfilled = false;
         if zxid != server.shown || begins_to_lead {
             let before = std::mem::replace(&mut server.shown, zxid);
             let shown = Shown { server: index, zxid, digest };
-            let ensemble = self.servers[index].running.as_ref().expect("just seen").ensemble();
-            self.history.shown(ensemble, before, shown)?;
+            let running = self.servers[index].running.as_ref().expect("just seen");
+            self.history.shown(|after| running.history_after(after), before, shown)?;
             self.hash.number(digest);
         }
         if begins_to_lead {
             let epoch = self.servers[index].current_epoch();
             self.counts.leader_changes += 1;
+            self.counts.leader_changes_to_java += u64::from(self.options.is_java(index));
             self.tell(|| format!("server {index} leads epoch {epoch:x} from {zxid}"));
-            self.history.leads(index, epoch, zxid)?;
+            self.history.leads(index, epoch, zxid, self.options.is_java(index))?;
             self.stranded_returns(index);
         }
         Ok(())
@@ -587,6 +619,9 @@ impl Simulator {
 impl Server {
     /// Of the epoch that it is in, as its file says.
     pub(super) fn current_epoch(&self) -> u32 {
+        if let Some(java) = &self.java {
+            return java.current_epoch() as u32;
+        }
         let text = self.disk.contents(&super::server::data_directory().join("currentEpoch")).unwrap_or_default();
         String::from_utf8_lossy(&text).trim().parse().unwrap_or_default()
     }

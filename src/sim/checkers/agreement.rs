@@ -4,11 +4,11 @@ use super::logged::Logged;
 use super::owners::Owners;
 use super::znodes::Znodes;
 use super::{Checked, Violation, demand};
-use crate::ensemble::Ensemble;
 use crate::message::{Txn, TxnBody};
+use crate::sim::net::Socket;
 use crate::types::{SessionId, Zxid};
 use crate::wire::txn;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A transaction that was shown to somebody.
@@ -34,11 +34,12 @@ pub struct History {
     pub znodes: Znodes,
     /// Who leads each epoch.
     leaders: BTreeMap<u32, usize>,
+    java_leads: BTreeSet<u32>,
     /// The last transaction that was acknowledged to anybody.
     pub acknowledged: Zxid,
     /// The newest state that each server has shown in a reply.
     shown_by: BTreeMap<usize, Zxid>,
-    pub owners: Owners,
+    owners: Owners,
     pub logged: Logged,
 }
 
@@ -76,13 +77,19 @@ impl History {
     }
 
     /// A server that serves clients shows another version than before, when it showed `before`.
-    pub fn shown(&mut self, ensemble: &Ensemble, before: Zxid, shown: Shown) -> Checked {
+    /// `history_after` says what it has behind a zxid, `None` when that is not all at hand.
+    pub fn shown(
+        &mut self,
+        history_after: impl FnOnce(Zxid) -> Option<Entries>,
+        before: Zxid,
+        shown: Shown,
+    ) -> Checked {
         let Shown { server, zxid, digest } = shown;
         demand(zxid >= before, || format!("server {server} shows {zxid}, and once showed {before}"))?;
         let known_through = self.last();
         let from = before.min(known_through);
-        let (from, entries): (Zxid, Entries) = match ensemble.history_after(from) {
-            Some(entries) => (from, entries.collect()),
+        let (from, entries): (Zxid, Entries) = match history_after(from) {
+            Some(entries) => (from, entries),
             // Right after a start or a snapshot: more than is kept for learners.
             None if zxid > known_through => {
                 let lineage = self.logged.lineage(known_through, zxid);
@@ -147,8 +154,35 @@ impl History {
         Ok(())
     }
 
+    /// The transaction that a state ends with. One that a Java leader has sent as a snapshot may name the beginning of its
+    /// epoch instead, behind all that was committed before.
+    pub fn settled(&self, zxid: Zxid) -> Zxid {
+        if zxid.counter() != 0 {
+            return zxid;
+        }
+        self.committed.range(..zxid).next_back().map_or(Zxid::ZERO, |(zxid, _)| *zxid)
+    }
+
+    /// A Java leader has led that epoch, or one behind it.
+    pub fn is_led_by_java_since(&self, epoch: u32) -> bool {
+        self.java_leads.range(epoch..).next().is_some()
+    }
+
+    /// A write was answered, as done, over that connection.
+    pub fn wrote(&mut self, session: SessionId, over: Socket, zxid: Zxid) -> Checked {
+        match self.is_led_by_java_since(zxid.epoch()) {
+            true => Ok(()),
+            false => self.owners.wrote(session, over, zxid),
+        }
+    }
+
     /// Acknowledged writes stay: whoever leads has them all. One leader an epoch.
-    pub fn leads(&mut self, server: usize, epoch: u32, shows: Zxid) -> Checked {
+    pub fn leads(&mut self, server: usize, epoch: u32, shows: Zxid, is_java: bool) -> Checked {
+        if is_java {
+            self.java_leads.insert(epoch);
+            // It gives a session to whichever of its connections asks last.
+            self.owners = Owners::default();
+        }
         let other = *self.leaders.entry(epoch).or_insert(server);
         demand(other == server, || format!("servers {other} and {server} both lead epoch {epoch:x}"))?;
         let newest = self.leaders.last_key_value().map_or(0, |(epoch, _)| *epoch);

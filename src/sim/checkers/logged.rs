@@ -21,15 +21,17 @@ impl Logged {
     pub fn written(&mut self, server: usize, offset: u64, bytes: &[u8]) -> Checked {
         let mut rest = if offset == 0 { bytes.get(HEADER_BYTES..).unwrap_or_default() } else { bytes };
         while let Parsed::Record { entry, framed_bytes } = parse_record(rest, rest.len() as u64) {
-            let zxid = txn::decode_zxid(entry)
-                .map_err(|error| Violation(format!("server {server} logs what is no transaction: {error}")))?;
-            let known = self.entries.entry(zxid).or_insert_with(|| entry.into());
-            demand(**known == *entry, || {
-                format!("server {server} logs another transaction {zxid} than was logged before")
-            })?;
+            self.entry(server, entry)?;
             rest = &rest[framed_bytes..];
         }
         demand(rest.is_empty(), || format!("server {server} writes {} bytes to its log that are no record", rest.len()))
+    }
+
+    pub fn entry(&mut self, server: usize, entry: &[u8]) -> Checked {
+        let zxid = txn::decode_zxid(entry)
+            .map_err(|error| Violation(format!("server {server} logs what is no transaction: {error}")))?;
+        let known = self.entries.entry(zxid).or_insert_with(|| entry.into());
+        demand(**known == *entry, || format!("server {server} logs another transaction {zxid} than was logged before"))
     }
 
     /// A leader begins its epoch behind `last`.
