@@ -132,7 +132,7 @@ mod tests {
             table.assert_counts("get_data", &["queue", "prepare", "flush", "quorum", "forward"], 0);
             table.assert_counts("exists", &["socket", "reply", "total"], WRITES);
             assert!(table.count("exists", "order") > WRITES / 2, "they wait behind writes");
-            table.assert_counts("set_data", &["order", "quorum", "forward", "commit"], 0);
+            table.assert_counts("set_data", &["quorum", "forward", "commit"], 0);
             table.assert_counts("all", &["flush"], 2 * WRITES + 4);
             assert_eq!(table.0.keys().filter(|(operation, _)| operation == "other").count(), 0);
             // The disk has been waited for, and nothing takes longer than all of it.
@@ -229,9 +229,6 @@ mod tests {
             std::thread::sleep(Duration::from_millis(20));
         };
         assert!(told.contains(", path /slow took "), "{told}");
-        for stage in ["queue ", "prepare ", "flush ", "reply "] {
-            assert!(told.contains(stage), "{told}");
-        }
         assert!(server.log().matches("slow request").count() < 30, "once a second");
     }
 
