@@ -220,8 +220,9 @@ mod tests {
             xid += 1;
             connection.call(xid, &set("/slow", b"value")).expect("no answer");
             let log = server.log();
-            let lines = log.lines().filter(|line| line.contains("slow request: set_data") && line.contains(&session));
-            let flushed = lines.filter(|line| line.contains("slowest stage: flush with ")).next_back();
+            let mut lines =
+                log.lines().filter(|line| line.contains("slow request: set_data") && line.contains(&session));
+            let flushed = lines.rfind(|line| line.contains("slowest stage: flush with "));
             if let Some(line) = flushed.filter(|line| line.contains("more slow one(s) since the last line")) {
                 break line.to_owned();
             }
