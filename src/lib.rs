@@ -9,7 +9,7 @@
 //! | worker, one or more | its client connections, its shard of the watch tables, all their reads |
 //! | background | snapshots, log segments made ready, purge |
 //! | learner-feed, one per learner that needs it | a snapshot, or transactions of the log files, on their way to that learner |
-//! | stall | watches that the others turn |
+//! | stall | tells of others that do not turn |
 //!
 //! With one to three cores, worker and ensemble share one thread and take their turns one after the other. Every pinned
 //! thread runs its own tokio-uring runtime; everything above `runtime` is a synchronous turn.
@@ -64,6 +64,12 @@
 //! `apply_committed` finds by session and xid that it is the one that somebody waits for. From there on effects and replies
 //! go as above.
 //!
+//! # Where its time goes
+//!
+//! `docs/latency.md` names the stages. `ensemble/stages.rs` stamps what a turn handles together and books what the ensemble
+//! thread can see; a `message/passage.rs` goes back with the answers, and `server/stages.rs` books the rest when a worker's
+//! turn ends. `observe/latency.rs` keeps the histograms, `admin/latency.rs` shows them.
+//!
 //! # From looking to serving
 //!
 //! `runtime/links.rs` moves the bytes between servers, `ensemble/roles.rs` hands them to whom they belong.
@@ -93,7 +99,8 @@
 //! complete and waits for its flush. *standing*: what a server is to its clients: alone, looking, read-only, leading,
 //! following, observing. *local session*: known to its server alone. *learner*: a follower or an observer. *observer master*: a
 //! follower that observers follow. *feed*: what one learner is sent, a position in the history. *publish*: readers see it.
-//! *hold*: a version is kept for longer than a turn.
+//! *hold*: a version is kept for longer than a turn. *stage*: a part of a request's way that is timed. *passage*: when a
+//! batch passed the stages of the ensemble thread.
 
 pub mod admin;
 pub mod config;

@@ -145,6 +145,9 @@ mod tests {
         for word in Word::ALL {
             assert_eq!(Word::from_bytes(word.bytes()), Some(word));
         }
+        // Those that are taken for words when a connection begins.
+        let known = std::collections::BTreeSet::from(crate::wire::frame::FOUR_LETTER_WORDS);
+        assert_eq!(known, Word::ALL.map(Word::bytes).into());
         assert_eq!(Word::from_bytes(*b"RUOK"), None);
         assert_eq!(Word::from_bytes(*b"lsnp"), None);
         assert_eq!(Word::from_bytes([0, 0, 0, 45]), None);

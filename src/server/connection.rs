@@ -37,6 +37,8 @@ pub(super) struct Waiting {
 /// A write on its way.
 pub(super) struct Submitted {
     pub op: OpCode,
+    /// How long it waited for those before it on its connection.
+    pub ordered_micros: u32,
     pub since: Instant,
 }
 

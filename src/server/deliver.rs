@@ -121,9 +121,10 @@ impl Worker {
         let op = if succeeded { submitted.op } else { OpCode::Error };
         self.replied(conn, op, xid, zxid, submitted.since);
         let (operation, since) = (Operation::of(submitted.op), submitted.since);
-        self.stages.answered(operation, since, way);
+        let ordered_micros = submitted.ordered_micros;
+        self.stages.answered(operation, since, ordered_micros, way);
         if self.stages.is_slow(since, self.now) {
-            let answered = Answered { operation, session: conn.session, xid, since };
+            let answered = Answered { operation, session: conn.session, xid, since, ordered_micros };
             self.stages.tell_slow(answered, way, path_of(zxid, effects), self.now);
         }
     }

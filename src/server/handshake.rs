@@ -85,6 +85,6 @@ impl Worker {
         let (zxid, since, now) = (self.pinned_zxid, conn.active_at, self.now.mono);
         let latency_ms = conn.traffic.answered(OpCode::CreateSession, Xid(0), zxid, since, now);
         self.metrics.request_latency(latency_ms);
-        self.stages.answered(Operation::CreateSession, since, &Way::Asked);
+        self.stages.answered(Operation::CreateSession, since, 0, &Way::Asked);
     }
 }

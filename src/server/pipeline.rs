@@ -111,7 +111,7 @@ impl Worker {
             self.metrics.count(Counter::ThrottledOps);
             response::error(conn.out.tail(), xid, view.last_zxid(), ErrorCode::ThrottledOp);
             self.replied(conn, op_code(header.op), xid, view.last_zxid(), since);
-            self.stages.answered(Operation::of(op_code(header.op)), since, &Way::Here);
+            self.stages.answered(Operation::of(op_code(header.op)), since, self.ordered_micros(), &Way::Here);
             return true;
         }
         let exempt = matches!(decoded, Ok(Request::Auth(_) | Request::Sasl { .. }));
@@ -130,11 +130,11 @@ impl Worker {
             Ok(Request::Write(op)) => self.write(conn, xid, op_code(header.op), op),
             Ok(Request::Auth(packet)) => {
                 self.auth(conn, xid, &packet);
-                self.stages.answered(Operation::Other, since, &Way::Here);
+                self.stages.answered(Operation::Other, since, self.ordered_micros(), &Way::Here);
             }
             Ok(Request::Sasl { .. }) => {
                 self.sasl(conn, xid);
-                self.stages.answered(Operation::Other, since, &Way::Here);
+                self.stages.answered(Operation::Other, since, self.ordered_micros(), &Way::Here);
             }
             Ok(Request::CloseSession) => {
                 let from = self.conn_ref(conn.id);
@@ -147,7 +147,7 @@ impl Worker {
                 response::error(conn.out.tail(), xid, zxid, ErrorCode::MarshallingError);
                 let op = if is_write(header.op) { OpCode::Error } else { op_code(header.op) };
                 self.replied(conn, op, xid, zxid, since);
-                self.stages.answered(Operation::of(op_code(header.op)), since, &Way::Here);
+                self.stages.answered(Operation::of(op_code(header.op)), since, self.ordered_micros(), &Way::Here);
             }
             Err(Refusal::UnknownOp(_)) => {
                 response::unknown_op(conn.out.tail(), xid);
@@ -175,8 +175,14 @@ impl Worker {
     }
 
     fn submitted(&mut self, conn: &mut Connection, op: OpCode) {
-        conn.in_flight.push_back(Submitted { op, since: self.arrived });
+        let ordered_micros = self.ordered_micros();
+        conn.in_flight.push_back(Submitted { op, ordered_micros, since: self.arrived });
         self.outstanding += 1;
+    }
+
+    /// How long the request that is being carried out has waited for those before it on its connection.
+    pub(super) fn ordered_micros(&self) -> u32 {
+        u32::try_from(self.now.mono.micros_since(self.arrived)).unwrap_or(u32::MAX)
     }
 
     /// Books a reply that is in `out`.

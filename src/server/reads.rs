@@ -52,10 +52,11 @@ impl Worker {
             self.metrics.record(Summary::Readlatency, now.micros_since(since) / 1000);
         }
         let operation = Operation::of(code);
-        self.stages.answered(operation, since, &Way::Here);
+        let ordered_micros = self.ordered_micros();
+        self.stages.answered(operation, since, ordered_micros, &Way::Here);
         if since < now && self.stages.is_slow(since, self.now) {
             let path = path_of(op);
-            let answered = Answered { operation, session: conn.session, xid, since };
+            let answered = Answered { operation, session: conn.session, xid, since, ordered_micros };
             self.stages.tell_slow(answered, &Way::Here, path, self.now);
         }
     }

@@ -45,6 +45,8 @@ struct Run {
     operation: Operation,
     /// When they were taken off the socket.
     since: Instant,
+    /// How long each waited for those before it on its connection.
+    ordered_micros: u32,
     way: Way,
     count: u64,
 }
@@ -67,6 +69,7 @@ pub(super) struct Answered {
     pub session: SessionId,
     pub xid: Xid,
     pub since: Instant,
+    pub ordered_micros: u32,
 }
 
 impl Stages {
@@ -93,11 +96,13 @@ impl Stages {
     }
 
     /// A request is answered in this turn.
-    pub fn answered(&mut self, operation: Operation, since: Instant, way: &Way) {
-        let same = |run: &&mut Run| run.operation == operation && run.since == since && run.way.is_same(way);
+    pub fn answered(&mut self, operation: Operation, since: Instant, ordered_micros: u32, way: &Way) {
+        let same = |run: &&mut Run| {
+            (run.operation, run.since, run.ordered_micros) == (operation, since, ordered_micros) && run.way.is_same(way)
+        };
         match self.runs.iter_mut().rev().take(RUNS_COMPARED).find(same) {
             Some(run) => run.count += 1,
-            None => self.runs.push(Run { operation, since, way: *way, count: 1 }),
+            None => self.runs.push(Run { operation, since, ordered_micros, way: *way, count: 1 }),
         }
     }
 
@@ -111,17 +116,15 @@ impl Stages {
             return;
         }
         let ends = self.clock.read(now.mono);
-        for Run { operation, since, way, count } in &self.runs {
+        for Run { operation, since, ordered_micros, way, count } in &self.runs {
             let record = |stage, micros| metrics.record_stage(*operation, stage, micros, *count);
+            if *ordered_micros > 0 {
+                record(Stage::Order, u64::from(*ordered_micros));
+            }
             match way {
-                Way::Here => {
-                    if *since < now.mono {
-                        record(Stage::Order, now.mono.micros_since(*since));
-                    }
-                    record(Stage::Reply, ends.micros_since(now.mono));
-                }
+                Way::Here => record(Stage::Reply, ends.micros_since(now.mono)),
                 Way::Passed(passage) => {
-                    record(Stage::Queue, passage.taken.micros_since(*since));
+                    record(Stage::Queue, queued_micros(passage, *since, *ordered_micros));
                     if passage.is_learners() {
                         record(Stage::Forward, passage.spent(Stage::Forward));
                         record(Stage::Commit, passage.spent(Stage::Commit));
@@ -174,8 +177,8 @@ pub(super) fn path_of(zxid: Zxid, effects: &[Effect]) -> Option<&str> {
 }
 
 fn slow_line(answered: Answered, way: &Way, path: Option<&str>, left_out: u64, now: Instant) -> String {
-    let Answered { operation, session, xid, since } = answered;
-    let stages = stages_of(way, since, now);
+    let Answered { operation, session, xid, since, .. } = answered;
+    let stages = stages_of(&answered, way, now);
     let slowest = stages.iter().copied().max_by_key(|(stage, micros)| own_share(*stage, *micros, way));
     let mut text = format!("slow request: {} of session {session}, xid {}", operation.name(), xid.0);
     // Writing to a string cannot fail.
@@ -210,17 +213,21 @@ fn own_share(stage: Stage, micros: u64, way: &Way) -> u64 {
     }
 }
 
+/// From when it could be handed over until it was taken.
+fn queued_micros(passage: &Passage, since: Instant, ordered_micros: u32) -> u64 {
+    passage.taken.micros_since(since).saturating_sub(u64::from(ordered_micros))
+}
+
 /// The stages that a request passed before this turn, in order.
-fn stages_of(way: &Way, since: Instant, now: Instant) -> Vec<(Stage, u64)> {
-    let passage = match way {
-        Way::Here => return vec![(Stage::Order, now.micros_since(since))],
-        Way::Passed(passage) => passage,
-        Way::Asked => return Vec::new(),
-    };
-    let mut stages = vec![(Stage::Queue, passage.taken.micros_since(since))];
-    let spent = Stage::ALL.into_iter().map(|stage| (stage, passage.spent(stage)));
-    stages.extend(spent.filter(|(_, micros)| *micros > 0));
-    stages.push((Stage::Reply, now.micros_since(passage.released)));
+fn stages_of(answered: &Answered, way: &Way, now: Instant) -> Vec<(Stage, u64)> {
+    let Answered { since, ordered_micros, .. } = *answered;
+    let mut stages = vec![(Stage::Order, u64::from(ordered_micros))];
+    if let Way::Passed(passage) = way {
+        stages.push((Stage::Queue, queued_micros(passage, since, ordered_micros)));
+        stages.extend(Stage::ALL.into_iter().map(|stage| (stage, passage.spent(stage))));
+        stages.push((Stage::Reply, now.micros_since(passage.released)));
+    }
+    stages.retain(|(_, micros)| *micros > 0);
     stages
 }
 
@@ -275,12 +282,12 @@ mod tests {
         stages.waited_in_sockets(30);
         for _ in 0..3 {
             stages.arrived(Operation::GetData);
-            stages.answered(Operation::GetData, at(4_000), &Way::Here);
-            stages.answered(Operation::SetData, at(1_000), &Way::Passed(of_leader()));
+            stages.answered(Operation::GetData, at(4_000), 0, &Way::Here);
+            stages.answered(Operation::SetData, at(1_000), 40, &Way::Passed(of_leader()));
         }
         // One that waited behind a write of its connection.
-        stages.answered(Operation::GetData, at(1_000), &Way::Here);
-        stages.answered(Operation::Sync, at(2_000), &Way::Asked);
+        stages.answered(Operation::GetData, at(1_000), 3_000, &Way::Here);
+        stages.answered(Operation::Sync, at(2_000), 0, &Way::Asked);
         assert_eq!(stages.runs.len(), 4);
         stages.turn_ends(now(4_000), &metrics);
         let read = registry.read_latencies();
@@ -294,11 +301,12 @@ mod tests {
         assert_eq!(seen(Operation::GetData, Stage::Total), (4, 4_000));
         assert_eq!(seen(Operation::Sync, Stage::Total), (1, 3_000));
         assert_eq!((seen(Operation::Sync, Stage::Order).0, seen(Operation::Sync, Stage::Reply).0), (0, 0));
-        assert_eq!(seen(Operation::SetData, Stage::Queue), (3, 100));
+        assert_eq!(seen(Operation::SetData, Stage::Order), (3, 40));
+        assert_eq!(seen(Operation::SetData, Stage::Queue), (3, 60));
         assert_eq!(seen(Operation::SetData, Stage::Reply), (3, 5_000 - 3_210));
         assert_eq!(seen(Operation::SetData, Stage::Total), (3, 4_000));
         // What the ensemble thread books itself, and what is a learner's.
-        for stage in [Stage::Flush, Stage::Quorum, Stage::Forward, Stage::Commit, Stage::Order] {
+        for stage in [Stage::Flush, Stage::Quorum, Stage::Forward, Stage::Commit] {
             assert_eq!(seen(Operation::SetData, stage).0, 0);
         }
         stages.turn_ends(now(4_500), &metrics);
@@ -307,8 +315,13 @@ mod tests {
 
     #[test]
     fn a_slow_line_names_the_stage_that_was_slow() {
-        let answered =
-            Answered { operation: Operation::SetData, session: SessionId(0x10), xid: Xid(7), since: at(1_000) };
+        let answered = Answered {
+            operation: Operation::SetData,
+            session: SessionId(0x10),
+            xid: Xid(7),
+            since: at(1_000),
+            ordered_micros: 0,
+        };
         let line = slow_line(answered, &Way::Passed(of_leader()), Some("/app/x"), 0, at(3_300));
         assert_eq!(
             line,
@@ -318,12 +331,14 @@ mod tests {
         // The own disk was done long before the others'.
         let mut passage = of_leader();
         passage.spend(Stage::Quorum, at(1_150), at(9_150));
+        passage.released = at(9_160);
         let line = slow_line(answered, &Way::Passed(passage), None, 12, at(9_300));
         assert!(line.contains("slowest stage: quorum with 8.000 ms"), "{line}");
         assert!(line.ends_with("; 12 more slow one(s) since the last line"), "{line}");
         let line = slow_line(answered, &Way::Asked, None, 0, at(2_000));
         assert!(line.ends_with("xid 7 took 1.000 ms"), "{line}");
-        let line = slow_line(answered, &Way::Here, None, 0, at(2_000));
+        let waited = Answered { ordered_micros: 1_000, ..answered };
+        let line = slow_line(waited, &Way::Here, None, 0, at(2_000));
         assert!(line.ends_with("took 1.000 ms; slowest stage: order with 1.000 ms (order 1.000)"), "{line}");
     }
 

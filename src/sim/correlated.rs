@@ -4,6 +4,7 @@
 use super::agenda::Event;
 use super::disk::Fault;
 use super::net::Socket;
+use super::server::Server;
 use super::simulator::Simulator;
 use super::wiretap::Way;
 
@@ -82,6 +83,10 @@ impl Simulator {
     }
 
     fn dies_within(&mut self, index: usize, death: Fault, operations: u64) {
+        if self.options.is_java(index) {
+            // Its disk is not operated step by step.
+            return self.falls_within(index, TOGETHER_US);
+        }
         self.counts.crashes_planned += 1;
         let operations = if self.random.chance(1, 2) { operations } else { operations / 2 };
         let spared = self.random.below(operations);
@@ -168,10 +173,13 @@ impl Simulator {
     /// is without what it had; at times the leader is down as well, and those who are left may know less than it did.
     pub(super) fn lose_directory(&mut self) {
         let index = self.random.below(self.options.voters as u64) as usize;
-        let others = self.servers[..self.options.voters].iter().filter(|server| server.index != index);
-        let mut lacking = others.clone().filter(|server| server.is_damaged || server.is_unfilled);
+        let others = self.servers.iter().filter(|server| server.index != index);
+        let is_lacking = |server: &Server| server.is_damaged || server.is_unfilled;
+        let anybody_lacks = others.clone().any(is_lacking);
+        let others = self.ids_of(others);
         // The others have to be able to elect somebody without it.
-        if lacking.next().is_some() || others.count() * 2 <= self.options.voters {
+        let can_elect = self.quorums().iter().all(|quorum| quorum.is_reached_by(&others));
+        if anybody_lacks || !can_elect || !self.is_done_with_members() || self.options.is_java(index) {
             self.counts.directories_kept += 1;
             return;
         }

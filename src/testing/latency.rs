@@ -132,7 +132,7 @@ mod tests {
             table.assert_counts("get_data", &["queue", "prepare", "flush", "quorum", "forward"], 0);
             table.assert_counts("exists", &["socket", "reply", "total"], WRITES);
             assert!(table.count("exists", "order") > WRITES / 2, "they wait behind writes");
-            table.assert_counts("set_data", &["order", "quorum", "forward", "commit"], 0);
+            table.assert_counts("set_data", &["quorum", "forward", "commit"], 0);
             table.assert_counts("all", &["flush"], 2 * WRITES + 4);
             assert_eq!(table.0.keys().filter(|(operation, _)| operation == "other").count(), 0);
             // The disk has been waited for, and nothing takes longer than all of it.
@@ -220,8 +220,9 @@ mod tests {
             xid += 1;
             connection.call(xid, &set("/slow", b"value")).expect("no answer");
             let log = server.log();
-            let lines = log.lines().filter(|line| line.contains("slow request: set_data") && line.contains(&session));
-            let flushed = lines.filter(|line| line.contains("slowest stage: flush with ")).next_back();
+            let mut lines =
+                log.lines().filter(|line| line.contains("slow request: set_data") && line.contains(&session));
+            let flushed = lines.rfind(|line| line.contains("slowest stage: flush with "));
             if let Some(line) = flushed.filter(|line| line.contains("more slow one(s) since the last line")) {
                 break line.to_owned();
             }
@@ -229,9 +230,6 @@ mod tests {
             std::thread::sleep(Duration::from_millis(20));
         };
         assert!(told.contains(", path /slow took "), "{told}");
-        for stage in ["queue ", "prepare ", "flush ", "reply "] {
-            assert!(told.contains(stage), "{told}");
-        }
         assert!(server.log().matches("slow request").count() < 30, "once a second");
     }
 

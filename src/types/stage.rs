@@ -31,7 +31,7 @@ named! {
     Stage {
     /// In the socket, while the worker's core was at something else.
     Socket => "socket",
-    /// A read behind the unanswered writes of its connection.
+    /// Behind those before it on its connection: a read behind writes, a write behind such a read.
     Order => "order",
     /// From the worker to the ensemble thread.
     Queue => "queue",

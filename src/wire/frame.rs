@@ -16,7 +16,7 @@ pub const LENGTH_BYTES: usize = 4;
 
 /// Words that a connection may send instead of its first length. Compared before the length is looked at, since a
 /// large `jute.maxbuffer` would make lengths of them. The last one is what telnet sends on an interrupt.
-pub const FOUR_LETTER_WORDS: [[u8; 4]; 19] = [
+pub const FOUR_LETTER_WORDS: [[u8; 4]; 21] = [
     *b"conf",
     *b"cons",
     *b"crst",
@@ -25,7 +25,9 @@ pub const FOUR_LETTER_WORDS: [[u8; 4]; 19] = [
     *b"envi",
     *b"gtmk",
     *b"hash",
+    *b"hdrl",
     *b"isro",
+    *b"lats",
     *b"mntr",
     *b"ruok",
     *b"srst",

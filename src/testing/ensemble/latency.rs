@@ -9,6 +9,14 @@ const LEADER: usize = 3;
 const FOLLOWER: usize = 1;
 const WRITES: u64 = 200;
 
+fn wait_until(ensemble: &Ensemble, is_so: impl Fn(&Ensemble) -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so(ensemble) {
+        assert!(Instant::now() < deadline, "{}", ensemble.logs());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 #[test]
 fn every_server_counts_what_it_has_a_part_in() {
     let mut ensemble = Ensemble::with_observers(&[OURS; 4], &[OBSERVER]);
@@ -21,6 +29,9 @@ fn every_server_counts_what_it_has_a_part_in() {
             .call(2, &crate::codec::Op::Path { opcode: crate::codec::op::SYNC, path: "/".into() })
             .expect("no answer");
     }
+    // What is acknowledged after the reset would be counted.
+    let is_quiet = |id| Table::of(ensemble.server(id)).count("create", "flush") == 1;
+    wait_until(&ensemble, |ensemble| ensemble.ids().all(is_quiet));
     for id in ensemble.ids() {
         assert_eq!(ensemble.server(id).four_letter("srst"), "Server stats reset.\n");
     }
@@ -35,11 +46,8 @@ fn every_server_counts_what_it_has_a_part_in() {
     }
     let all = 4 * WRITES;
     // The last acknowledgements may come after the last commit.
-    let deadline = Instant::now() + PATIENCE;
-    while ensemble.ids().any(|id| Table::of(ensemble.server(id)).count("set_data", "flush") < all) {
-        assert!(Instant::now() < deadline, "{}", ensemble.logs());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let is_done = |id| Table::of(ensemble.server(id)).count("set_data", "flush") == all;
+    wait_until(&ensemble, |ensemble| ensemble.ids().all(is_done));
     for id in ensemble.ids() {
         let server = ensemble.server(id);
         let table = Table::of(server);
@@ -80,11 +88,10 @@ fn every_server_counts_what_it_has_a_part_in() {
 fn a_server_without_a_leader_tells_its_latencies_all_the_same() {
     let mut ensemble = Ensemble::of(&[OURS; 3]);
     ensemble.server_mut(1).spawn();
-    let deadline = Instant::now() + PATIENCE;
-    while crate::process::four_letter(ensemble.address(1), b"ruok").map_or(true, |text| text != "imok") {
-        assert!(Instant::now() < deadline, "{}", ensemble.logs());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let answers = |ensemble: &Ensemble| {
+        crate::process::four_letter(ensemble.address(1), b"ruok").is_ok_and(|text| text == "imok")
+    };
+    wait_until(&ensemble, answers);
     assert_eq!(Table::of(ensemble.server(1)).count("all", "total"), 0);
     assert!(ensemble.server(1).four_letter("hdrl").starts_with("#[Histogram log format version 1.3]\n"));
 }
