@@ -14,6 +14,8 @@ from pathlib import Path
 
 from . import machine, measurements, servers
 
+# Contenders in the order of the tables; the floor is what the others are measured by.
+SERVERS = ("floor", "java", "ringkeeper")
 RUNS = servers.REPOSITORY / "bench" / "runs"
 # More than this fraction of a core busy with something else, and a figure deserves suspicion.
 OTHER_CORES_MAX = 0.15
@@ -24,6 +26,10 @@ class Book:
     kind = ""
     rows = measurements.TABLE
     table_title = "Workloads, 10,000 keys of 100 B"
+    shares_title = (
+        "As a share of what the machine allows: an io_uring server that answers without looking, and writes when their "
+        "records are flushed (rate / its rate; its time / time)"
+    )
 
     def __init__(self, arguments, contenders):
         self.arguments, self.contenders = arguments, contenders
@@ -96,35 +102,56 @@ class Book:
         if not lines:
             return ""
         heading = ["workload", "server", "ops/s", "CPU us/op", "p50 us", "p99 us", "p99.9 us", "generator cores"]
-        return self.table_title + "\n\n" + aligned([heading, *lines]) + self.goals()
+        return self.table_title + "\n\n" + aligned([heading, *lines]) + self.shares() + self.goals()
+
+    def figures(self, row, server):
+        """What the rounds told of a row, by name; empty lists where it was not measured."""
+        return {name: self.values("table", server, take, row=row.name) for name, take in figures_of(row).items()}
+
+    def medians(self, row):
+        """Medians by server, of those that were measured."""
+        every = {server: self.figures(row, server) for server in SERVERS}
+        return {
+            server: {name: statistics.median(values) for name, values in figures.items()}
+            for server, figures in every.items()
+            if figures["rate"]
+        }
 
     def row_lines(self, row):
-        lines, medians = [], {}
-        for server in ("java", "ringkeeper"):
-            figures = {name: self.values("table", server, take, row=row.name) for name, take in figures_of(row).items()}
-            if not figures["rate"]:
-                continue
-            medians[server] = {name: statistics.median(values) for name, values in figures.items()}
+        lines, medians = [], self.medians(row)
+        for server in medians:
+            figures = self.figures(row, server)
             cells = [spread(figures["rate"], 0), spread(figures["cpu"], 2)]
             cells += [spread(figures[name], 0) for name in ("p50", "p99", "p99.9")]
             lines.append([row.name, server, *cells, f"{medians[server]['generator']:.2f}"])
-        if len(medians) == 2:
+        if "java" in medians and "ringkeeper" in medians:
             java, ours = medians["java"], medians["ringkeeper"]
             ratio = {name: ours[name] / java[name] if java[name] else float("nan") for name in java}
             cells = [f"x {ratio[name]:.3g}" for name in ("rate", "cpu", "p50", "p99", "p99.9")]
             lines.append([row.name, "ratio", *cells, ""])
         return lines
 
+    def shares(self):
+        """How near each server comes to the floor: 100 % is as good as a server that does nothing."""
+        lines = []
+        for row in self.rows:
+            medians = self.medians(row)
+            floor = medians.pop("floor", None)
+            if floor is None:
+                continue
+            for server, figures in medians.items():
+                rate = figures["rate"] / floor["rate"]
+                others = [floor[name] / figures[name] if figures[name] else float("nan") for name in ("cpu", "p50", "p99")]
+                lines.append([row.name, server, *(f"{share:.0%}" for share in (rate, *others))])
+        heading = ["workload", "server", "ops/s", "CPU us/op", "p50", "p99"]
+        return f"\n\n{self.shares_title}\n\n" + aligned([heading, *lines]) if lines else ""
+
     def goals(self):
         lines = []
         for row in self.rows:
-            pair = {}
-            for server in ("java", "ringkeeper"):
-                taken = {name: self.values("table", server, take, row=row.name) for name, take in figures_of(row).items()}
-                if taken["rate"]:
-                    pair[server] = {name: statistics.median(values) for name, values in taken.items()}
-            if len(pair) == 2:
-                lines += goal_lines(row, pair["java"], pair["ringkeeper"])
+            medians = self.medians(row)
+            if "ringkeeper" in medians:
+                lines += goal_lines(row, medians)
         return "\n\nGoals\n\n" + aligned([["workload", "what", "goal", "measured", ""], *lines]) if lines else ""
 
     def memory(self):
@@ -193,9 +220,21 @@ def figures_of(row):
     }
 
 
-def goal_lines(row, java, ours):
-    def line(what, goal, measured, met):
-        return [row.name, what, goal, f"x {measured:.3g}", "met" if met else "MISSED"]
+def goal_lines(row, medians):
+    ours, lines = medians["ringkeeper"], []
+    if row.floor_share_min and "floor" in medians:
+        share, least = ours["rate"] / medians["floor"]["rate"], row.floor_share_min
+        lines.append(goal_line(row, "rate of the floor's", f"at least {least:.0%}", f"{share:.0%}", share >= least))
+    return lines + (ratio_goal_lines(row, medians["java"], ours) if "java" in medians else [])
+
+
+def goal_line(row, what, goal, measured, met):
+    return [row.name, what, goal, measured, "met" if met else "MISSED"]
+
+
+def ratio_goal_lines(row, java, ours):
+    def line(what, goal, ratio, met):
+        return goal_line(row, what, goal, f"x {ratio:.3g}", met)
 
     lines = []
     rate, cpu, p50 = (ours[name] / java[name] for name in ("rate", "cpu", "p50"))

@@ -245,6 +245,32 @@ class Server:
         return Running(self.name, self.command(config), port, folder / "server.log", started)
 
 
+class Floor(Server):
+    """No contender: an io_uring server that answers without looking, and writes when their records are flushed. What it
+    reaches is what a server on this machine can reach at best."""
+
+    name = "floor"
+    version = "Floor"
+
+    def __init__(self, binary, durable=True):
+        self.binary, self.durable = binary, durable
+        if not durable:
+            self.name, self.version = "echo", "Echo"
+
+    def runtime(self):
+        what = "one io_uring thread that answers without looking"
+        return f"{what}, writes when their records are flushed" if self.durable else what
+
+    def launch(self, folder, port, **settings):
+        if settings:
+            raise ValueError(f"the floor has no settings: {settings}")
+        command = [str(self.binary), "serve", "--port", str(port)]
+        if self.durable:
+            command += ["--log", str(folder / "data" / "floor.log")]
+        started = time.perf_counter()
+        return Running(self.name, command, port, folder / "server.log", started)
+
+
 class Java(Server):
     name = "java"
 
