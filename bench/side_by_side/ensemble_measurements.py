@@ -103,7 +103,8 @@ class EnsembleBench(Bench):
             # The warm-up is a run of its own, so that CPU time can be read between the two.
             if self.arguments.warmup_seconds > 0:
                 self.measure(ensemble, place, *what, "--seconds", str(self.arguments.warmup_seconds))
-            result = self.measure(ensemble, place, *what, "--seconds", str(self.arguments.seconds))
+            saved = ["--save", str(self.book.saved_run(row, server, round_number))]
+            result = self.measure(ensemble, place, *what, *saved, "--seconds", str(self.arguments.seconds))
             self.book.add("table", server, round_number, {"row": row.name, "leader": leader, **result})
         if ensemble.leader() != leader:
             raise Stop(f"{server.name}: the leader changed from {leader} to {ensemble.leader()} during the round")

@@ -43,6 +43,8 @@ LOG = Log()
 
 class LimitBook(record.Book):
     kind = "-limit"
+    title = "What the machine allows"
+    conditions = "what each server does is said above its table."
 
     def summary(self):
         parts = [self.ceiling(), self.served("echo", ECHO_TITLE), self.served("floor", FLOOR_TITLE), self.appended(), self.noise()]

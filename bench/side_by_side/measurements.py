@@ -5,6 +5,7 @@ it, and hands plain dictionaries to the book. The generator does the timing; not
 """
 
 import json
+import re
 import shutil
 import subprocess
 import time
@@ -58,6 +59,11 @@ class Row:
         return self.timed or self.workload
 
     @property
+    def file_name(self):
+        """Its name with what belongs into a file's."""
+        return "-".join(re.findall(r"[a-z0-9.]+", self.name))
+
+    @property
     def writes(self):
         return self.workload not in READ_ONLY
 
@@ -109,7 +115,7 @@ class Bench:
                 running,
                 *row.options(),
                 *["--seconds", str(self.arguments.seconds), "--warmup-seconds", str(self.arguments.warmup_seconds)],
-                *["--keys", str(KEYS), "--no-setup"],
+                *["--keys", str(KEYS), "--no-setup", "--save", str(self.book.saved_run(row, server, round_number))],
             )
             self.book.add("table", server, round_number, {"row": row.name, **result})
         running.stop()

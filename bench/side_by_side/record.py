@@ -7,6 +7,7 @@ from the raw lines and from nothing else.
 import datetime
 import json
 import shlex
+import shutil
 import statistics
 import subprocess
 import sys
@@ -25,6 +26,10 @@ class Book:
     # What a book of another kind replaces: name of its folder, the rows and heading of its table.
     kind = ""
     rows = measurements.TABLE
+    title = "Side by side"
+    conditions = (
+        "every write flushed before its answer (the default of both). Java runs with `-Xmx1000m`, as its start script sets it."
+    )
     table_title = "Workloads, 10,000 keys of 100 B"
     shares_title = (
         "As a share of what the machine allows: an io_uring server that answers without looking, and writes when their "
@@ -38,8 +43,12 @@ class Book:
         self.folder = arguments.output or unused(RUNS / f"{self.date}-{arguments.host_label}-{self.commit}{self.kind}")
         self.folder.mkdir(parents=True, exist_ok=True)
         servers.WORK.mkdir(parents=True, exist_ok=True)
+        self.saved = servers.WORK / "saved"
+        shutil.rmtree(self.saved, ignore_errors=True)
         self.machine = machine.describe(servers.WORK)
         self.runtimes = [(server.version, server.runtime()) for server in contenders]
+        if any(server.name == "java" for server in contenders):
+            self.runtimes.append(("etcd", servers.etcd()))
         if getattr(arguments, "ringkeeper", None):
             self.runtimes.append(("RingKeeper binary", "given with --ringkeeper, not built from the commit below"))
         self.lines = []
@@ -55,6 +64,29 @@ class Book:
     def brief(self, line):
         return brief(line)
 
+    def saved_run(self, row, server, round_number):
+        """Where the generator is to save a run of the table, for the report of its row."""
+        folder = self.saved / row.file_name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{server.name}-{round_number}.json"
+
+    def write_reports(self, load):
+        """`report-<row>.html` of each row that was measured: its runs laid over each other. The record is complete without them,
+        so a failure is told and ends nothing."""
+        for row in self.rows:
+            runs = [
+                f"{server}={path}"
+                for server in ("floor", "echo", "java", "ringkeeper")
+                for path in sorted((self.saved / row.file_name).glob(f"{server}-*.json"))
+            ]
+            if not runs:
+                continue
+            page = self.folder / f"report-{row.file_name}.html"
+            command = [load, "report", "--out", page, "--title", f"{row.name}, {self.date}, {self.commit}", *runs]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode != 0:
+                print(f"{page.name} could not be written: {done.stderr.strip()}", file=sys.stderr)
+
     def close(self):
         self.raw.close()
         text = self.summary()
@@ -66,12 +98,11 @@ class Book:
         facts = [*self.machine, *self.runtimes, ("RingKeeper commit", self.commit)]
         table = "\n".join(f"| {name} | {value} |" for name, value in facts)
         return (
-            f"# Side by side, {self.date}, {self.arguments.host_label}\n\n"
+            f"# {self.title}, {self.date}, {self.arguments.host_label}\n\n"
             f"    {command}\n\n"
             f"| what | value |\n|---|---|\n{table}\n\n"
-            "Load generator and server share the machine; loopback; every write flushed before its answer (the default of "
-            "both). Java runs with `-Xmx1000m`, as its start script sets it. Values are medians over the rounds, the span "
-            "in brackets is the lowest and the highest round. `raw.jsonl` has every measurement.\n\n"
+            f"Load generator and server share the machine; loopback; {self.conditions} Values are medians over the rounds, the "
+            "span in brackets is the lowest and the highest round. `raw.jsonl` has every measurement.\n\n"
             f"```text\n{text}\n```\n"
         )
 

@@ -72,6 +72,13 @@ def binary(given, name):
     return given.resolve()
 
 
+def etcd():
+    """What is to be said of etcd: it is named where people look for it, and not measured."""
+    found = shutil.which("etcd")
+    here = "installed here" if found else "not installed here"
+    return f"not measured ({here}): it does not speak ZooKeeper's protocol, which is what the generator speaks"
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
