@@ -13,12 +13,8 @@ const FRAME_BYTES: usize = 4 + 4 + (4 + PATH.len()) + (4 + DATA_BYTES) + 4;
 
 pub fn set_data() -> Vec<u8> {
     let header = TxnHeader { session: SessionId(1), cxid: 1, zxid: Zxid(1), time: WallMillis(1) };
-    let body = TxnBody::SetData {
-        op: OpCode::SetData,
-        path: PATH.to_owned(),
-        data: Some(vec![b'x'; DATA_BYTES]),
-        version: 1,
-    };
+    let body =
+        TxnBody::SetData { op: OpCode::SetData, path: PATH.to_owned(), data: Some(vec![b'x'; DATA_BYTES]), version: 1 };
     let digest = TxnDigest { version: TxnDigest::VERSION, tree: 1 };
     let (mut entry, mut record) = (Vec::new(), Vec::new());
     txn::encode(&header, &body, Some(&digest), &mut entry);

@@ -34,8 +34,7 @@ impl Database {
 
     fn execute(&mut self, op: WriteOp) {
         self.zxid += 1;
-        let header =
-            TxnHeader { session: SessionId(1), cxid: 1, zxid: Zxid(self.zxid), time: WallMillis(self.zxid) };
+        let header = TxnHeader { session: SessionId(1), cxid: 1, zxid: Zxid(self.zxid), time: WallMillis(self.zxid) };
         let by = Requester::granted(&[]);
         let executed = execute(&mut self.tree, header, op, by, &self.rules, Some(&mut self.effects));
         assert!(executed.outcome.result.is_ok(), "{executed:?}");
