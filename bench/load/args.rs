@@ -1,11 +1,14 @@
 //! The command line: what can be asked for, and every combination that makes no sense refused by name.
 //! Turns text into values once; the rest of the tool receives only valid ones.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::failure::Failure;
+use crate::output::report::ReportArgs;
+use crate::pace::{Plan, RateRange};
 use crate::wire;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -31,14 +34,23 @@ impl WorkloadName {
     }
 }
 
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Write one HTML page about saved runs, laid over each other
+    Report(ReportArgs),
+}
+
 /// Load generator for any server that speaks the ZooKeeper client protocol.
 ///
-/// One thread, many connections. Exit codes: 0 whole run without a failed operation, 1 system error, 2 bad command
-/// line, 3 server unreachable, 4 not a ZooKeeper server, 5 session refused, 6 connections lost during the run (what was
-/// measured until then is printed), 7 operations answered with an error code, 130 interrupted.
+/// One thread, many connections. Exit codes: 0 whole run without a failed operation, 1 system error or unwritable
+/// output, 2 bad command line or file, 3 server unreachable, 4 not a ZooKeeper server, 5 session refused, 6 connections lost during the run (what was
+/// measured until then is printed), 7 operations answered with an error code, 8 no rate keeps the limit that was
+/// searched for, 130 interrupted.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "ringkeeper-load", version)]
+#[command(name = "ringkeeper-load", version, args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    pub command: Option<Command>,
     /// Servers, host:port[,host:port...]; connections are spread over them in turn
     #[arg(long, default_value = "127.0.0.1:2181", value_delimiter = ',')]
     pub servers: Vec<String>,
@@ -71,9 +83,13 @@ pub struct Args {
     /// Measure exactly this many operations instead of --seconds
     #[arg(long, conflicts_with = "seconds")]
     pub operations: Option<u64>,
-    /// Open loop: operations per second of all connections together; latency counts from the planned send time
+    /// Open loop: operations per second of all connections together, or FROM..TO, evenly over the measured time;
+    /// latency counts from the planned send time
     #[arg(long)]
-    pub rate: Option<f64>,
+    pub rate: Option<RateRange>,
+    /// Go from one rate to the other in this many steps, each reported by itself
+    #[arg(long, requires = "rate")]
+    pub steps: Option<u32>,
     /// Open loop: operations planned for the same moment on the same connection
     #[arg(long, default_value_t = 1, requires = "rate")]
     pub burst: u64,
@@ -92,6 +108,24 @@ pub struct Args {
     /// Give up when connecting, or an answer, takes longer than this
     #[arg(long, default_value_t = 15.0)]
     pub timeout_seconds: f64,
+    /// What the run is called in reports
+    #[arg(long)]
+    pub label: Option<String>,
+    /// Save the run for the report command
+    #[arg(long, value_name = "FILE.json")]
+    pub save: Option<PathBuf>,
+    /// Write an HTML page with plots
+    #[arg(long, value_name = "FILE.html")]
+    pub html: Option<PathBuf>,
+    /// Write one line for every interval and kind of operation
+    #[arg(long, value_name = "FILE.csv")]
+    pub csv: Option<PathBuf>,
+    /// Write a histogram for every interval and kind of operation, in HdrHistogram's log format
+    #[arg(long, value_name = "FILE.hlog")]
+    pub hdr_log: Option<PathBuf>,
+    /// Length of an interval of progress, plots, CSV and HDR log
+    #[arg(long, default_value_t = 1.0)]
+    pub interval_seconds: f64,
     /// Run on this core only
     #[arg(long)]
     pub cpu: Option<usize>,
@@ -140,9 +174,10 @@ impl Args {
         if !positive_seconds(self.timeout_seconds) {
             return refuse(format!("--timeout-seconds {}: must be above 0", self.timeout_seconds));
         }
-        if self.rate.is_some_and(|rate| !(rate.is_finite() && rate > 0.0)) {
-            return refuse("--rate: must be above 0 operations per second".into());
+        if !(self.interval_seconds.is_finite() && self.interval_seconds >= INTERVAL_SECONDS_MIN) {
+            return refuse(format!("--interval-seconds {}: at least {INTERVAL_SECONDS_MIN}", self.interval_seconds));
         }
+        self.check_ramp()?;
         if self.burst == 0 {
             return refuse("--burst 0: at least one operation per burst is needed".into());
         }
@@ -153,6 +188,19 @@ impl Args {
             return refuse(format!("--session-timeout-ms {}: must be above 0", self.session_timeout_ms));
         }
         self.check_path()
+    }
+
+    fn check_ramp(&self) -> Result<(), Failure> {
+        let is_ramp = self.rate.is_some_and(|rate| rate.from != rate.to);
+        let refuse = |text: &str| Err(Failure::Usage(text.to_owned()));
+        match self.steps {
+            Some(steps) if !(2..=STEPS_MAX).contains(&steps) => {
+                refuse(&format!("--steps {steps}: from 2 to {STEPS_MAX}"))
+            }
+            Some(_) if !is_ramp => refuse("--steps: needs --rate FROM..TO"),
+            _ if is_ramp && self.operations.is_some() => refuse("--operations: a ramp goes over --seconds"),
+            _ => Ok(()),
+        }
     }
 
     fn check_path(&self) -> Result<(), Failure> {
@@ -168,11 +216,26 @@ impl Args {
         Duration::from_secs_f64(self.timeout_seconds)
     }
 
-    /// What the run is called in the report.
+    /// The rate over the measured time.
+    pub fn plan(&self) -> Plan {
+        let seconds = self.seconds;
+        match (self.rate, self.steps) {
+            (None, _) => Plan::Closed,
+            (Some(RateRange { from, to }), Some(count)) => Plan::Steps { from, to, count, seconds },
+            (Some(RateRange { from, to }), None) if from != to => Plan::Ramp { from, to, seconds },
+            (Some(RateRange { from, .. }), None) => Plan::Constant { rate: from },
+        }
+    }
+
+    /// What the run's work is called in the report.
     pub fn workload_name(&self) -> &'static str {
         if self.fill.is_some() { "fill" } else { self.workload.as_str() }
     }
 }
+
+/// The engine looks at the clock for this ten times a second.
+const INTERVAL_SECONDS_MIN: f64 = 0.1;
+const STEPS_MAX: u32 = 1_000;
 
 fn is_plain_name(name: &str) -> bool {
     !name.is_empty() && name != "." && name != ".." && !name.chars().any(char::is_control)
@@ -215,6 +278,11 @@ mod tests {
             ("--seconds NaN", "--seconds"),
             ("--warmup-seconds=-1", "--warmup-seconds"),
             ("--rate 0", "--rate"),
+            ("--rate 10..0", "--rate"),
+            ("--rate 10..20 --steps 1", "--steps"),
+            ("--rate 10 --steps 5", "--steps"),
+            ("--rate 10..20 --operations 5", "--operations"),
+            ("--interval-seconds 0.01", "--interval-seconds"),
             ("--rate 10 --burst 0", "--burst"),
             ("--burst 4", "--rate"),
             ("--write-percent 101", "--write-percent"),

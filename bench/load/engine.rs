@@ -14,7 +14,6 @@ use crate::failure::Failure;
 use crate::meter::Meter;
 use crate::pace::Pace;
 use crate::poller::{Poller, Ready};
-use crate::progress::Progress;
 use crate::session::Sessions;
 use crate::workload::Workload;
 
@@ -24,6 +23,11 @@ const TICK_NS: u64 = 100_000_000;
 const CLOSE_NS_MAX: u64 = 5_000_000_000;
 /// Set by the signal handler; the engine stops at its next tick and the partial result is printed.
 pub static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Who is told how far a drive is, at every tick. It may exchange the meter for another one.
+pub trait OnTick {
+    fn tick(&mut self, now_ns: u64, meter: &mut Meter);
+}
 
 /// When a drive ends.
 #[derive(Clone, Copy)]
@@ -103,7 +107,7 @@ impl Engine {
         pace: &mut Pace,
         limits: Limits,
         meter: &mut Meter,
-        progress: &mut Progress,
+        watcher: &mut dyn OnTick,
     ) -> Result<(), Failure> {
         let mut drive = Drive { workload, pace, meter, limits, left: limits.operations_max };
         let mut now_ns = self.clock.now_ns();
@@ -118,7 +122,7 @@ impl Engine {
             if now_ns >= tick_ns {
                 tick_ns = now_ns + TICK_NS;
                 self.tick(now_ns, &mut drive)?;
-                progress.show(now_ns, drive.meter);
+                watcher.tick(now_ns, drive.meter);
             }
             let until_ns = if now_ns < limits.until_ns { limits.until_ns } else { u64::MAX };
             let wake_ns = tick_ns.min(until_ns).min(next_due_ns(drive.pace));

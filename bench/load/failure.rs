@@ -10,6 +10,8 @@ pub mod exit_code {
     pub const REFUSED: u8 = 5;
     pub const LOST: u8 = 6;
     pub const FAILED_OPERATIONS: u8 = 7;
+    /// A search found no rate that keeps the limit.
+    pub const LIMIT_NOT_KEPT: u8 = 8;
     pub const INTERRUPTED: u8 = 130;
 }
 
@@ -19,6 +21,8 @@ pub enum Failure {
     Usage(String),
     #[error("{what}: {source}")]
     System { what: String, source: std::io::Error },
+    #[error("{0}")]
+    Output(String),
     #[error("{0}")]
     Unreachable(String),
     #[error("{0}")]
@@ -35,7 +39,7 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Failure::Usage(_) => exit_code::USAGE,
-            Failure::System { .. } => exit_code::OUTPUT,
+            Failure::System { .. } | Failure::Output(_) => exit_code::OUTPUT,
             Failure::Unreachable(_) => exit_code::UNREACHABLE,
             Failure::NotZooKeeper(_) => exit_code::NOT_ZOOKEEPER,
             Failure::Refused(_) => exit_code::REFUSED,

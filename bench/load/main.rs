@@ -1,7 +1,7 @@
 //! `ringkeeper-load`: a load generator for servers that speak the ZooKeeper client protocol.
 //!
-//! Reads top to bottom: `args` (what is asked), `session` (connect), `run` (setup, warm-up, measured part), `report`
-//! (what is said). Below them `engine` (the loop), `connection`, `pace`, `workload`, `meter`, `wire`; beside them
+//! Reads top to bottom: `args` (what is asked), `session` (connect), `run` (setup, warm-up, measured part), `recorder` (the
+//! measured part in intervals), `output` (what is said). Below them `engine` (the loop), `connection`, `pace`, `workload`, `meter`, `wire`; beside them
 //! `proc` (the server's CPU and memory) and `null_server` (the generator's own ceiling).
 
 mod args;
@@ -10,11 +10,12 @@ mod engine;
 mod failure;
 mod meter;
 mod null_server;
+mod output;
 mod pace;
 mod poller;
 mod proc;
 mod progress;
-mod report;
+mod recorder;
 mod run;
 mod session;
 #[cfg(test)]
@@ -28,8 +29,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
 
-use crate::args::Args;
+use crate::args::{Args, Command};
 use crate::failure::{Failure, exit_code};
+use crate::output::Files;
+use crate::output::html::{NamedRun, page};
+use crate::output::saved::SavedRun;
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -45,6 +49,9 @@ fn main() -> ExitCode {
 
 /// Runs what the command line asks for. `Err` is a failure before anything was measured.
 fn start(args: &Args) -> Result<u8, Failure> {
+    if let Some(Command::Report(report)) = &args.command {
+        return output::report::report(report).map(|()| exit_code::OK);
+    }
     args.check()?;
     if let Some(cpu) = args.cpu {
         pin(cpu)?;
@@ -52,9 +59,11 @@ fn start(args: &Args) -> Result<u8, Failure> {
     if let Some(port) = args.null_server {
         return serve_nothing(port, args);
     }
+    let mut files = Files::open(args)?;
     stop_on_signals();
-    let outcome = run::run(args)?;
-    print_report(args, &outcome)?;
+    let outcome = run::run(args, &mut files)?;
+    print_result(args, &outcome)?;
+    let written = write_files(args, &mut files, outcome.saved(args));
     if let Some(failure) = &outcome.failure {
         eprintln!("ringkeeper-load: {failure}");
         return Ok(failure.exit_code());
@@ -63,18 +72,32 @@ fn start(args: &Args) -> Result<u8, Failure> {
         eprintln!("ringkeeper-load: connections were lost during the run; the first: {loss}");
         return Ok(exit_code::LOST);
     }
-    Ok(if outcome.meter.failed() > 0 { exit_code::FAILED_OPERATIONS } else { exit_code::OK })
+    written?;
+    outcome.record.output_failure.clone().map_or(Ok(()), |failure| Err(Failure::Output(failure)))?;
+    Ok(if outcome.record.total.failed() > 0 { exit_code::FAILED_OPERATIONS } else { exit_code::OK })
 }
 
-fn print_report(args: &Args, outcome: &run::Outcome) -> Result<(), Failure> {
-    let report = outcome.report(args);
+fn print_result(args: &Args, outcome: &run::Outcome) -> Result<(), Failure> {
+    let summary = outcome.summary(args);
     let text = match (args.json, args.quiet) {
-        (true, _) => report.json() + "\n",
+        (true, _) => summary.json(),
         (false, true) => String::new(),
-        (false, false) => report.table(),
+        (false, false) => output::table::table(&summary),
     };
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::system("writing the report"))
+}
+
+fn write_files(args: &Args, files: &mut Files, run: SavedRun) -> Result<(), Failure> {
+    if let Some(file) = &mut files.save {
+        file.write_whole(&run.json()).map_err(Failure::Output)?;
+    }
+    if let Some(file) = &mut files.html {
+        let name = args.label.clone().unwrap_or_else(|| run.summary.workload.clone());
+        let title = format!("{name}, {}", run.summary.servers);
+        file.write_whole(&page(&title, &[NamedRun { name, run }])).map_err(Failure::Output)?;
+    }
+    Ok(())
 }
 
 fn serve_nothing(port: u16, args: &Args) -> Result<u8, Failure> {

@@ -13,6 +13,7 @@ use clap::Parser;
 use crate::args::Args;
 use crate::failure::{Failure, exit_code};
 use crate::null_server::NullServer;
+use crate::output::Files;
 use crate::run::{Outcome, run};
 use crate::workload::OpKind;
 
@@ -26,7 +27,7 @@ fn load(port: u16, line: &str) -> Result<Outcome, Failure> {
     let line = format!("ringkeeper-load --quiet --servers 127.0.0.1:{port} {line}");
     let args = Args::try_parse_from(line.split_ascii_whitespace()).expect("a valid command line");
     args.check()?;
-    run(&args)
+    run(&args, &mut Files::default())
 }
 
 fn with_null_server(test: impl FnOnce(u16)) {
@@ -83,9 +84,9 @@ fn a_counted_run_counts_exactly() {
                 "--connections 3 --depth 5 --keys 50 --warmup-seconds 0 --workload {workload} --operations 1234"
             );
             let outcome = load(port, &line).expect("a clean run");
-            assert_eq!(outcome.meter.answered_ok, 1234, "{workload}");
-            assert!(outcome.meter.errors.is_empty() && outcome.failure.is_none());
-            let counted: u64 = OpKind::ALL.iter().map(|kind| outcome.meter.latency_ns(*kind).len()).sum();
+            assert_eq!(outcome.record.total.answered_ok, 1234, "{workload}");
+            assert!(outcome.record.total.errors.is_empty() && outcome.failure.is_none());
+            let counted: u64 = outcome.record.total.kinds().map(|(_, latencies)| latencies.len()).sum();
             assert_eq!(counted, 1234, "{workload}");
         }
     });
@@ -95,7 +96,7 @@ fn a_counted_run_counts_exactly() {
 fn fill_creates_as_many_as_asked() {
     with_null_server(|port| {
         let outcome = load(port, "--connections 4 --fill 10001").expect("a clean run");
-        assert_eq!(outcome.meter.latency_ns(OpKind::Create).len(), 10_001);
+        assert_eq!(outcome.record.total.latency_ns(OpKind::Create).map_or(0, |latencies| latencies.len()), 10_001);
     });
 }
 
@@ -105,10 +106,10 @@ fn a_timed_run_ends_in_time() {
         let line = "--connections 4 --depth 4 --keys 50 --seconds 0.3 --warmup-seconds 0.1 --workload mixed --write-percent 50";
         let started = std::time::Instant::now();
         let outcome = load(port, line).expect("a clean run");
-        assert!(outcome.failure.is_none() && outcome.meter.answered_ok > 0);
+        assert!(outcome.failure.is_none() && outcome.record.total.answered_ok > 0);
         assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
         for kind in [OpKind::Get, OpKind::Set] {
-            assert!(!outcome.meter.latency_ns(kind).is_empty(), "{}", kind.name());
+            assert!(outcome.record.total.latency_ns(kind).is_some(), "{}", kind.name());
         }
     });
 }
@@ -118,7 +119,7 @@ fn an_open_loop_sends_what_was_planned() {
     with_null_server(|port| {
         let line = "--connections 4 --depth 64 --keys 50 --seconds 0.5 --warmup-seconds 0 --rate 8000 --burst 4";
         let outcome = load(port, line).expect("a clean run");
-        assert_eq!(outcome.meter.answered_ok, 4_000, "8000/s for half a second");
+        assert_eq!(outcome.record.total.answered_ok, 4_000, "8000/s for half a second");
     });
 }
 
@@ -142,7 +143,7 @@ fn an_open_loop_charges_a_stall_to_every_delayed_request() {
         let line =
             "--connections 1 --depth 1 --no-setup --timeout-seconds 30 --warmup-seconds 0 --seconds 0.6 --rate 100";
         let outcome = load(port, line).expect("a clean run");
-        let latency = outcome.meter.latency_ns(OpKind::Get);
+        let latency = outcome.record.total.latency_ns(OpKind::Get).expect("answers");
         assert_eq!(latency.len(), 60);
         let slow = latency.count_between(50_000_000, u64::MAX / 2);
         assert!(slow >= 20, "{slow} of 60 requests saw the stall");
@@ -231,11 +232,11 @@ fn a_death_during_the_run_keeps_the_partial_result() {
         let failure = outcome.failure.as_ref().expect("a failure");
         assert_eq!(failure.exit_code(), exit_code::LOST);
         assert!(failure.to_string().contains("all 2 connections are lost"), "{failure}");
-        assert!((100..=200).contains(&outcome.meter.answered_ok), "{}", outcome.meter.answered_ok);
-        assert!(outcome.meter.lost > 0);
+        assert!((100..=200).contains(&outcome.record.total.answered_ok), "{}", outcome.record.total.answered_ok);
+        assert!(outcome.record.total.lost > 0);
         let line = "--servers x:1 --connections 2";
         let args = Args::parse_from(format!("ringkeeper-load {line}").split(' '));
-        assert!(outcome.report(&args).json().contains("\"failure\":\"all 2 connections"));
+        assert!(outcome.summary(&args).json().contains("\"failure\":\"all 2 connections"));
     });
 }
 
@@ -289,7 +290,7 @@ fn errors_are_counted_by_code_and_are_no_successes() {
     with_odd_server(no_node, |port| {
         let outcome = load(port, "--connections 1 --no-setup --timeout-seconds 30 --warmup-seconds 0 --operations 40")
             .expect("an outcome");
-        assert_eq!(outcome.meter.errors.get(&-101), Some(&40));
-        assert_eq!(outcome.meter.answered_ok, 0);
+        assert_eq!(outcome.record.total.errors.get(&-101), Some(&40));
+        assert_eq!(outcome.record.total.answered_ok, 0);
     });
 }

@@ -1,26 +1,11 @@
 //! Which request comes next: chooses kind and key, and appends the frame. It knows nothing of sockets, time or
 //! replies. Random keys come from a fixed seed, so that two runs ask for the same keys in the same order.
 
+mod op_kind;
+
+pub use op_kind::OpKind;
+
 use crate::wire::{KEY_DIGITS, SEQUENCE_DIGITS, Template};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OpKind {
-    Get,
-    Set,
-    Create,
-}
-
-impl OpKind {
-    pub const ALL: [OpKind; 3] = [OpKind::Get, OpKind::Set, OpKind::Create];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            OpKind::Get => "get",
-            OpKind::Set => "set",
-            OpKind::Create => "create",
-        }
-    }
-}
 
 /// How keys are chosen.
 enum Keys {
@@ -113,7 +98,7 @@ impl Workload {
         let template = match kind {
             OpKind::Get => &self.get,
             OpKind::Set => &self.set,
-            OpKind::Create => &self.create,
+            _ => &self.create,
         };
         template.append(out, xid, key);
         kind
