@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 HEAD = """# What hot paths, requests and commits may cost at most: bench/budgets measures it and compares.
 # `bench/budgets --refresh` writes the measured values into this file and keeps tolerances and reasons.
-# measured > value * (1 + tolerance) fails; far below means that the budget should be lowered.
+# measured > value * (1 + tolerance) fails; far below means that the budget should be lowered, but for a bound.
 """
 FORMAT_DIGITS = {"instructions": 0}
 DIGITS = 4
@@ -29,6 +29,8 @@ class Budget:
     # Share of the value that may be exceeded.
     tolerance: float
     reason: str
+    # What it may be at its highest, where timing has a say in it: less is no news.
+    is_bound: bool = False
 
     @property
     def most(self):
@@ -36,7 +38,7 @@ class Budget:
 
     @property
     def least(self):
-        return self.value * (1 - self.tolerance)
+        return 0 if self.is_bound else self.value * (1 - self.tolerance)
 
 
 def load(text):
@@ -47,14 +49,16 @@ def load(text):
         raise BadBudgets(f"not TOML: {error}") from None
     budgets = {}
     for name, entry in entries.items():
-        if not isinstance(entry, dict) or set(entry) != {"value", "tolerance", "reason"}:
-            raise BadBudgets(f"{name}: exactly value, tolerance and reason are expected")
+        if not isinstance(entry, dict) or set(entry) - {"bound"} != {"value", "tolerance", "reason"}:
+            raise BadBudgets(f"{name}: value, tolerance and reason are expected, and perhaps bound")
         numbers = (entry["value"], entry["tolerance"])
         if not all(isinstance(number, (int, float)) and number >= 0 for number in numbers):
             raise BadBudgets(f"{name}: value and tolerance are numbers from 0")
         if not isinstance(entry["reason"], str) or not entry["reason"].strip():
             raise BadBudgets(f"{name}: no reason is given")
-        budgets[name] = Budget(name, entry["value"], entry["tolerance"], entry["reason"])
+        if not isinstance(entry.get("bound", False), bool):
+            raise BadBudgets(f"{name}: bound is true or false")
+        budgets[name] = Budget(name, entry["value"], entry["tolerance"], entry["reason"], entry.get("bound", False))
     return budgets
 
 
@@ -63,8 +67,9 @@ def dump(budgets):
     for budget in budgets:
         digits = FORMAT_DIGITS.get(budget.name.split("/")[0], DIGITS)
         reason = budget.reason.replace("\\", "\\\\").replace('"', '\\"')
+        bound = "bound = true\n" if budget.is_bound else ""
         parts.append(
-            f'["{budget.name}"]\nvalue = {budget.value:.{digits}f}\ntolerance = {budget.tolerance:g}\nreason = "{reason}"\n'
+            f'["{budget.name}"]\nvalue = {budget.value:.{digits}f}\ntolerance = {budget.tolerance:g}\n{bound}reason = "{reason}"\n'
         )
     return "\n".join(parts)
 
@@ -105,7 +110,8 @@ def refreshed(budgets, counts, chosen=None):
     kept = []
     for name, budget in budgets.items():
         if name in counts:
-            kept.append(replace(budget, value=counts[name]))
+            holds = budget.is_bound and counts[name] <= budget.most
+            kept.append(budget if holds else replace(budget, value=counts[name]))
         elif chosen is not None and not chosen(name):
             kept.append(budget)
     new = [name for name in counts if name not in budgets]

@@ -54,13 +54,22 @@ class BudgetsTest(unittest.TestCase):
         self.assertEqual(read["instructions/other"].value, 7)
         self.assertNotIn("flushes/set 1x1", [budget.name for budget in budgets.refreshed(known, counts)])
 
+    def test_a_bound_is_kept_while_it_holds(self):
+        known = budgets.load('["flushes/x"]\nvalue = 2.0\ntolerance = 0.5\nbound = true\nreason = "timing"\n')
+        self.assertEqual(words({"flushes/x": 0.1}, known), {"flushes/x": ("ok", False)})
+        self.assertEqual(words({"flushes/x": 3.1}, known), {"flushes/x": ("OVER", True)})
+        self.assertEqual(budgets.refreshed(known, {"flushes/x": 0.1}), list(known.values()))
+        read = budgets.load(budgets.dump(budgets.refreshed(known, {"flushes/x": 3.1})))
+        self.assertEqual((read["flushes/x"].value, read["flushes/x"].is_bound), (3.1, True))
+
     def test_nonsense_in_the_file_is_named(self):
         for text, named in [
             ("[", "TOML"),
-            ('["a"]\nvalue = 1', "a: exactly"),
-            ('["a"]\nvalue = -1\ntolerance = 0\nreason = "x"', "a: value"),
+            ('["a"]\nvalue = 1', "a: value, tolerance and reason"),
+            ('["a"]\nvalue = -1\ntolerance = 0\nreason = "x"', "a: value and tolerance are"),
+            ('["a"]\nvalue = 1\ntolerance = 0\nbound = 3\nreason = "x"', "a: bound"),
             ('["a"]\nvalue = 1\ntolerance = 0\nreason = " "', "a: no reason"),
-            ("a = 1", "a: exactly"),
+            ("a = 1", "a: value, tolerance and reason"),
         ]:
             with self.assertRaisesRegex(budgets.BadBudgets, named):
                 budgets.load(text)
