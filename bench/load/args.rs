@@ -4,40 +4,23 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
 use crate::output::report::ReportArgs;
 use crate::pace::{Plan, RateRange};
 use crate::wire;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum WorkloadName {
-    /// getData of a random key
-    Get,
-    /// setData of a random key
-    Set,
-    /// create of a new persistent znode under a parent of this run
-    Create,
-    /// getData and setData by --write-percent
-    Mixed,
-}
-
-impl WorkloadName {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            WorkloadName::Get => "get",
-            WorkloadName::Set => "set",
-            WorkloadName::Create => "create",
-            WorkloadName::Mixed => "mixed",
-        }
-    }
-}
+use crate::workload::file::{Pattern, Spec};
 
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Write one HTML page about saved runs, laid over each other
     Report(ReportArgs),
+    /// List the workloads that have a name, or print the file of one
+    Workloads {
+        /// Print the file of this one
+        name: Option<String>,
+    },
 }
 
 /// Load generator for any server that speaks the ZooKeeper client protocol.
@@ -60,17 +43,19 @@ pub struct Args {
     /// Requests in flight per connection
     #[arg(long, default_value_t = 1)]
     pub depth: usize,
-    #[arg(long, value_enum, default_value = "get")]
-    pub workload: WorkloadName,
-    /// Share of setData in the mixed workload
-    #[arg(long, default_value_t = 10)]
-    pub write_percent: u8,
-    /// Number of znodes that get, set and mixed choose from; created before the run where missing
-    #[arg(long, default_value_t = 10_000)]
-    pub keys: u64,
-    /// Bytes of data per znode
-    #[arg(long, default_value_t = 100)]
-    pub value_bytes: usize,
+    /// What is asked: a name (ringkeeper-load workloads lists them) or a file FILE.toml
+    #[arg(long, default_value = "get")]
+    pub workload: String,
+    /// Share of setData in the mixed workload [default: 10]
+    #[arg(long)]
+    pub write_percent: Option<u64>,
+    /// Number of znodes that requests choose from; created before the run where missing [default: the workload's, mostly
+    /// 10000]
+    #[arg(long)]
+    pub keys: Option<u64>,
+    /// Bytes of data per znode [default: the workload's, mostly 100]
+    #[arg(long)]
+    pub value_bytes: Option<usize>,
     /// Parent of the znodes; created where missing
     #[arg(long, default_value = "/bench")]
     pub path: String,
@@ -90,11 +75,15 @@ pub struct Args {
     /// Go from one rate to the other in this many steps, each reported by itself
     #[arg(long, requires = "rate")]
     pub steps: Option<u32>,
+    /// Search for the highest rate at which the p99 of all operations stays below this many milliseconds; every trial
+    /// lasts --seconds
+    #[arg(long, value_name = "MS", conflicts_with_all = ["rate", "operations"])]
+    pub search_p99_ms: Option<f64>,
     /// Open loop: operations planned for the same moment on the same connection
     #[arg(long, default_value_t = 1, requires = "rate")]
     pub burst: u64,
     /// Only create this many znodes under --path, as fast as the server takes them, and report that
-    #[arg(long, conflicts_with_all = ["workload", "rate", "operations", "warmup_seconds", "seconds", "keys"])]
+    #[arg(long, conflicts_with_all = ["workload", "rate", "search_p99_ms", "operations", "warmup_seconds", "seconds", "keys"])]
     pub fill: Option<u64>,
     /// Do not create or overwrite the keys first: they are there from an earlier run
     #[arg(long)]
@@ -126,6 +115,10 @@ pub struct Args {
     /// Length of an interval of progress, plots, CSV and HDR log
     #[arg(long, default_value_t = 1.0)]
     pub interval_seconds: f64,
+    /// After the run, measure for this long what the generator itself can do, against a server in this process that only
+    /// answers; 0 leaves it out
+    #[arg(long, default_value_t = 0.5)]
+    pub ceiling_seconds: f64,
     /// Run on this core only
     #[arg(long)]
     pub cpu: Option<usize>,
@@ -155,12 +148,12 @@ impl Args {
         if self.servers.iter().any(String::is_empty) {
             return refuse("--servers: an address is empty; write host:port[,host:port...]".into());
         }
-        for (name, number) in [("--fill", self.fill), ("--operations", self.operations), ("--keys", Some(self.keys))] {
+        for (name, number) in [("--fill", self.fill), ("--operations", self.operations), ("--keys", self.keys)] {
             if number == Some(0) {
                 return refuse(format!("{name} 0: nothing would be measured"));
             }
         }
-        for (name, number) in [("--fill", self.fill), ("--keys", Some(self.keys))] {
+        for (name, number) in [("--fill", self.fill), ("--keys", self.keys)] {
             if number.is_some_and(|number| number > wire::KEYS_MAX) {
                 return refuse(format!("{name}: at most {} keys", wire::KEYS_MAX));
             }
@@ -177,12 +170,21 @@ impl Args {
         if !(self.interval_seconds.is_finite() && self.interval_seconds >= INTERVAL_SECONDS_MIN) {
             return refuse(format!("--interval-seconds {}: at least {INTERVAL_SECONDS_MIN}", self.interval_seconds));
         }
+        if !(self.ceiling_seconds.is_finite() && self.ceiling_seconds >= 0.0) {
+            return refuse(format!("--ceiling-seconds {}: must be 0 or more", self.ceiling_seconds));
+        }
+        if self.search_p99_ms.is_some_and(|limit| !positive_seconds(limit)) {
+            return refuse("--search-p99-ms: must be above 0".into());
+        }
         self.check_ramp()?;
         if self.burst == 0 {
             return refuse("--burst 0: at least one operation per burst is needed".into());
         }
-        if self.write_percent > 100 {
-            return refuse(format!("--write-percent {}: a percentage goes up to 100", self.write_percent));
+        if self.write_percent.is_some_and(|percent| percent > 100) {
+            return refuse("--write-percent: a percentage goes up to 100".into());
+        }
+        if self.write_percent.is_some() && self.workload != "mixed" {
+            return refuse("--write-percent: only --workload mixed has one".into());
         }
         if self.session_timeout_ms <= 0 {
             return refuse(format!("--session-timeout-ms {}: must be above 0", self.session_timeout_ms));
@@ -218,8 +220,12 @@ impl Args {
 
     /// The rate over the measured time.
     pub fn plan(&self) -> Plan {
+        self.plan_of(self.rate)
+    }
+
+    pub fn plan_of(&self, rate: Option<RateRange>) -> Plan {
         let seconds = self.seconds;
-        match (self.rate, self.steps) {
+        match (rate, self.steps) {
             (None, _) => Plan::Closed,
             (Some(RateRange { from, to }), Some(count)) => Plan::Steps { from, to, count, seconds },
             (Some(RateRange { from, to }), None) if from != to => Plan::Ramp { from, to, seconds },
@@ -227,9 +233,26 @@ impl Args {
         }
     }
 
-    /// What the run's work is called in the report.
-    pub fn workload_name(&self) -> &'static str {
-        if self.fill.is_some() { "fill" } else { self.workload.as_str() }
+    /// The rate of the load before.
+    pub fn warm_up_plan(&self) -> Plan {
+        self.rate.map_or(Plan::Closed, |rate| Plan::Constant { rate: rate.from })
+    }
+
+    /// The workload, with what the command line says of it.
+    pub fn spec(&self) -> Result<Spec, Failure> {
+        let mut spec = Spec::load(&self.workload)?;
+        spec.keys = self.fill.or(self.keys).unwrap_or(spec.keys);
+        spec.value_bytes = self.value_bytes.unwrap_or(spec.value_bytes);
+        if let (Some(percent), [reads, writes]) = (self.write_percent, &mut spec.operations[..]) {
+            (reads.weight, writes.weight) = (100 - percent, percent);
+        }
+        if self.fill.is_some() {
+            spec.name = "fill".to_owned();
+        }
+        if spec.pattern != Pattern::Mix && self.search_p99_ms.is_some() {
+            return Err(Failure::Usage(format!("--search-p99-ms: {} is no stream of requests", spec.name)));
+        }
+        Ok(spec)
     }
 }
 
@@ -255,8 +278,9 @@ mod tests {
     #[test]
     fn defaults_are_the_table_of_the_readme() {
         let args = check("").expect("defaults are valid");
-        assert_eq!((args.connections, args.depth, args.keys, args.value_bytes), (64, 1, 10_000, 100));
-        assert_eq!(args.workload_name(), "get");
+        let spec = args.spec().expect("a workload");
+        assert_eq!((args.connections, args.depth, spec.keys, spec.value_bytes), (64, 1, 10_000, 100));
+        assert_eq!(spec.name, "get");
     }
 
     #[test]
@@ -283,9 +307,13 @@ mod tests {
             ("--rate 10 --steps 5", "--steps"),
             ("--rate 10..20 --operations 5", "--operations"),
             ("--interval-seconds 0.01", "--interval-seconds"),
+            ("--ceiling-seconds=-1", "--ceiling-seconds"),
+            ("--search-p99-ms 0", "--search-p99-ms"),
+            ("--search-p99-ms 5 --rate 10", "--rate"),
             ("--rate 10 --burst 0", "--burst"),
             ("--burst 4", "--rate"),
-            ("--write-percent 101", "--write-percent"),
+            ("--workload mixed --write-percent 101", "--write-percent"),
+            ("--write-percent 10", "--write-percent"),
             ("--path /", "--path"),
             ("--path bench", "--path"),
             ("--path /bench/", "--path"),

@@ -1,8 +1,8 @@
 //! One session's socket: bytes out, replies in, and who is waiting for which reply.
 //!
 //! A turn of a connection is one read, all its replies, the requests that replace them, one write. The server
-//! answers a session in order, so waiting requests form a queue. Invariants: the front of `in_flight` carries
-//! xid `expected_xid`, the following ones its successors; `out[out_sent..]` is what the kernel has not taken yet.
+//! answers a session in order, so waiting operations form a queue. Invariants: the next reply to the front of `in_flight`
+//! carries xid `expected_xid`, those after it its successors; `out[out_sent..]` is what the kernel has not taken yet.
 //! When to send what is the `engine`'s business.
 
 use std::collections::VecDeque;
@@ -10,15 +10,21 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsRawFd, RawFd};
 
-use crate::wire::{self, Cut, ReplyHeader, op_code};
+use crate::wire::{self, Cut, multi, op_code, successor};
 use crate::workload::{OpKind, Workload};
 
-/// A request sent and not answered.
+/// An operation sent and not answered.
 #[derive(Clone, Copy)]
 pub struct InFlight {
     /// When it was sent or, in an open loop, when it was to be sent. Nanoseconds of the engine's clock.
     pub since_ns: u64,
     pub kind: OpKind,
+    /// Replies that are still to come.
+    frames: u8,
+    /// The first error of its earlier replies.
+    error_code: i32,
+    /// Of a create: which znode.
+    pub number: u64,
 }
 
 /// Why a connection is of no more use.
@@ -98,9 +104,12 @@ impl Connection {
     /// Adds the workload's next request to what `flush` will send.
     #[inline]
     pub fn push(&mut self, workload: &mut Workload, since_ns: u64) {
-        let kind = workload.append_next(self.next_xid, &mut self.out);
-        self.next_xid = successor(self.next_xid);
-        self.in_flight.push_back(InFlight { since_ns, kind });
+        let sent = workload.append_next(self.next_xid, &mut self.out);
+        for _ in 0..sent.frames {
+            self.next_xid = successor(self.next_xid);
+        }
+        let (kind, frames, number) = (sent.kind, sent.frames, sent.number);
+        self.in_flight.push_back(InFlight { since_ns, kind, frames, error_code: 0, number });
     }
 
     pub fn push_ping(&mut self) {
@@ -127,13 +136,13 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads once, then hands every whole reply to `on_reply`. `read_clock` is called once, after the read, if
+    /// Reads once, then hands every operation whose last reply came to `on_reply`, with its error code. `read_clock` is called once, after the read, if
     /// anything came. A level-triggered poller reports again what one read left behind.
     pub fn receive(
         &mut self,
         scratch: &mut Scratch,
         read_clock: impl FnOnce() -> u64,
-        mut on_reply: impl FnMut(u64, InFlight, ReplyHeader),
+        mut on_reply: impl FnMut(u64, InFlight, i32),
     ) -> Result<(), Ended> {
         let kept = self.partial.len();
         if scratch.0.len() < kept + SCRATCH_BYTES / 2 {
@@ -151,8 +160,7 @@ impl Connection {
         self.last_received_ns = now_ns;
         scratch.0[..kept].copy_from_slice(&self.partial);
         self.partial.clear();
-        let rest =
-            self.take_replies(&scratch.0[..kept + read], |in_flight, header| on_reply(now_ns, in_flight, header))?;
+        let rest = self.take_replies(&scratch.0[..kept + read], |answered, error| on_reply(now_ns, answered, error))?;
         self.partial.extend_from_slice(rest);
         Ok(())
     }
@@ -161,7 +169,7 @@ impl Connection {
     fn take_replies<'a>(
         &mut self,
         mut bytes: &'a [u8],
-        mut on_reply: impl FnMut(InFlight, ReplyHeader),
+        mut on_reply: impl FnMut(InFlight, i32),
     ) -> Result<&'a [u8], Ended> {
         loop {
             match wire::cut_reply(bytes) {
@@ -170,16 +178,28 @@ impl Connection {
                     return Err(Ended::Foreign(format!("a reply frame of {payload_bytes} bytes")));
                 }
                 Cut::Reply { header, bytes: frame_bytes } => {
+                    let frame = &bytes[..frame_bytes];
                     bytes = &bytes[frame_bytes..];
                     if header.xid < 0 {
                         continue; // a ping's answer or an event; nobody waits for it
                     }
-                    let Some(in_flight) = self.in_flight.pop_front().filter(|_| header.xid == self.expected_xid) else {
-                        let expected = self.expected_xid;
+                    let expected = self.expected_xid;
+                    let Some(front) = self.in_flight.front_mut().filter(|_| header.xid == expected) else {
                         return Err(Ended::Foreign(format!("a reply to xid {} instead of {expected}", header.xid)));
                     };
-                    self.expected_xid = successor(self.expected_xid);
-                    on_reply(in_flight, header);
+                    self.expected_xid = successor(expected);
+                    front.frames -= 1;
+                    if front.error_code == 0 {
+                        front.error_code = header.error_code;
+                    }
+                    if matches!(front.kind, OpKind::Multi | OpKind::MultiRead) && front.error_code == 0 {
+                        front.error_code = multi::first_error(&frame[wire::BODY_AT..]);
+                    }
+                    if front.frames == 0 {
+                        let answered = *front;
+                        self.in_flight.pop_front();
+                        on_reply(answered, answered.error_code);
+                    }
                 }
             }
         }
@@ -192,12 +212,7 @@ impl AsRawFd for Connection {
     }
 }
 
-/// Only positive xids are ordinary requests.
-fn successor(xid: i32) -> i32 {
-    if xid == i32::MAX { 1 } else { xid + 1 }
-}
-
-fn ended_by(error: io::Error) -> Ended {
+pub fn ended_by(error: io::Error) -> Ended {
     match error.kind() {
         ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted => Ended::ByServer,
         _ => Ended::Socket(error),

@@ -15,7 +15,7 @@ use crate::meter::Meter;
 use crate::pace::Pace;
 use crate::poller::{Poller, Ready};
 use crate::session::Sessions;
-use crate::workload::Workload;
+use crate::workload::{OpKind, Workload};
 
 /// How often stalls, pings, progress and interruption are looked at.
 const TICK_NS: u64 = 100_000_000;
@@ -50,6 +50,10 @@ impl Limits {
 pub struct Clock(Instant);
 
 impl Clock {
+    pub fn start() -> Clock {
+        Clock(Instant::now())
+    }
+
     pub fn now_ns(self) -> u64 {
         self.0.elapsed().as_nanos() as u64
     }
@@ -88,7 +92,7 @@ impl Engine {
             connections: sessions.connections,
             poller,
             scratch: Scratch::new(),
-            clock: Clock(Instant::now()),
+            clock: Clock::start(),
             in_flight: 0,
             timeout_ns: timeout.as_nanos() as u64,
             ping_interval_ns: sessions.timeout_ms as u64 * 1_000_000 / 3,
@@ -162,13 +166,16 @@ impl Engine {
         }
         let now_ns = if ready.readable {
             let clock = self.clock;
-            let (meter, in_flight) = (&mut *drive.meter, &mut self.in_flight);
+            let (meter, workload, in_flight) = (&mut *drive.meter, &mut *drive.workload, &mut self.in_flight);
             let received = connection.receive(
                 &mut self.scratch,
                 || clock.now_ns(),
-                |now_ns, request, header| {
+                |now_ns, answered, error_code| {
                     *in_flight -= 1;
-                    meter.record(request.kind, header.error_code, now_ns.saturating_sub(request.since_ns));
+                    meter.record(answered.kind, error_code, now_ns.saturating_sub(answered.since_ns));
+                    if answered.kind == OpKind::Create && error_code == 0 {
+                        workload.created(answered.number);
+                    }
                 },
             );
             if let Err(ended) = received {

@@ -5,6 +5,7 @@
 //! `proc` (the server's CPU and memory) and `null_server` (the generator's own ceiling).
 
 mod args;
+mod ceiling;
 mod connection;
 mod engine;
 mod failure;
@@ -17,6 +18,8 @@ mod proc;
 mod progress;
 mod recorder;
 mod run;
+mod scenario;
+mod search;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -34,6 +37,7 @@ use crate::failure::{Failure, exit_code};
 use crate::output::Files;
 use crate::output::html::{NamedRun, page};
 use crate::output::saved::SavedRun;
+use crate::workload::file::Spec;
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -52,6 +56,9 @@ fn start(args: &Args) -> Result<u8, Failure> {
     if let Some(Command::Report(report)) = &args.command {
         return output::report::report(report).map(|()| exit_code::OK);
     }
+    if let Some(Command::Workloads { name }) = &args.command {
+        return print_workloads(name.as_deref());
+    }
     args.check()?;
     if let Some(cpu) = args.cpu {
         pin(cpu)?;
@@ -59,11 +66,15 @@ fn start(args: &Args) -> Result<u8, Failure> {
     if let Some(port) = args.null_server {
         return serve_nothing(port, args);
     }
+    let spec = args.spec()?;
     let mut files = Files::open(args)?;
     stop_on_signals();
-    let outcome = run::run(args, &mut files)?;
-    print_result(args, &outcome)?;
-    let written = write_files(args, &mut files, outcome.saved(args));
+    let mut outcome = run::run(args, &spec, &mut files)?;
+    if outcome.failure.is_none() {
+        outcome.ceiling_rate = ceiling::measure(args, &spec)?;
+    }
+    print_result(args, &spec, &outcome)?;
+    let written = write_files(args, &mut files, outcome.saved(args, &spec));
     if let Some(failure) = &outcome.failure {
         eprintln!("ringkeeper-load: {failure}");
         return Ok(failure.exit_code());
@@ -74,11 +85,33 @@ fn start(args: &Args) -> Result<u8, Failure> {
     }
     written?;
     outcome.record.output_failure.clone().map_or(Ok(()), |failure| Err(Failure::Output(failure)))?;
-    Ok(if outcome.record.total.failed() > 0 { exit_code::FAILED_OPERATIONS } else { exit_code::OK })
+    let limit_kept = outcome.search.as_ref().is_none_or(|search| search.highest_rate.is_some());
+    Ok(match outcome.record.total.failed() {
+        0 if limit_kept => exit_code::OK,
+        0 => exit_code::LIMIT_NOT_KEPT,
+        _ => exit_code::FAILED_OPERATIONS,
+    })
 }
 
-fn print_result(args: &Args, outcome: &run::Outcome) -> Result<(), Failure> {
-    let summary = outcome.summary(args);
+fn print_workloads(name: Option<&str>) -> Result<u8, Failure> {
+    let mut text = String::new();
+    for (known, file) in workload::NAMED {
+        match name {
+            None => text += &format!("{known:<24} {}\n", Spec::load(known)?.about),
+            Some(name) if name == known => text += file,
+            Some(_) => {}
+        }
+    }
+    if let (Some(name), true) = (name, text.is_empty()) {
+        // The error names those that there are.
+        Spec::load(name)?;
+    }
+    std::io::stdout().write_all(text.as_bytes()).map_err(Failure::system("writing the list"))?;
+    Ok(exit_code::OK)
+}
+
+fn print_result(args: &Args, spec: &Spec, outcome: &run::Outcome) -> Result<(), Failure> {
+    let summary = outcome.summary(args, spec);
     let text = match (args.json, args.quiet) {
         (true, _) => summary.json(),
         (false, true) => String::new(),
@@ -101,7 +134,10 @@ fn write_files(args: &Args, files: &mut Files, run: SavedRun) -> Result<(), Fail
 }
 
 fn serve_nothing(port: u16, args: &Args) -> Result<u8, Failure> {
-    let bound = null_server::NullServer::bind(port, workload::value(args.value_bytes));
+    let bound = null_server::NullServer::bind(
+        port,
+        workload::random::value(args.value_bytes.unwrap_or(workload::file::VALUE_BYTES_DEFAULT)),
+    );
     let server = bound.map_err(Failure::system(format!("listening on 127.0.0.1:{port}")))?;
     let port = server.port().map_err(Failure::system("asking for the port"))?;
     println!("null server on 127.0.0.1:{port}, pid {}", std::process::id());

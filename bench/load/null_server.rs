@@ -15,6 +15,18 @@ const READ_BYTES: usize = 64 << 10;
 /// As Java's jute.maxbuffer: longer frames end the connection.
 const FRAME_BYTES_MAX: usize = 0xfffff;
 const STAT_BYTES: usize = 68;
+/// What it answers to a list: as many names as the named workloads list, of the size of a key's.
+const LISTED_NAMES: usize = 100;
+const LISTED_NAME: &[u8; 13] = b"\0\0\0\x09k00000000";
+const LISTED: [u8; LISTED_NAMES * LISTED_NAME.len()] = {
+    let mut names = [0; LISTED_NAMES * LISTED_NAME.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = LISTED_NAME[at % LISTED_NAME.len()];
+        at += 1;
+    }
+    names
+};
 const LISTENER_TOKEN: u64 = u64::MAX;
 const WAIT_NS: u64 = 100_000_000;
 
@@ -147,8 +159,15 @@ impl Client {
         let value_bytes = (value.len() as u32).to_be_bytes();
         match op {
             op_code::GET_DATA => self.put(&[header[0], header[1], header[2], &value_bytes, value, &[0; STAT_BYTES]]),
-            op_code::SET_DATA => self.put(&[header[0], header[1], header[2], &[0; STAT_BYTES]]),
-            op_code::CREATE => {
+            op_code::SET_DATA | op_code::EXISTS => self.put(&[header[0], header[1], header[2], &[0; STAT_BYTES]]),
+            op_code::GET_CHILDREN2 => {
+                let count = &(LISTED_NAMES as u32).to_be_bytes();
+                self.put(&[header[0], header[1], header[2], count, &LISTED, &[0; STAT_BYTES]])
+            }
+            op_code::MULTI | op_code::MULTI_READ => {
+                self.put(&[header[0], header[1], header[2], &(-1i32).to_be_bytes(), &[1], &(-1i32).to_be_bytes()])
+            }
+            op_code::CREATE | op_code::SYNC => {
                 let path_bytes = int_at(frame, 8).map_or(0, |bytes| bytes.max(0) as usize);
                 let Some(path) = frame.get(8..12 + path_bytes) else {
                     return false;

@@ -68,7 +68,7 @@ impl Plan {
     }
 
     /// The moment at which the `number`-th operation is planned, in seconds since the start.
-    fn planned_seconds(&self, number: f64) -> f64 {
+    pub fn planned_seconds(&self, number: f64) -> f64 {
         match *self {
             Plan::Closed => 0.0,
             Plan::Constant { rate } => number / rate,

@@ -3,45 +3,59 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::args::{Args, WorkloadName};
-use crate::engine::{Engine, Limits};
+use crate::args::Args;
+use crate::engine::{Clock, Engine, Limits};
 use crate::failure::Failure;
 use crate::meter::Meter;
 use crate::output::Files;
 use crate::output::csv::CsvFile;
 use crate::output::hdr_log::LogFile;
-use crate::output::saved::{FORMAT, Latency, SavedRun, StepSummary, Summary, distribution_us, rounded};
-use crate::pace::{Pace, Plan};
+use crate::output::saved::{FORMAT, Latency, SavedRun, Search, StepSummary, Summary, distribution_us, rounded};
+use crate::pace::{Pace, Plan, RateRange};
 use crate::proc::{self, Memory, Sample};
 use crate::progress::{Goal, Progress};
 use crate::recorder::{Outputs, Record, Recorder};
+use crate::scenario;
+use crate::search::Halving;
 use crate::session;
 use crate::wire::error_code;
-use crate::workload::{self, Workload};
+use crate::workload::file::{Kind, Of, Pattern, Spec};
+use crate::workload::random::value;
+use crate::workload::{Places, Workload};
 
 /// Requests in flight per connection while keys are created: enough for full group commits.
 const SETUP_DEPTH: usize = 32;
+const STOCK_OF_MIX_MAX: u64 = 1_000;
 
 /// What a run came to.
 pub struct Outcome {
     pub record: Record,
     pub failure: Option<Failure>,
     pub first_loss: Option<String>,
-    connections_lost: usize,
+    pub connections_lost: usize,
     elapsed_seconds: f64,
     before: Sample,
     after: Sample,
     memory: Option<Memory>,
     started: SystemTime,
+    /// The planned rate, of a search the one found.
+    planned: Option<RateRange>,
+    pub search: Option<Search>,
+    /// What the generator reaches against a server that only answers.
+    pub ceiling_rate: Option<f64>,
 }
 
 impl Outcome {
-    pub fn saved(&self, args: &Args) -> SavedRun {
+    pub fn rate(&self) -> f64 {
+        self.record.total.answered_ok as f64 / self.elapsed_seconds.max(1e-9)
+    }
+
+    pub fn saved(&self, args: &Args, spec: &Spec) -> SavedRun {
         let kinds = self.record.total.kinds();
         SavedRun {
             format: FORMAT.to_owned(),
             label: args.label.clone(),
-            summary: self.summary(args),
+            summary: self.summary(args, spec),
             series: self.record.series.clone(),
             distribution_us: kinds
                 .map(|(kind, latencies)| (kind.name().to_owned(), distribution_us(latencies)))
@@ -50,7 +64,7 @@ impl Outcome {
     }
 
     /// Computes rates and shares from counters; measures nothing.
-    pub fn summary(&self, args: &Args) -> Summary {
+    pub fn summary(&self, args: &Args, spec: &Spec) -> Summary {
         let total = &self.record.total;
         let seconds = self.elapsed_seconds.max(1e-9);
         let per_operation = |cpu_seconds: f64| rounded(cpu_seconds * 1e6 / total.answered().max(1) as f64);
@@ -61,19 +75,19 @@ impl Outcome {
         // Kept busy by neither the server nor us: noise, if it is not small.
         let other_cpu =
             self.after.machine_busy_seconds - self.before.machine_busy_seconds - own_cpu - server_cpu.unwrap_or(0.0);
-        let ramp = args.rate.filter(|rate| rate.from != rate.to);
+        let ramp = self.planned.filter(|rate| rate.from != rate.to);
         Summary {
-            workload: args.workload_name().to_owned(),
+            workload: spec.name.clone(),
             servers: args.servers.join(","),
             connections: args.connections as u64,
             depth: args.depth as u64,
-            keys: args.fill.unwrap_or(args.keys),
-            value_bytes: args.value_bytes as u64,
-            planned_rate: args.rate.map(|rate| rate.from),
+            keys: spec.keys,
+            value_bytes: spec.value_bytes as u64,
+            planned_rate: self.planned.map(|rate| rate.from),
             planned_rate_end: ramp.map(|rate| rate.to),
             seconds: rounded(self.elapsed_seconds),
             operations: total.answered_ok,
-            rate: rounded(total.answered_ok as f64 / seconds),
+            rate: rounded(self.rate()),
             latency_us: total
                 .kinds()
                 .map(|(kind, latencies)| (kind.name().to_owned(), Latency::of(latencies)))
@@ -95,6 +109,8 @@ impl Outcome {
             other_cores: cores(other_cpu),
             stolen_cores: cores(self.after.machine_stolen_seconds - self.before.machine_stolen_seconds),
             steps: if args.steps.is_some() { self.steps() } else { Vec::new() },
+            search: self.search.clone(),
+            generator_ceiling_rate: self.ceiling_rate.map(rounded),
             failure: self.failure.as_ref().map(Failure::to_string),
             started: rounded(self.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()),
             command: command_line(),
@@ -128,23 +144,14 @@ fn command_line() -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-pub fn run(args: &Args, files: &mut Files) -> Result<Outcome, Failure> {
+pub fn run(args: &Args, spec: &Spec, files: &mut Files) -> Result<Outcome, Failure> {
     if let Some(pid) = args.pid {
         proc::check_pid(pid)?;
     }
-    let sessions = session::open(&session::Plan {
-        servers: &args.servers,
-        connections: args.connections,
-        depth: args.depth.max(SETUP_DEPTH),
-        session_timeout_ms: args.session_timeout_ms,
-        timeout: args.timeout(),
-    })?;
-    let mut run = Run {
-        args,
-        engine: Engine::new(sessions, args.timeout())?,
-        progress: Progress::new(args.quiet),
-        value: workload::value(args.value_bytes),
-    };
+    if spec.pattern != Pattern::Mix && args.fill.is_none() {
+        return scenario::run(args, spec, files);
+    }
+    let mut run = Run::open(args, spec)?;
     let prepared = run.prepare();
     run.progress.clear();
     let mut workload = match prepared {
@@ -164,9 +171,32 @@ struct Run<'a> {
     engine: Engine,
     progress: Progress,
     value: Vec<u8>,
+    spec: &'a Spec,
+    places: Places,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    /// Opens the sessions.
+    fn open(args: &'a Args, spec: &'a Spec) -> Result<Run<'a>, Failure> {
+        let sessions = session::open(&session::Plan {
+            servers: &args.servers,
+            connections: args.connections,
+            depth: args.depth.max(SETUP_DEPTH),
+            session_timeout_ms: args.session_timeout_ms,
+            timeout: args.timeout(),
+        })?;
+        // New znodes must be new after an earlier run, too.
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(Run {
+            args,
+            engine: Engine::new(sessions, args.timeout())?,
+            progress: Progress::new(args.quiet),
+            value: value(spec.value_bytes),
+            places: Places::new(&args.path, spec, since_epoch.as_millis()),
+            spec,
+        })
+    }
+
     /// Creates the znodes the workload needs and warms the server up.
     fn prepare(&mut self) -> Result<Workload, Failure> {
         let args = self.args;
@@ -178,38 +208,65 @@ impl Run<'_> {
             let drain = args.operations.is_some() || args.rate.is_some();
             let limits = Limits { until_ns, operations_max: u64::MAX, drain };
             self.progress.begin("warm-up", Goal::Seconds(args.warmup_seconds), start_ns);
-            let warm_up_plan = args.rate.map_or(Plan::Closed, |rate| Plan::Constant { rate: rate.from });
-            let mut pace = self.pace(warm_up_plan, start_ns);
+            let mut pace = self.pace(args.warm_up_plan(), start_ns);
             self.engine.drive(&mut workload, &mut pace, limits, &mut Meter::new(), &mut self.progress)?;
         }
         Ok(workload)
     }
 
     fn set_up(&mut self) -> Result<Workload, Failure> {
-        let args = self.args;
-        let (path, keys) = (args.path.as_str(), args.keys);
+        let (args, spec) = (self.args, self.spec);
+        let places = self.places.clone();
         if !args.no_setup {
-            self.make_parents(path)?;
+            self.make_parents(&args.path)?;
+            self.make_parents(&places.keys)?;
         }
         if args.fill.is_some() {
-            return Ok(Workload::fill(path, &self.value));
-        }
-        if args.workload == WorkloadName::Create {
-            // A parent of this run's own: names must be new, also after an earlier run.
-            let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let parent = format!("{path}/create-{}", since_epoch.as_millis());
-            self.make_parents(&parent)?;
-            return Ok(Workload::create(&parent, &self.value));
+            return Ok(Workload::fill(&places.keys, &self.value));
         }
         if !args.no_setup {
-            self.make_keys()?;
+            self.make_what_is_read()?;
         }
-        Ok(match args.workload {
-            WorkloadName::Get => Workload::get(path, keys),
-            WorkloadName::Set => Workload::set(path, keys, &self.value),
-            WorkloadName::Mixed => Workload::mixed(path, keys, &self.value, args.write_percent),
-            WorkloadName::Create => unreachable!("handled above"),
-        })
+        let mut workload = Workload::mix(spec, &places);
+        let creates = |kind: Kind, of: &[Of]| matches!(kind, Kind::Create | Kind::Delete) || of.contains(&Of::Create);
+        if spec.operations.iter().any(|operation| creates(operation.kind, &operation.of)) && !spec.create_among_keys {
+            // A parent of this run's own.
+            let (parent, _) = places.new.rsplit_once('/').expect("an absolute path");
+            self.make_parents(parent)?;
+        }
+        let stock = self.stock();
+        if stock > 0 && !args.no_setup {
+            self.set_up_with(Workload::stock(&places, &self.value), stock)?;
+            workload.stocked(stock);
+        }
+        Ok(workload)
+    }
+
+    fn make_what_is_read(&mut self) -> Result<(), Failure> {
+        let (spec, places) = (self.spec, self.places.clone());
+        let reads_keys = |kind: Kind| !matches!(kind, Kind::Create | Kind::Delete | Kind::List);
+        if spec.operations.iter().any(|operation| reads_keys(operation.kind)) {
+            self.make_keys(&places.keys, spec.keys)?;
+        }
+        if spec.operations.iter().any(|operation| operation.kind == Kind::List && operation.of.is_empty()) {
+            for number in 0..spec.list_parents {
+                let parent = places.list(number);
+                self.make_parents(&parent)?;
+                self.set_up_with(Workload::fill(&parent, b""), spec.list_children)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many znodes lie ready for the deletes: of nothing but deletes as many as there are keys or operations, in a mix
+    /// enough that chance does not use them up at once.
+    fn stock(&self) -> u64 {
+        let deletes = self.spec.operations.iter().filter(|operation| operation.kind == Kind::Delete).count();
+        match self.spec.operations.len() {
+            _ if deletes == 0 => 0,
+            all if all == deletes => self.args.operations.unwrap_or(self.spec.keys),
+            _ => self.spec.keys.min(STOCK_OF_MIX_MAX),
+        }
     }
 
     /// Creates `path` and every parent of it.
@@ -222,11 +279,10 @@ impl Run<'_> {
     }
 
     /// Creates the keys; where some were there, writes them all, so that every value has the size asked for.
-    fn make_keys(&mut self) -> Result<(), Failure> {
-        let path = &self.args.path;
-        let existed = self.set_up_with(Workload::fill(path, &self.value), self.args.keys)?;
+    fn make_keys(&mut self, path: &str, keys: u64) -> Result<(), Failure> {
+        let existed = self.set_up_with(Workload::fill(path, &self.value), keys)?;
         if existed > 0 {
-            self.set_up_with(Workload::overwrite(path, &self.value), self.args.keys)?;
+            self.set_up_with(Workload::overwrite(path, &self.value), keys)?;
         }
         Ok(())
     }
@@ -254,47 +310,120 @@ impl Run<'_> {
         Pace::new(plan, start_ns, self.args.depth, self.args.burst, self.args.connections)
     }
 
+    /// The measured part and, where it is asked for, the search before it.
     fn measure(&mut self, workload: &mut Workload, files: &mut Files) -> Result<Outcome, Failure> {
-        let args = self.args;
-        let csv = files.csv.take().map(CsvFile::begin).transpose().map_err(Failure::Output)?;
-        let hdr_log = files.hdr_log.take().map(|file| LogFile::new(file, command_line()));
-        let mut progress = Progress::new(args.quiet);
-        let mut meter = Meter::new();
-        let started = SystemTime::now();
-        let before = Sample::take(args.pid);
-        let start_ns = self.engine.clock.now_ns();
-        let (limits, goal) = match args.fill.or(args.operations) {
-            Some(count) => (Limits::operations(count), Goal::Operations(count)),
-            None => {
-                let until_ns = start_ns + nanoseconds(args.seconds);
-                let limits = Limits { until_ns, operations_max: u64::MAX, drain: args.rate.is_some() };
-                (limits, Goal::Seconds(args.seconds))
+        let (args, spec) = (self.args, self.spec);
+        let searched = args.search_p99_ms.map(|limit_ms| self.search(workload, limit_ms * 1e3));
+        let (search, search_failure) = searched.map_or((None, None), |(search, failure)| (Some(search), failure));
+        let found =
+            search.as_ref().and_then(|search| search.highest_rate).map(|rate| RateRange { from: rate, to: rate });
+        let planned = args.rate.or(found);
+        let plan = args.plan_of(planned);
+        let mut outcome = measured(args, spec, planned, files, self.engine.clock, |start_ns, meter, recorder| {
+            if let Some(failure) = search_failure {
+                return Err(failure);
             }
-        };
-        progress.begin(args.workload_name(), goal, start_ns);
-        let plan = args.plan();
-        let outputs = Outputs { progress, csv, hdr_log };
-        let mut recorder = Recorder::start(plan, start_ns, nanoseconds(args.interval_seconds), args.pid, outputs);
-        let mut pace = match args.fill {
-            Some(_) => Pace::Closed { depth: args.depth.max(SETUP_DEPTH) },
-            None => self.pace(plan, start_ns),
-        };
-        let driven = self.engine.drive(workload, &mut pace, limits, &mut meter, &mut recorder);
-        let end_ns = self.engine.clock.now_ns();
-        let after = Sample::take(args.pid);
-        let record = recorder.finish(end_ns, meter);
-        Ok(Outcome {
-            record,
-            failure: driven.err(),
-            first_loss: self.engine.first_loss.clone(),
-            connections_lost: self.engine.connections_lost(),
-            elapsed_seconds: (end_ns - start_ns) as f64 / 1e9,
-            before,
-            after,
-            memory: args.pid.and_then(proc::memory),
-            started,
-        })
+            let limits = match args.fill.or(args.operations) {
+                Some(count) => Limits::operations(count),
+                None => {
+                    let until_ns = start_ns + nanoseconds(args.seconds);
+                    Limits { until_ns, operations_max: u64::MAX, drain: planned.is_some() }
+                }
+            };
+            let mut pace = match args.fill {
+                Some(_) => Pace::Closed { depth: args.depth.max(SETUP_DEPTH) },
+                None => self.pace(plan, start_ns),
+            };
+            self.engine.drive(workload, &mut pace, limits, meter, recorder)
+        })?;
+        outcome.first_loss = self.engine.first_loss.clone();
+        outcome.connections_lost = self.engine.connections_lost();
+        outcome.search = search;
+        Ok(outcome)
     }
+
+    /// Tries rates; a failure ends it and leaves the trials that there were.
+    fn search(&mut self, workload: &mut Workload, limit_us: f64) -> (Search, Option<Failure>) {
+        let mut halving = match self.trial(workload, Plan::Closed) {
+            Ok((meter, seconds)) => Halving::new(limit_us, &meter, seconds),
+            Err(failure) => return (Search { p99_limit_us: limit_us, ..Search::default() }, Some(failure)),
+        };
+        while let Some(rate) = halving.next_rate() {
+            match self.trial(workload, Plan::Constant { rate }) {
+                Ok((meter, seconds)) => halving.tried(rate, &meter, seconds),
+                Err(failure) => return (halving.search, Some(failure)),
+            }
+        }
+        (halving.search, None)
+    }
+
+    fn trial(&mut self, workload: &mut Workload, plan: Plan) -> Result<(Meter, f64), Failure> {
+        let start_ns = self.engine.clock.now_ns();
+        let until_ns = start_ns + nanoseconds(self.args.seconds);
+        let name =
+            plan.rate_at(0.0).map_or("search: closed loop".to_owned(), |rate| format!("search: {rate:.0} ops/s"));
+        self.progress.begin(&name, Goal::Seconds(self.args.seconds), start_ns);
+        let limits = Limits { until_ns, operations_max: u64::MAX, drain: true };
+        let (mut pace, mut meter) = (self.pace(plan, start_ns), Meter::new());
+        let driven = self.engine.drive(workload, &mut pace, limits, &mut meter, &mut self.progress);
+        self.progress.clear();
+        driven?;
+        Ok((meter, (self.engine.clock.now_ns() - start_ns) as f64 / 1e9))
+    }
+}
+
+/// The measured part: opens the files, takes the counters before and after, and records what `part` counts.
+pub fn measured(
+    args: &Args,
+    spec: &Spec,
+    planned: Option<RateRange>,
+    files: &mut Files,
+    clock: Clock,
+    part: impl FnOnce(u64, &mut Meter, &mut Recorder) -> Result<(), Failure>,
+) -> Result<Outcome, Failure> {
+    let csv = files.csv.take().map(CsvFile::begin).transpose().map_err(Failure::Output)?;
+    let hdr_log = files.hdr_log.take().map(|file| LogFile::new(file, command_line()));
+    let mut progress = Progress::new(args.quiet);
+    let mut meter = Meter::new();
+    let started = SystemTime::now();
+    let before = Sample::take(args.pid);
+    let start_ns = clock.now_ns();
+    let goal = args.fill.or(args.operations).map_or(Goal::Seconds(args.seconds), Goal::Operations);
+    progress.begin(&spec.name, goal, start_ns);
+    let outputs = Outputs { progress, csv, hdr_log };
+    let mut recorder =
+        Recorder::start(args.plan_of(planned), start_ns, nanoseconds(args.interval_seconds), args.pid, outputs);
+    let driven = part(start_ns, &mut meter, &mut recorder);
+    let end_ns = clock.now_ns();
+    let after = Sample::take(args.pid);
+    Ok(Outcome {
+        record: recorder.finish(end_ns, meter),
+        failure: driven.err(),
+        first_loss: None,
+        connections_lost: 0,
+        elapsed_seconds: (end_ns - start_ns) as f64 / 1e9,
+        before,
+        after,
+        memory: args.pid.and_then(proc::memory),
+        started,
+        planned,
+        search: None,
+        ceiling_rate: None,
+    })
+}
+
+/// Connections that make the znodes of a scenario.
+const SETUP_CONNECTIONS: usize = 16;
+
+/// Creates the parent and that many keys below it, on connections of their own.
+pub fn make_znodes(args: &Args, spec: &Spec, keys: u64) -> Result<(), Failure> {
+    let setup = Args { connections: SETUP_CONNECTIONS.min(args.connections), ..args.clone() };
+    let mut run = Run::open(&setup, spec)?;
+    let made =
+        run.make_parents(&args.path).and_then(|()| if keys > 0 { run.make_keys(&args.path, keys) } else { Ok(()) });
+    run.progress.clear();
+    run.engine.close();
+    made
 }
 
 fn nanoseconds(seconds: f64) -> u64 {

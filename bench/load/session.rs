@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::connection::Connection;
 use crate::failure::Failure;
-use crate::wire::{self, ConnectAnswer};
+use crate::wire;
+use crate::wire::session::{ConnectAnswer, connect_answer, connect_request, is_connect_response_length};
 
 const CLIENT_PORT_DEFAULT: u16 = 2181;
 /// Handshakes under way at once: below Java's default listen backlog of 50.
@@ -49,13 +50,14 @@ pub fn open(plan: &Plan) -> Result<Sessions, Failure> {
     Ok(sessions)
 }
 
-struct Server {
-    name: String,
-    address: SocketAddr,
+#[derive(Clone)]
+pub struct Server {
+    pub name: String,
+    pub address: SocketAddr,
 }
 
 impl Server {
-    fn resolve(name: &str) -> Result<Server, Failure> {
+    pub fn resolve(name: &str) -> Result<Server, Failure> {
         let resolved = name.to_socket_addrs().or_else(|error| {
             let has_port = name.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty() && !name.ends_with(']'));
             if has_port { Err(error) } else { (name, CLIENT_PORT_DEFAULT).to_socket_addrs() }
@@ -77,7 +79,7 @@ struct Handshake<'a> {
 
 impl<'a> Handshake<'a> {
     fn begin(server: &'a Server, index: usize, plan: &Plan) -> Result<Handshake<'a>, Failure> {
-        let socket = TcpStream::connect_timeout(&server.address, plan.timeout).map_err(|error| {
+        let socket = connect(server, index / plan.servers.len(), plan.timeout).map_err(|error| {
             let name = &server.name;
             let what = match error.kind() {
                 ErrorKind::ConnectionRefused if index == 0 => "nothing listens there".to_owned(),
@@ -91,7 +93,7 @@ impl<'a> Handshake<'a> {
         }
         let handshake = Handshake { socket, server, index };
         handshake.socket.set_read_timeout(Some(plan.timeout)).map_err(Failure::system("setting a read timeout"))?;
-        let request = wire::connect_request(plan.session_timeout_ms);
+        let request = connect_request(plan.session_timeout_ms);
         (&handshake.socket).write_all(&request).map_err(|error| handshake.broken(&error, plan))?;
         Ok(handshake)
     }
@@ -101,12 +103,12 @@ impl<'a> Handshake<'a> {
         let deadline = Instant::now() + plan.timeout;
         self.read_until(&mut prefix, deadline, plan)?;
         let payload_bytes = i32::from_be_bytes(prefix);
-        if !wire::is_connect_response_length(payload_bytes) {
+        if !is_connect_response_length(payload_bytes) {
             return Err(self.not_zookeeper(&prefix));
         }
         let mut payload = vec![0; payload_bytes as usize];
         self.read_until(&mut payload, deadline, plan)?;
-        match wire::connect_answer(&payload) {
+        match connect_answer(&payload) {
             None => Err(self.not_zookeeper(&payload)),
             Some(ConnectAnswer::Refused) => Err(Failure::Refused(format!(
                 "{} refused to open a session (connection {})",
@@ -160,9 +162,30 @@ impl<'a> Handshake<'a> {
     }
 }
 
+/// Fewer than the ports that Linux gives to the connections of one address by default.
+const CONNECTIONS_PER_ADDRESS: usize = 20_000;
+
+/// The `number`-th connection to a server. An address has a little less than 30,000 ports for connections to one server;
+/// loopback has more addresses than anyone needs.
+fn connect(server: &Server, number: usize, timeout: Duration) -> std::io::Result<TcpStream> {
+    let domain = socket2::Domain::for_address(server.address);
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+    if let Some(source) = source_address(&server.address, number) {
+        socket.bind(&source.into())?;
+    }
+    socket.connect_timeout(&server.address.into(), timeout)?;
+    Ok(socket.into())
+}
+
+pub fn source_address(server: &SocketAddr, number: usize) -> Option<SocketAddr> {
+    let block = number / CONNECTIONS_PER_ADDRESS;
+    let loopback = server.is_ipv4() && server.ip().is_loopback() && block > 0;
+    loopback.then(|| SocketAddr::from(([127, 1, (block >> 8) as u8, (block & 0xff) as u8], 0)))
+}
+
 /// Nothing is ever lost or congested on loopback, but the machine's default (BBR, CUBIC) is paid for on every segment:
 /// up to a tenth of the generator's CPU at one request in flight. Only our side of the connection is touched.
-fn choose_cheapest_congestion_control(socket: &TcpStream) {
+pub fn choose_cheapest_congestion_control(socket: &impl AsRawFd) {
     const ALGORITHM: &[u8] = b"reno"; // built into every Linux kernel
     // SAFETY: pointer and length describe ALGORITHM. A refusal leaves the default, which is only slower.
     unsafe {
@@ -179,20 +202,20 @@ fn choose_cheapest_congestion_control(socket: &TcpStream) {
 /// Standard streams, epoll, and what the libraries may hold.
 const DESCRIPTORS_SPARE: u64 = 32;
 
-/// Lifts the soft limit of open files to what the run needs; says so plainly where the hard limit is below.
-fn raise_descriptor_limit(connections: usize) -> Result<(), Failure> {
+/// Lifts the limit of open files to what the run needs; says so plainly where that is not allowed.
+pub fn raise_descriptor_limit(connections: usize) -> Result<(), Failure> {
     let needed = connections as u64 + DESCRIPTORS_SPARE;
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is a valid place to write to.
     if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 || limit.rlim_cur >= needed {
         return Ok(());
     }
-    limit.rlim_cur = needed.min(limit.rlim_max);
-    // SAFETY: `limit` is valid for reading.
-    let raised = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) } == 0;
-    if raised && limit.rlim_cur >= needed {
+    let hard = limit.rlim_max;
+    // Beyond the hard limit only the superuser may go.
+    let raised = libc::rlimit { rlim_cur: needed, rlim_max: hard.max(needed) };
+    // SAFETY: `raised` is valid for reading.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raised) } == 0 {
         return Ok(());
     }
-    let hard = limit.rlim_max;
     Err(Failure::Usage(format!("--connections {connections}: only {hard} open files are allowed (ulimit -Hn)")))
 }

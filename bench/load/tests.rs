@@ -27,7 +27,7 @@ fn load(port: u16, line: &str) -> Result<Outcome, Failure> {
     let line = format!("ringkeeper-load --quiet --servers 127.0.0.1:{port} {line}");
     let args = Args::try_parse_from(line.split_ascii_whitespace()).expect("a valid command line");
     args.check()?;
-    run(&args, &mut Files::default())
+    run(&args, &args.spec()?, &mut Files::default())
 }
 
 fn with_null_server(test: impl FnOnce(u16)) {
@@ -79,7 +79,9 @@ fn failure_of(result: Result<Outcome, Failure>) -> Failure {
 #[test]
 fn a_counted_run_counts_exactly() {
     with_null_server(|port| {
-        for workload in ["get", "set", "create"] {
+        for workload in
+            ["get", "exists", "list", "set", "create", "delete", "multi", "multi-read", "sync-get", "production"]
+        {
             let line = format!(
                 "--connections 3 --depth 5 --keys 50 --warmup-seconds 0 --workload {workload} --operations 1234"
             );
@@ -236,7 +238,12 @@ fn a_death_during_the_run_keeps_the_partial_result() {
         assert!(outcome.record.total.lost > 0);
         let line = "--servers x:1 --connections 2";
         let args = Args::parse_from(format!("ringkeeper-load {line}").split(' '));
-        assert!(outcome.summary(&args).json().contains("\"failure\":\"all 2 connections"));
+        assert!(
+            outcome
+                .summary(&args, &args.spec().expect("a workload"))
+                .json()
+                .contains("\"failure\":\"all 2 connections")
+        );
     });
 }
 
