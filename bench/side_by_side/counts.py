@@ -176,7 +176,7 @@ def request(generator, running, *options):
 
 
 def generate(generator, running, *options):
-    command = [generator, "--servers", f"127.0.0.1:{running.port}", "--quiet", *options]
+    command = [generator, "--servers", f"127.0.0.1:{running.port}", "--quiet", "--ceiling-seconds", "0", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise Stop(f"{' '.join(map(str, command))}\n{done.stderr.strip()}\nserver log:\n{running.log_tail()}")

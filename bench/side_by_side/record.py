@@ -30,7 +30,7 @@ class Book:
     conditions = (
         "every write flushed before its answer (the default of both). Java runs with `-Xmx1000m`, as its start script sets it."
     )
-    table_title = "Workloads, 10,000 keys of 100 B"
+    table_title = "Workloads, 10,000 keys of 100 B; latency of mixes is getData's"
     shares_title = (
         "As a share of what the machine allows: an io_uring server that answers without looking, and writes when their "
         "records are flushed (rate / its rate; its time / time)"

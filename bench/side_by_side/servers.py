@@ -18,6 +18,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")).resolve()
 WORK = TARGET / "compare"
 ZOOKEEPER_VERSION = "3.9.5"
+# Children of what the generator's workloads list.
+LISTED_CHILDREN = 100
 START_SECONDS_MAX = 180
 STOP_SECONDS_MAX = 30
 # While a server starts: how often a new connection is tried beside those that wait, and after one was refused.
@@ -271,7 +273,7 @@ class Floor(Server):
     def launch(self, folder, port, **settings):
         if settings:
             raise ValueError(f"the floor has no settings: {settings}")
-        command = [str(self.binary), "serve", "--port", str(port)]
+        command = [str(self.binary), "serve", "--port", str(port), "--children", str(LISTED_CHILDREN)]
         if self.durable:
             command += ["--log", str(folder / "data" / "floor.log")]
         started = time.perf_counter()
