@@ -299,7 +299,7 @@ def brief(line):
     if line["test"] in ("table", "ceiling"):
         latency = next(iter(line["latency_us"].values()))
         cpu = line["server_cpu_us_per_operation"]
-        return f"{line['row']:<10} {line['rate']:>11,.0f} ops/s {cpu:>7.2f} us CPU  p50 {latency['p50']:,.0f}  p99 {latency['p99']:,.0f} us"
+        return f"{line['row']:<16} {line['rate']:>11,.0f} ops/s {cpu:>7.2f} us CPU  p50 {latency['p50']:,.0f}  p99 {latency['p99']:,.0f} us"
     if line["test"] == "memory":
         return f"memory     {line['resident_kib_settled'] / 1024:,.0f} MiB"
     if line["test"] == "restart":
