@@ -11,19 +11,25 @@ import time
 from pathlib import Path
 
 from . import ensembles
-from .ensembles import Ensemble
+from .ensembles import Ensemble, Floors
 from .measurements import FILL, KEYS, PARENT, Bench, Row
-from .servers import Stop
+from .servers import Floor, Stop
 
 TABLE = [
     Row("set 64x1", "set", 64, 1, rate_ratio_min=4, cpu_ratio_max=1 / 6),
-    Row("set 64x16", "set", 64, 16, rate_ratio_min=5, cpu_ratio_max=1 / 8),
+    Row("set 64x16", "set", 64, 16, rate_ratio_min=8, cpu_ratio_max=1 / 12),
     # One connection is at one member, and a follower has one hop more to make: both are measured.
     Row("set 1x1 follower", "set", 1, 1, members="follower", p50_ratio_max=0.65),
     Row("set 1x1 leader", "set", 1, 1, members="leader", p50_ratio_max=0.65),
+    Row("set 1x1 / 20 ms", "set", 1, 1, planned_rate=50, p50_ratio_max=0.65),
     Row("get 64x16", "get", 64, 16, rate_ratio_min=8, cpu_ratio_max=1 / 18),
-    Row("mixed 10% 64x4", "mixed", 64, 4, timed="get", rate_ratio_min=8),
+    Row("mixed 10% 64x4", "mixed", 64, 4, timed="get", more=("--write-percent", "10"), rate_ratio_min=8),
+    Row("production 64x4", "production", 64, 4, timed="get", rate_ratio_min=8),
+    Row("get-list 64x4", "get-list", 64, 4, timed="get"),
+    Row("list-heavy 64x4", "list-heavy", 64, 4, timed="get"),
 ]
+# Of a run that is there for what it sets up.
+SETUP_SECONDS = 0.1
 JOINER = ensembles.MEMBERS[-1]
 # The longest gap of so long a time before anything happens is the noise that the other gaps stand in.
 CALM_SECONDS = 2
@@ -84,7 +90,8 @@ def gap_figures(told, since, until):
 
 class EnsembleBench(Bench):
     def table(self, server, round_number, rows):
-        ensemble = Ensemble(server)
+        is_floor = isinstance(server, Floor)
+        ensemble = (Floors if is_floor else Ensemble)(server)
         leader, follower = ensemble.leader(), ensemble.follower()
         places = {
             "all": ensemble.addresses(),
@@ -96,14 +103,14 @@ class EnsembleBench(Bench):
         warm = ["--workload", "mixed", "--write-percent", "50", "--depth", "16", "--keys", str(KEYS), "--no-setup"]
         self.measure(ensemble, places["all"], *warm, "--seconds", "5", "--warmup-seconds", "0")
         for row in rows:
-            what = ["--workload", row.workload, "--connections", str(row.connections), "--depth", str(row.depth)]
-            what += ["--keys", str(KEYS), "--no-setup", "--warmup-seconds", "0"]
-            if row.workload == "mixed":
-                what += ["--write-percent", "10"]
-            # The warm-up is a run of its own, so that CPU time can be read between the two.
-            if self.arguments.warmup_seconds > 0:
-                self.measure(ensemble, places[row.members], *what, "--seconds", str(self.arguments.warmup_seconds))
-            result = self.measure(ensemble, places[row.members], *what, "--seconds", str(self.arguments.seconds))
+            what = [*row.options(), "--keys", str(KEYS), "--warmup-seconds", "0"]
+            place = places["leader" if is_floor and row.writes else row.members]
+            # The warm-up, and what is to be set up, is a run of its own, so that CPU time can be read between the two.
+            if self.arguments.warmup_seconds > 0 or not row.setup:
+                warm_up = max(self.arguments.warmup_seconds, SETUP_SECONDS)
+                self.measure(ensemble, place, *what, *row.setup, "--seconds", str(warm_up))
+            saved = ["--save", str(self.book.saved_run(row, server, round_number))]
+            result = self.measure(ensemble, place, *what, "--no-setup", *saved, "--seconds", str(self.arguments.seconds))
             self.book.add("table", server, round_number, {"row": row.name, "leader": leader, **result})
         if ensemble.leader() != leader:
             raise Stop(f"{server.name}: the leader changed from {leader} to {ensemble.leader()} during the round")

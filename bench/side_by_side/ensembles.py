@@ -107,6 +107,28 @@ class Ensemble:
             self.members.pop(member).stop()
 
 
+class Floors(Ensemble):
+    """Three floors side by side. They do not talk to each other: reads are spread over all, as over an ensemble; writes go to
+    one, which keeps a single copy, so that it has less to do than any ensemble."""
+
+    def __init__(self, server):
+        self.server, self.members = server, {}
+        self.folder = server.fresh_data()
+        self.ports = dict(zip(MEMBERS, free_ports(len(MEMBERS))))
+        os.sync()
+        for member in MEMBERS:
+            (self.folder / str(member) / "data").mkdir(parents=True)
+            self.members[member] = server.launch(self.folder / str(member), self.ports[member])
+        for running in self.members.values():
+            running.wait_for_reply(retry_seconds=RETRY_SECONDS)
+
+    def leader(self):
+        return MEMBERS[0]
+
+    def follower(self):
+        return MEMBERS[0]
+
+
 def size(path):
     """None for a file that has got another name meanwhile."""
     try:

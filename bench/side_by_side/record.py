@@ -7,6 +7,7 @@ from the raw lines and from nothing else.
 import datetime
 import json
 import shlex
+import shutil
 import statistics
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from pathlib import Path
 
 from . import machine, measurements, servers
 
+# Contenders in the order of the tables; the floor is what the others are measured by.
+SERVERS = ("floor", "java", "ringkeeper")
 RUNS = servers.REPOSITORY / "bench" / "runs"
 # More than this fraction of a core busy with something else, and a figure deserves suspicion.
 OTHER_CORES_MAX = 0.15
@@ -23,7 +26,15 @@ class Book:
     # What a book of another kind replaces: name of its folder, the rows and heading of its table.
     kind = ""
     rows = measurements.TABLE
-    table_title = "Workloads, 10,000 keys of 100 B"
+    title = "Side by side"
+    conditions = (
+        "every write flushed before its answer (the default of both). Java runs with `-Xmx1000m`, as its start script sets it."
+    )
+    table_title = "Workloads, 10,000 keys of 100 B; latency of mixes is getData's"
+    shares_title = (
+        "As a share of what the machine allows: an io_uring server that answers without looking, and writes when their "
+        "records are flushed (rate / its rate; its time / time)"
+    )
 
     def __init__(self, arguments, contenders):
         self.arguments, self.contenders = arguments, contenders
@@ -32,8 +43,12 @@ class Book:
         self.folder = arguments.output or unused(RUNS / f"{self.date}-{arguments.host_label}-{self.commit}{self.kind}")
         self.folder.mkdir(parents=True, exist_ok=True)
         servers.WORK.mkdir(parents=True, exist_ok=True)
+        self.saved = servers.WORK / "saved"
+        shutil.rmtree(self.saved, ignore_errors=True)
         self.machine = machine.describe(servers.WORK)
         self.runtimes = [(server.version, server.runtime()) for server in contenders]
+        if any(server.name == "java" for server in contenders):
+            self.runtimes.append(("etcd", servers.etcd()))
         if getattr(arguments, "ringkeeper", None):
             self.runtimes.append(("RingKeeper binary", "given with --ringkeeper, not built from the commit below"))
         self.lines = []
@@ -49,6 +64,29 @@ class Book:
     def brief(self, line):
         return brief(line)
 
+    def saved_run(self, row, server, round_number):
+        """Where the generator is to save a run of the table, for the report of its row."""
+        folder = self.saved / row.file_name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{server.name}-{round_number}.json"
+
+    def write_reports(self, load):
+        """`report-<row>.html` of each row that was measured: its runs laid over each other. The record is complete without them,
+        so a failure is told and ends nothing."""
+        for row in self.rows:
+            runs = [
+                f"{server}={path}"
+                for server in ("floor", "echo", "java", "ringkeeper")
+                for path in sorted((self.saved / row.file_name).glob(f"{server}-*.json"))
+            ]
+            if not runs:
+                continue
+            page = self.folder / f"report-{row.file_name}.html"
+            command = [load, "report", "--out", page, "--title", f"{row.name}, {self.date}, {self.commit}", *runs]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode != 0:
+                print(f"{page.name} could not be written: {done.stderr.strip()}", file=sys.stderr)
+
     def close(self):
         self.raw.close()
         text = self.summary()
@@ -60,12 +98,11 @@ class Book:
         facts = [*self.machine, *self.runtimes, ("RingKeeper commit", self.commit)]
         table = "\n".join(f"| {name} | {value} |" for name, value in facts)
         return (
-            f"# Side by side, {self.date}, {self.arguments.host_label}\n\n"
+            f"# {self.title}, {self.date}, {self.arguments.host_label}\n\n"
             f"    {command}\n\n"
             f"| what | value |\n|---|---|\n{table}\n\n"
-            "Load generator and server share the machine; loopback; every write flushed before its answer (the default of "
-            "both). Java runs with `-Xmx1000m`, as its start script sets it. Values are medians over the rounds, the span "
-            "in brackets is the lowest and the highest round. `raw.jsonl` has every measurement.\n\n"
+            f"Load generator and server share the machine; loopback; {self.conditions} Values are medians over the rounds, the "
+            "span in brackets is the lowest and the highest round. `raw.jsonl` has every measurement.\n\n"
             f"```text\n{text}\n```\n"
         )
 
@@ -96,35 +133,56 @@ class Book:
         if not lines:
             return ""
         heading = ["workload", "server", "ops/s", "CPU us/op", "p50 us", "p99 us", "p99.9 us", "generator cores"]
-        return self.table_title + "\n\n" + aligned([heading, *lines]) + self.goals()
+        return self.table_title + "\n\n" + aligned([heading, *lines]) + self.shares() + self.goals()
+
+    def figures(self, row, server):
+        """What the rounds told of a row, by name; empty lists where it was not measured."""
+        return {name: self.values("table", server, take, row=row.name) for name, take in figures_of(row).items()}
+
+    def medians(self, row):
+        """Medians by server, of those that were measured."""
+        every = {server: self.figures(row, server) for server in SERVERS}
+        return {
+            server: {name: statistics.median(values) for name, values in figures.items()}
+            for server, figures in every.items()
+            if figures["rate"]
+        }
 
     def row_lines(self, row):
-        lines, medians = [], {}
-        for server in ("java", "ringkeeper"):
-            figures = {name: self.values("table", server, take, row=row.name) for name, take in figures_of(row).items()}
-            if not figures["rate"]:
-                continue
-            medians[server] = {name: statistics.median(values) for name, values in figures.items()}
+        lines, medians = [], self.medians(row)
+        for server in medians:
+            figures = self.figures(row, server)
             cells = [spread(figures["rate"], 0), spread(figures["cpu"], 2)]
             cells += [spread(figures[name], 0) for name in ("p50", "p99", "p99.9")]
             lines.append([row.name, server, *cells, f"{medians[server]['generator']:.2f}"])
-        if len(medians) == 2:
+        if "java" in medians and "ringkeeper" in medians:
             java, ours = medians["java"], medians["ringkeeper"]
             ratio = {name: ours[name] / java[name] if java[name] else float("nan") for name in java}
             cells = [f"x {ratio[name]:.3g}" for name in ("rate", "cpu", "p50", "p99", "p99.9")]
             lines.append([row.name, "ratio", *cells, ""])
         return lines
 
+    def shares(self):
+        """How near each server comes to the floor: 100 % is as good as a server that does nothing."""
+        lines = []
+        for row in self.rows:
+            medians = self.medians(row)
+            floor = medians.pop("floor", None)
+            if floor is None:
+                continue
+            for server, figures in medians.items():
+                rate = figures["rate"] / floor["rate"]
+                others = [floor[name] / figures[name] if figures[name] else float("nan") for name in ("cpu", "p50", "p99")]
+                lines.append([row.name, server, *(f"{share:.0%}" for share in (rate, *others))])
+        heading = ["workload", "server", "ops/s", "CPU us/op", "p50", "p99"]
+        return f"\n\n{self.shares_title}\n\n" + aligned([heading, *lines]) if lines else ""
+
     def goals(self):
         lines = []
         for row in self.rows:
-            pair = {}
-            for server in ("java", "ringkeeper"):
-                taken = {name: self.values("table", server, take, row=row.name) for name, take in figures_of(row).items()}
-                if taken["rate"]:
-                    pair[server] = {name: statistics.median(values) for name, values in taken.items()}
-            if len(pair) == 2:
-                lines += goal_lines(row, pair["java"], pair["ringkeeper"])
+            medians = self.medians(row)
+            if "ringkeeper" in medians:
+                lines += goal_lines(row, medians)
         return "\n\nGoals\n\n" + aligned([["workload", "what", "goal", "measured", ""], *lines]) if lines else ""
 
     def memory(self):
@@ -193,9 +251,21 @@ def figures_of(row):
     }
 
 
-def goal_lines(row, java, ours):
-    def line(what, goal, measured, met):
-        return [row.name, what, goal, f"x {measured:.3g}", "met" if met else "MISSED"]
+def goal_lines(row, medians):
+    ours, lines = medians["ringkeeper"], []
+    if row.floor_share_min and "floor" in medians:
+        share, least = ours["rate"] / medians["floor"]["rate"], row.floor_share_min
+        lines.append(goal_line(row, "rate of the floor's", f"at least {least:.0%}", f"{share:.0%}", share >= least))
+    return lines + (ratio_goal_lines(row, medians["java"], ours) if "java" in medians else [])
+
+
+def goal_line(row, what, goal, measured, met):
+    return [row.name, what, goal, measured, "met" if met else "MISSED"]
+
+
+def ratio_goal_lines(row, java, ours):
+    def line(what, goal, ratio, met):
+        return goal_line(row, what, goal, f"x {ratio:.3g}", met)
 
     lines = []
     rate, cpu, p50 = (ours[name] / java[name] for name in ("rate", "cpu", "p50"))
@@ -229,7 +299,7 @@ def brief(line):
     if line["test"] in ("table", "ceiling"):
         latency = next(iter(line["latency_us"].values()))
         cpu = line["server_cpu_us_per_operation"]
-        return f"{line['row']:<10} {line['rate']:>11,.0f} ops/s {cpu:>7.2f} us CPU  p50 {latency['p50']:,.0f}  p99 {latency['p99']:,.0f} us"
+        return f"{line['row']:<16} {line['rate']:>11,.0f} ops/s {cpu:>7.2f} us CPU  p50 {latency['p50']:,.0f}  p99 {latency['p99']:,.0f} us"
     if line["test"] == "memory":
         return f"memory     {line['resident_kib_settled'] / 1024:,.0f} MiB"
     if line["test"] == "restart":

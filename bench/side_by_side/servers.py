@@ -18,6 +18,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")).resolve()
 WORK = TARGET / "compare"
 ZOOKEEPER_VERSION = "3.9.5"
+# Children of what the generator's workloads list.
+LISTED_CHILDREN = 100
 START_SECONDS_MAX = 180
 STOP_SECONDS_MAX = 30
 # While a server starts: how often a new connection is tried beside those that wait, and after one was refused.
@@ -70,6 +72,13 @@ def binary(given, name):
     if not given.is_file():
         raise Stop(f"{given}: no such file")
     return given.resolve()
+
+
+def etcd():
+    """What is to be said of etcd: it is named where people look for it, and not measured."""
+    found = shutil.which("etcd")
+    here = "installed here" if found else "not installed here"
+    return f"not measured ({here}): it does not speak ZooKeeper's protocol, which is what the generator speaks"
 
 
 def free_port():
@@ -243,6 +252,32 @@ class Server:
         config.write_text("".join(f"{key}={value}\n" for key, value in lines.items()))
         started = time.perf_counter()
         return Running(self.name, self.command(config), port, folder / "server.log", started)
+
+
+class Floor(Server):
+    """No contender: an io_uring server that answers without looking, and writes when their records are flushed. What it
+    reaches is what a server on this machine can reach at best."""
+
+    name = "floor"
+    version = "Floor"
+
+    def __init__(self, binary, durable=True):
+        self.binary, self.durable = binary, durable
+        if not durable:
+            self.name, self.version = "echo", "Echo"
+
+    def runtime(self):
+        what = "one io_uring thread that answers without looking"
+        return f"{what}, writes when their records are flushed" if self.durable else what
+
+    def launch(self, folder, port, **settings):
+        if settings:
+            raise ValueError(f"the floor has no settings: {settings}")
+        command = [str(self.binary), "serve", "--port", str(port), "--children", str(LISTED_CHILDREN)]
+        if self.durable:
+            command += ["--log", str(folder / "data" / "floor.log")]
+        started = time.perf_counter()
+        return Running(self.name, command, port, folder / "server.log", started)
 
 
 class Java(Server):

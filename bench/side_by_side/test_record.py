@@ -6,7 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 from unittest import mock
 
-from side_by_side import machine, record
+from side_by_side import machine, measurements, record, servers
 
 
 class Contender:
@@ -31,6 +31,9 @@ class SummaryTest(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.java, self.ours = Contender("java"), Contender("ringkeeper")
         arguments = Namespace(output=Path(folder.name) / "run", host_label="test", znodes=1000)
+        work = mock.patch.object(servers, "WORK", Path(folder.name) / "work")
+        work.start()
+        self.addCleanup(work.stop)
         with mock.patch.object(machine, "describe", return_value=[("processor", "test")]):
             self.book = record.Book(arguments, [self.java, self.ours])
         self.addCleanup(self.book.raw.close)
@@ -48,6 +51,27 @@ class SummaryTest(unittest.TestCase):
         self.assertRegex(text, r"get 64x1 +ratio +x 3.5 +x 0.5 +x 0.25")
         self.assertRegex(text, r"rate +at least x 3.5 +x 3.5 +met")
         self.assertRegex(text, r"CPU per operation +at most x 0.25 +x 0.5 +MISSED")
+
+    def test_shares_of_the_floor(self):
+        self.add_rounds(Contender("floor"), [100_000], 5, 200)
+        self.add_rounds(self.java, [10_000], 50, 2000)
+        self.add_rounds(self.ours, [70_000], 10, 250)
+        text = self.book.summary()
+        self.assertRegex(text, r"get 64x1 +java +10% +10% +10% +10%")
+        self.assertRegex(text, r"get 64x1 +ringkeeper +70% +50% +80% +80%")
+        self.assertRegex(text, r"get 64x1 +rate of the floor's +at least 80% +70% +MISSED")
+        self.assertRegex(text, r"get 64x1 +ratio +x 7 ")
+
+    def test_a_report_of_each_row_that_was_measured(self):
+        row = measurements.TABLE[0]
+        for number in (1, 2):
+            self.book.saved_run(row, self.ours, number).write_text("{}")
+        with mock.patch.object(record.subprocess, "run", return_value=Namespace(returncode=0)) as told:
+            self.book.write_reports(Path("load"))
+        (command,), _ = told.call_args
+        self.assertEqual(command[1:3], ["report", "--out"])
+        self.assertEqual(command[3].name, "report-get-64x1.html")
+        self.assertEqual([run.split("=")[0] for run in command[6:]], ["ringkeeper", "ringkeeper"])
 
     def test_one_server_alone_has_no_ratio(self):
         self.add_rounds(self.java, [10_000], 40, 1000)
