@@ -17,6 +17,7 @@ mod faults;
 mod four_letter;
 mod golden;
 mod layers;
+mod load;
 mod namespaces;
 mod process;
 mod recipes;
