@@ -115,7 +115,6 @@ impl Outcome {
             started: rounded(self.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()),
             command: command_line(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            ..Summary::default()
         }
     }
 

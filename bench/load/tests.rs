@@ -344,7 +344,8 @@ fn scenarios_tell_what_is_wrong_with_a_server() {
         thread::sleep(Duration::from_secs(120));
         drop(socket);
     }
-    let cases: [(fn(TcpStream), u8, &str); 4] = [
+    type Behaviour = fn(TcpStream);
+    let cases: [(Behaviour, u8, &str); 4] = [
         (http, exit_code::NOT_ZOOKEEPER, "HTTP"),
         (refuse, exit_code::REFUSED, "refused to open a session"),
         (hold, exit_code::NOT_ZOOKEEPER, "no answer"),

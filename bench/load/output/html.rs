@@ -289,10 +289,10 @@ fn commands(runs: &[NamedRun]) -> String {
         let run = &run.summary;
         let (name, servers, command, version) =
             (escaped(&name), escaped(&run.servers), escaped(&run.command), escaped(&run.version));
-        let _ = write!(
+        let _ = writeln!(
             out,
             "<p><b>{name}</b>: {} keys of {} B, servers {servers}, ringkeeper-load {version}, other processes {:.2} cores, \
-             {:.2} stolen by the hypervisor<br><code>{command}</code></p>\n",
+             {:.2} stolen by the hypervisor<br><code>{command}</code></p>",
             grouped(run.keys),
             run.value_bytes,
             run.other_cores,
