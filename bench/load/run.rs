@@ -16,7 +16,7 @@ use crate::proc::{self, Memory, Sample};
 use crate::progress::{Goal, Progress};
 use crate::recorder::{Outputs, Record, Recorder};
 use crate::scenario;
-use crate::search::Halving;
+use crate::search::{Halving, trial_of};
 use crate::session;
 use crate::wire::error_code;
 use crate::workload::file::{Kind, Of, Pattern, Spec};
@@ -115,7 +115,6 @@ impl Outcome {
             started: rounded(self.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()),
             command: command_line(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            ..Summary::default()
         }
     }
 
@@ -338,7 +337,14 @@ impl<'a> Run<'a> {
         })?;
         outcome.first_loss = self.engine.first_loss.clone();
         outcome.connections_lost = self.engine.connections_lost();
-        outcome.search = search;
+        // The measured run is one more trial: chance may have helped the one that found its rate.
+        outcome.search = search.map(|mut search| {
+            if let (Some(rate), None) = (found, &outcome.failure) {
+                let (total, seconds) = (&outcome.record.total, outcome.elapsed_seconds);
+                search.trials.push(trial_of(search.p99_limit_us, Some(rate.from), total, seconds));
+            }
+            search
+        });
         Ok(outcome)
     }
 

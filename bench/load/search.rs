@@ -31,7 +31,7 @@ impl Halving {
             kept: 0.0,
             broken: closed_rate,
         };
-        let trial = halving.trial(None, closed, seconds);
+        let trial = trial_of(p99_limit_us, None, closed, seconds);
         halving.search.trials.push(trial);
         halving
     }
@@ -47,7 +47,7 @@ impl Halving {
     }
 
     pub fn tried(&mut self, rate: f64, meter: &Meter, seconds: f64) {
-        let trial = self.trial(Some(rate), meter, seconds);
+        let trial = trial_of(self.search.p99_limit_us, Some(rate), meter, seconds);
         if trial.kept {
             self.kept = self.kept.max(rate);
             self.search.highest_rate = Some(rounded(self.kept));
@@ -56,21 +56,22 @@ impl Halving {
         }
         self.search.trials.push(trial);
     }
+}
 
-    fn trial(&self, planned_rate: Option<f64>, meter: &Meter, seconds: f64) -> Trial {
-        let rate = meter.answered_ok as f64 / seconds.max(1e-9);
-        let p99_us = micros(meter.merged().value_at_percentile(99.0));
-        let failed = meter.failed() + meter.lost;
-        let reason = match planned_rate {
-            _ if failed > 0 => Some(format!("{failed} operations failed")),
-            _ if meter.answered_ok == 0 => Some("nothing was answered".to_owned()),
-            _ if p99_us > self.search.p99_limit_us => Some("p99 above the limit".to_owned()),
-            Some(planned) if rate < planned * REACHED_SHARE_MIN => Some("behind the planned rate".to_owned()),
-            _ => None,
-        };
-        let planned_rate = planned_rate.map(rounded);
-        Trial { planned_rate, rate: rounded(rate), p99_us: rounded(p99_us), kept: reason.is_none(), reason }
-    }
+/// What a run at a planned rate, or in a closed loop, tells about the limit.
+pub fn trial_of(p99_limit_us: f64, planned_rate: Option<f64>, meter: &Meter, seconds: f64) -> Trial {
+    let rate = meter.answered_ok as f64 / seconds.max(1e-9);
+    let p99_us = micros(meter.merged().value_at_percentile(99.0));
+    let failed = meter.failed() + meter.lost;
+    let reason = match planned_rate {
+        _ if failed > 0 => Some(format!("{failed} operations failed")),
+        _ if meter.answered_ok == 0 => Some("nothing was answered".to_owned()),
+        _ if p99_us > p99_limit_us => Some("p99 above the limit".to_owned()),
+        Some(planned) if rate < planned * REACHED_SHARE_MIN => Some("behind the planned rate".to_owned()),
+        _ => None,
+    };
+    let planned_rate = planned_rate.map(rounded);
+    Trial { planned_rate, rate: rounded(rate), p99_us: rounded(p99_us), kept: reason.is_none(), reason }
 }
 
 #[cfg(test)]

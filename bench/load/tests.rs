@@ -301,3 +301,62 @@ fn errors_are_counted_by_code_and_are_no_successes() {
         assert_eq!(outcome.record.total.answered_ok, 0);
     });
 }
+
+#[test]
+fn sessions_come_and_go_as_often_as_asked() {
+    with_null_server(|port| {
+        let line = "--workload session-churn --connections 3 --warmup-seconds 0 --operations 20";
+        let outcome = load(port, line).expect("a clean run");
+        let count = |kind| outcome.record.total.latency_ns(kind).map_or(0, |latencies| latencies.len());
+        assert_eq!((count(OpKind::Connect), count(OpKind::Close)), (20, 20));
+        assert!(outcome.failure.is_none() && outcome.first_loss.is_none());
+    });
+}
+
+#[test]
+fn a_ramp_in_steps_reports_each_by_itself() {
+    with_null_server(|port| {
+        let line = "--connections 4 --depth 8 --keys 50 --seconds 1 --warmup-seconds 0 --rate 1000..3000 --steps 2";
+        let outcome = load(port, line).expect("a clean run");
+        assert_eq!(outcome.record.total.answered_ok, 2_000, "half a second each of 1000/s and 3000/s");
+        let planned: Vec<_> = outcome.record.steps.iter().map(|step| step.planned_rate).collect();
+        assert_eq!(planned, [Some(1_000.0), Some(3_000.0)]);
+        let answered: u64 = outcome.record.steps.iter().map(|step| step.meter.answered_ok).sum();
+        assert_eq!(answered, 2_000);
+        assert!(outcome.record.series.len() >= 2);
+    });
+}
+
+/// A scenario opens its sessions by itself, and must tell the same things apart.
+#[test]
+fn scenarios_tell_what_is_wrong_with_a_server() {
+    fn http(mut socket: TcpStream) {
+        let _ = socket.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+    }
+    fn refuse(mut socket: TcpStream) {
+        let mut response = 37u32.to_be_bytes().to_vec();
+        response.extend([0; 16]);
+        response.extend(16u32.to_be_bytes());
+        response.extend([0; 17]);
+        let _ = socket.write_all(&response);
+    }
+    fn hold(socket: TcpStream) {
+        thread::sleep(Duration::from_secs(120));
+        drop(socket);
+    }
+    type Behaviour = fn(TcpStream);
+    let cases: [(Behaviour, u8, &str); 4] = [
+        (http, exit_code::NOT_ZOOKEEPER, "HTTP"),
+        (refuse, exit_code::REFUSED, "refused to open a session"),
+        (hold, exit_code::NOT_ZOOKEEPER, "no answer"),
+        (drop, exit_code::REFUSED, "maxClientCnxns"),
+    ];
+    for (behave, code, words) in cases {
+        with_odd_server(behave, |port| {
+            let line = "--workload lock --no-setup --connections 2 --warmup-seconds 0 --timeout-seconds 0.5";
+            let failure = failure_of(load(port, line));
+            assert_eq!(failure.exit_code(), code, "{failure}");
+            assert!(failure.to_string().contains(words), "{failure}");
+        });
+    }
+}

@@ -18,6 +18,7 @@ mod four_letter;
 mod golden;
 mod latency;
 mod layers;
+mod load;
 mod namespaces;
 mod process;
 mod recipes;

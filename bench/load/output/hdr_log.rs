@@ -2,7 +2,7 @@
 //! HdrHistogram's own tools and viewers read. Values are nanoseconds; a line's tag is the kind of operation.
 
 use std::fs::File;
-use std::io::BufWriter;
+use std::io::LineWriter;
 use std::time::{Duration, SystemTime};
 
 use hdrhistogram::serialization::V2DeflateSerializer;
@@ -17,11 +17,12 @@ const MAX_DIVISOR: f64 = 1e6;
 pub struct LogFile {
     output: OutputFile,
     heading: String,
-    buffer: Option<BufWriter<File>>,
+    /// Whole lines, so that an aborted run leaves a log that can be read.
+    buffer: Option<LineWriter<File>>,
     serializer: V2DeflateSerializer,
 }
 
-pub type Writer<'a> = IntervalLogWriter<'a, 'a, BufWriter<File>, V2DeflateSerializer>;
+pub type Writer<'a> = IntervalLogWriter<'a, 'a, LineWriter<File>, V2DeflateSerializer>;
 
 impl LogFile {
     pub fn new(output: OutputFile, heading: String) -> LogFile {
@@ -35,7 +36,7 @@ impl LogFile {
         let mut builder = IntervalLogWriterBuilder::new();
         builder.add_comment("[Histogram log format version 1.3]").add_comment(&self.heading);
         builder.with_start_time(start).with_base_time(start).with_max_value_divisor(MAX_DIVISOR);
-        let begun = builder.begin_log_with(self.buffer.insert(BufWriter::new(file)), &mut self.serializer);
+        let begun = builder.begin_log_with(self.buffer.insert(LineWriter::new(file)), &mut self.serializer);
         begun.map_err(|error| self.output.failed(&error))
     }
 }

@@ -19,8 +19,9 @@ pub fn page(title: &str, runs: &[NamedRun]) -> String {
     let mut body = format!("<h1>{}</h1>\n", escaped(title));
     body += &runs_table(runs);
     body += &latency_table(runs);
-    for kind in OpKind::ALL {
-        body += &figure(percentiles(kind, runs));
+    match runs {
+        [single] => body += &figure(percentiles_of_kinds(single)),
+        _ => OpKind::ALL.into_iter().for_each(|kind| body += &figure(percentiles(kind, runs))),
     }
     body += &figure(over_time("Rate", Axis::RATE, runs, |point| Some(point.rate)));
     if runs.iter().any(|named| named.run.summary.planned_rate_end.is_some()) {
@@ -69,16 +70,30 @@ fn lines<'a>(runs: &'a [NamedRun], points: impl Fn(&SavedRun) -> Vec<(f64, f64)>
     lines.filter(|line| !line.points.is_empty()).collect()
 }
 
+/// Runs laid over each other, one kind of operation.
 fn percentiles(kind: OpKind, runs: &[NamedRun]) -> Plot {
-    let points = |run: &SavedRun| {
-        let all = run.distribution_us.get(kind.name()).cloned().unwrap_or_default();
-        // The highest latency of all stands where the scale ends for as many measurements as there were.
-        let count = run.summary.latency_us.get(kind.name()).map_or(1, |latency| latency.count).max(2);
-        let last = 100.0 - 100.0 / count as f64;
-        all.into_iter().map(|(percentile, latency)| (percentile.min(last), latency)).collect()
-    };
     let title = format!("Latency by percentile: {}", kind.name());
-    Plot { title, x: Axis::PERCENTILE, y: Axis::LATENCY, lines: lines(runs, points), limit: None }
+    let lines = lines(runs, |run| distribution(kind, run));
+    Plot { title, x: Axis::PERCENTILE, y: Axis::LATENCY, lines, limit: None }
+}
+
+/// A single run, all kinds of operations.
+fn percentiles_of_kinds(named: &NamedRun) -> Plot {
+    let kinds = OpKind::ALL.into_iter().map(|kind| (kind, distribution(kind, &named.run)));
+    let lines = kinds.filter(|(_, points)| !points.is_empty()).enumerate().map(|(number, (kind, points))| {
+        let (colour, dashed) = (number % COLOURS, number >= COLOURS);
+        Line { name: kind.name().to_owned(), colour, dashed, points }
+    });
+    let (title, lines) = ("Latency by percentile".to_owned(), lines.collect());
+    Plot { title, x: Axis::PERCENTILE, y: Axis::LATENCY, lines, limit: None }
+}
+
+fn distribution(kind: OpKind, run: &SavedRun) -> Vec<(f64, f64)> {
+    let all = run.distribution_us.get(kind.name()).cloned().unwrap_or_default();
+    // The highest latency of all stands where the scale ends for as many measurements as there were.
+    let count = run.summary.latency_us.get(kind.name()).map_or(1, |latency| latency.count).max(2);
+    let last = 100.0 - 100.0 / count as f64;
+    all.into_iter().map(|(percentile, latency)| (percentile.min(last), latency)).collect()
 }
 
 /// A point stands in the middle of its interval.
@@ -274,10 +289,10 @@ fn commands(runs: &[NamedRun]) -> String {
         let run = &run.summary;
         let (name, servers, command, version) =
             (escaped(&name), escaped(&run.servers), escaped(&run.command), escaped(&run.version));
-        let _ = write!(
+        let _ = writeln!(
             out,
             "<p><b>{name}</b>: {} keys of {} B, servers {servers}, ringkeeper-load {version}, other processes {:.2} cores, \
-             {:.2} stolen by the hypervisor<br><code>{command}</code></p>\n",
+             {:.2} stolen by the hypervisor<br><code>{command}</code></p>",
             grouped(run.keys),
             run.value_bytes,
             run.other_cores,

@@ -40,6 +40,8 @@ pub struct Axis {
     pub title: &'static str,
     pub scale: Scale,
     pub unit: Unit,
+    /// Linear axes only: begins at 0, so that lengths can be compared.
+    pub from_zero: bool,
 }
 
 pub struct Line {
@@ -59,12 +61,17 @@ pub struct Plot {
 }
 
 impl Axis {
-    pub const TIME: Axis = Axis { title: "time since the start (s)", scale: Scale::Linear, unit: Unit::Seconds };
-    pub const RATE: Axis = Axis { title: "operations per second", scale: Scale::Linear, unit: Unit::PerSecond };
-    pub const LATENCY: Axis = Axis { title: "latency (log scale)", scale: Scale::Log, unit: Unit::Micros };
-    pub const PERCENTILE: Axis = Axis { title: "percentile (%)", scale: Scale::Percentile, unit: Unit::Percentile };
-    pub const CORES: Axis = Axis { title: "CPU (cores)", scale: Scale::Linear, unit: Unit::Cores };
-    pub const MEMORY: Axis = Axis { title: "resident memory (MiB)", scale: Scale::Linear, unit: Unit::Mebibytes };
+    pub const TIME: Axis =
+        Axis { title: "time since the start (s)", scale: Scale::Linear, unit: Unit::Seconds, from_zero: true };
+    pub const RATE: Axis =
+        Axis { title: "operations per second", scale: Scale::Linear, unit: Unit::PerSecond, from_zero: true };
+    pub const LATENCY: Axis =
+        Axis { title: "latency (log scale)", scale: Scale::Log, unit: Unit::Micros, from_zero: false };
+    pub const PERCENTILE: Axis =
+        Axis { title: "percentile (%)", scale: Scale::Percentile, unit: Unit::Percentile, from_zero: false };
+    pub const CORES: Axis = Axis { title: "CPU (cores)", scale: Scale::Linear, unit: Unit::Cores, from_zero: true };
+    pub const MEMORY: Axis =
+        Axis { title: "resident memory (MiB)", scale: Scale::Linear, unit: Unit::Mebibytes, from_zero: true };
 }
 
 impl Scale {
@@ -93,21 +100,22 @@ impl Range {
         let high = places.fold(f64::NEG_INFINITY, f64::max);
         let (low, high) = if low <= high { (low, high) } else { (0.0, 1.0) };
         match axis.scale {
+            Scale::Linear if axis.from_zero => Range::linear(low.min(0.0), high),
             Scale::Linear => Range::linear(low, high),
             Scale::Log => Range::log(low, high),
             Scale::Percentile => Range::percentile(high),
         }
     }
 
-    /// From zero, as rates and times are compared by their length.
+    /// In steps of 1, 2, 2.5 or 5 times a power of ten.
     fn linear(low: f64, high: f64) -> Range {
-        let low = low.min(0.0);
-        let span = if high > low { high - low } else { 1.0 };
-        let rough = span / 6.0;
+        let high = if high > low { high } else { low + 1.0 };
+        let rough = (high - low) / 6.0;
         let power = 10f64.powf(rough.log10().floor());
-        let step = [1.0, 2.0, 2.5, 5.0, 10.0].map(|factor| factor * power).into_iter().find(|step| *step >= rough);
+        let step = [1.0, 2.0, 2.5, 5.0].map(|factor| factor * power).into_iter().find(|step| *step >= rough);
         let step = step.unwrap_or(10.0 * power);
-        let steps = (span / step).ceil() as usize;
+        let low = (low / step).floor() * step;
+        let steps = ((high - low) / step - 1e-9).ceil().max(1.0) as usize;
         let ticks = (0..=steps).map(|number| low + number as f64 * step).collect();
         Range { scale: Scale::Linear, low, high: low + steps as f64 * step, ticks }
     }
@@ -292,6 +300,10 @@ mod tests {
     fn ticks_are_numbers_that_people_use() {
         let linear = Range::linear(0.0, 103_000.0);
         assert_eq!(linear.ticks, [0.0, 20_000.0, 40_000.0, 60_000.0, 80_000.0, 100_000.0, 120_000.0]);
+        assert_eq!(
+            Range::linear(85_000.0, 96_000.0).ticks,
+            [84_000.0, 86_000.0, 88_000.0, 90_000.0, 92_000.0, 94_000.0, 96_000.0]
+        );
         let log = Range::log(130f64.log10(), 1_900f64.log10());
         assert_eq!(
             log.ticks.iter().map(|tick| tick.round()).collect::<Vec<_>>(),

@@ -25,6 +25,8 @@ pub struct Churn {
     idle: Vec<usize>,
     turn: usize,
     failures_in_a_row: usize,
+    /// Some session was opened.
+    worked: bool,
 }
 
 impl Churn {
@@ -37,6 +39,7 @@ impl Churn {
             idle: (0..args.connections).rev().collect(),
             turn: 0,
             failures_in_a_row: 0,
+            worked: false,
         }
     }
 
@@ -67,9 +70,12 @@ impl Churn {
         drive.meter.lost += 1;
         self.end(index, drive);
         self.failures_in_a_row += 1;
-        let nothing_works = self.failures_in_a_row > self.visits.len();
-        let what = format!("{} sessions in a row failed; the last: {reason}", self.failures_in_a_row);
-        if nothing_works { Err(Failure::Lost(what)) } else { Ok(()) }
+        if self.failures_in_a_row <= self.visits.len() {
+            return Ok(());
+        }
+        let server = drive.crowd.server_of(index);
+        let what = format!("{} sessions in a row failed; the last, at {server}: {reason}", self.failures_in_a_row);
+        Err(if self.worked { Failure::Lost(what) } else { Failure::Unreachable(what) })
     }
 }
 
@@ -93,7 +99,7 @@ impl Scenario for Churn {
         match said {
             Said::Attached { .. } => {
                 drive.meter.record(OpKind::Connect, 0, now_ns.saturating_sub(visit.since_ns));
-                self.failures_in_a_row = 0;
+                (self.failures_in_a_row, self.worked) = (0, true);
                 self.go_on(index, now_ns, drive)
             }
             Said::Reply { error_code, .. } => {

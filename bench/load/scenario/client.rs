@@ -31,6 +31,8 @@ pub enum Said {
     Event {
         path: String,
     },
+    /// There is no connection, and why.
+    Unreachable(String),
     /// The connection is gone, and why.
     Closed(String),
     /// These bytes come from no ZooKeeper server.
@@ -232,9 +234,11 @@ impl Client {
             return;
         };
         if self.state == State::Connecting {
-            match socket.take_error() {
-                Ok(None) => {}
-                Ok(Some(error)) | Err(error) => return said.push_back(Said::Closed(error.to_string())),
+            if let Some(error) = socket.take_error().unwrap_or_else(Some) {
+                // A server that accepts and closes at once is reachable.
+                let closed = matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe);
+                let reason = error.to_string();
+                return said.push_back(if closed { Said::Closed(reason) } else { Said::Unreachable(reason) });
             }
             self.state = State::Handshaking;
         }

@@ -171,7 +171,7 @@ impl Crowd {
                 return;
             }
             for (index, _, said) in heard.drain(..) {
-                if matches!(said, Said::Closed(_) | Said::Foreign(_)) {
+                if matches!(said, Said::Closed(_) | Said::Unreachable(_) | Said::Foreign(_)) {
                     self.clients[index].cut();
                 }
             }

@@ -75,9 +75,8 @@ impl Scenario for Locks {
         let contender = &mut self.contenders[index];
         match said {
             Said::Reply { xid, error_code, body } if xid == contender.xid => {
-                if contender.on_reply(index, now_ns, error_code, &body, drive)? {
-                    self.idle.push(index);
-                }
+                let is_free = contender.on_reply(index, now_ns, error_code, &body, drive)?;
+                self.idle.extend(is_free.then_some(index));
             }
             Said::Event { .. } if matches!(contender.step, Step::Watching | Step::Waiting) => {
                 contender.list(index, drive);

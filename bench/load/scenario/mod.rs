@@ -83,9 +83,14 @@ fn drive(scenario: &mut dyn Scenario, mut drive: Drive, watcher: &mut dyn OnTick
         let wake_ns = due_ns.min(scenario.wake_ns());
         drive.crowd.wait(wake_ns, watcher, drive.meter, &mut heard)?;
         for (index, now_ns, said) in heard.drain(..) {
-            if let Said::Foreign(what) = &said {
-                return Err(Failure::NotZooKeeper(format!("{} sent {what}", drive.crowd.server_of(index))));
-            }
+            // From here on both are connections that did not stand.
+            let said = match said {
+                Said::Unreachable(reason) => Said::Closed(reason),
+                Said::Foreign(what) => {
+                    return Err(Failure::NotZooKeeper(format!("{} sent {what}", drive.crowd.server_of(index))));
+                }
+                said => said,
+            };
             scenario.on_said(index, now_ns, said, &mut drive)?;
         }
     }
@@ -99,7 +104,10 @@ fn attach_all(crowd: &mut Crowd, count: usize) -> Result<(), Failure> {
             crowd.dial(dialed, 0)?;
             dialed += 1;
         }
-        crowd.wait(u64::MAX, &mut Nobody, &mut Meter::new(), &mut heard)?;
+        crowd.wait(u64::MAX, &mut Nobody, &mut Meter::new(), &mut heard).map_err(|failure| match failure {
+            Failure::Lost(what) => Failure::NotZooKeeper(format!("no answer to the ZooKeeper handshake: {what}")),
+            other => other,
+        })?;
         for (index, _, said) in heard.drain(..) {
             let server = crowd.server_of(index).to_owned();
             let number = index + 1;
@@ -113,8 +121,10 @@ fn attach_all(crowd: &mut Crowd, count: usize) -> Result<(), Failure> {
                         "{server} does not speak the ZooKeeper protocol: {what}"
                     )));
                 }
-                Said::Closed(reason) if index == 0 => {
-                    return Err(Failure::Unreachable(format!("cannot open a session at {server}: {reason}")));
+                Said::Unreachable(reason) => {
+                    return Err(Failure::Unreachable(format!(
+                        "cannot connect to {server} (connection {number}): {reason}"
+                    )));
                 }
                 Said::Closed(reason) => {
                     return Err(Failure::Refused(format!(

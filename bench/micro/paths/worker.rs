@@ -11,7 +11,7 @@ use ringkeeper::runtime::core::{SocketAction, WorkerTurn};
 use ringkeeper::runtime::lanes::{EnsembleLanes, lanes};
 use ringkeeper::runtime::sockets::SocketEvent;
 use ringkeeper::server::{Admission, Desk, ServerRules, StatusSource, Worker, WorkerParts};
-use ringkeeper::types::{ConnId, Instant, Now, SessionId, WorkerIndex};
+use ringkeeper::types::{ConnId, Instant, Now, SessionId, StageClock, WorkerIndex};
 use ringkeeper::wire::Writer;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -90,7 +90,7 @@ impl Stage {
         let reply = Reply::Connected { conn: CONN, response, last_heard: Arc::default() };
         let version = self.database.tree.published_version();
         let last_zxid = self.database.tree.view().last_zxid();
-        let deliver = Deliver { version, last_zxid, effects: Arc::default(), replies: vec![reply] };
+        let deliver = Deliver { version, last_zxid, effects: Arc::default(), replies: vec![reply], passages: Arc::default() };
         self.ensemble.deliver(WorkerIndex(0), deliver);
         self.worker.turn(Now::default(), &mut self.events, &mut self.actions);
         let sent = self.sent().expect("the connect response");
@@ -131,6 +131,8 @@ fn rules() -> ServerRules {
         large_request_bytes_max: 0,
         throttle: None,
         request_throttle: None,
+        slow_ms: None,
+        clock: StageClock::STILL,
     }
 }
 
