@@ -1,7 +1,7 @@
 //! Who may vote, and which sets of voters decide: by the committed configuration and, while a newer one is being agreed
 //! on, by that one as well.
 
-use crate::types::{Quorum, ServerId};
+use crate::types::{PutBack, Quorum, ServerId};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -39,8 +39,7 @@ impl Electorate {
     /// May be elected: a voter, also of a newer configuration that is not known to be committed. It may be the only one that has
     /// what those have committed.
     pub fn may_lead(&self, id: ServerId) -> bool {
-        let next = self.last_seen.as_ref().filter(|(_, version)| *version > self.version);
-        self.is_committed_voter(id) || next.is_some_and(|(quorum, _)| quorum.is_voter(id))
+        self.is_committed_voter(id) || self.next().is_some_and(|quorum| quorum.is_voter(id))
     }
 
     /// A voter of either configuration: is told of votes, and is listened to.
@@ -55,11 +54,22 @@ impl Electorate {
 
     /// Whether `agreed` decides, in both configurations if the last-seen one is newer.
     pub fn is_reached_by(&self, agreed: &BTreeSet<ServerId>) -> bool {
-        self.committed.is_reached_by(agreed)
-            && self
-                .last_seen
-                .as_ref()
-                .is_none_or(|(quorum, version)| *version <= self.version || quorum.is_reached_by(agreed))
+        self.committed.is_reached_by(agreed) && self.next().is_none_or(|quorum| quorum.is_reached_by(agreed))
+    }
+
+    /// Whether `following` are enough to believe that their leader leads, in one of the two. Other than Java, which asks for
+    /// both: those who follow may know of one alone, and whoever waits for the other would wait for ever. Nothing rests on it:
+    /// a leader counts its quorums itself, and a promise of an epoch is kept.
+    pub fn is_led_by(&self, following: &BTreeSet<ServerId>) -> bool {
+        if PutBack::PendingKeepsAway.is_on() {
+            return self.is_reached_by(following);
+        }
+        self.committed.is_reached_by(following) || self.next().is_some_and(|quorum| quorum.is_reached_by(following))
+    }
+
+    /// The rule of the last-seen configuration, if it is newer.
+    fn next(&self) -> Option<&Quorum> {
+        self.last_seen.as_ref().filter(|(_, version)| *version > self.version).map(|(quorum, _)| quorum)
     }
 }
 
@@ -84,6 +94,7 @@ mod tests {
         let both = old.clone().with_last_seen(majority(&[3, 4, 5]), 6);
         assert!(!both.is_reached_by(&ids(&[1, 2])) && !both.is_reached_by(&ids(&[3, 4, 5])));
         assert!(both.is_reached_by(&ids(&[1, 3, 4])));
+        assert!(both.is_led_by(&ids(&[1, 2])) && both.is_led_by(&ids(&[4, 5])) && !both.is_led_by(&ids(&[2, 5])));
         assert!(both.may_lead(ServerId(4)) && both.may_lead(ServerId(1)) && !both.may_lead(ServerId(9)));
         let stale = old.with_last_seen(majority(&[3, 4, 5]), 5);
         assert!(!stale.may_lead(ServerId(4)));

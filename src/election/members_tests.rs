@@ -140,3 +140,17 @@ fn a_leader_that_was_named_is_told_to_those_who_look() {
     );
     assert!(alone.wait().is_empty());
 }
+
+/// A leader that could not have its proposal kept fell, and comes back with it: the others go on without, and do not wait.
+#[test]
+fn a_pending_configuration_that_nobody_else_heard_of_does_not_keep_anybody_away() {
+    let pending = of(&[1, 2, 3]).with_last_seen(quorum(&[3, 4, 5]), 1);
+    let mut alone = Alone::looking(3, pending);
+    let vote = Vote { leader: ServerId(1), zxid: Zxid(5), round: 7, peer_epoch: 1 };
+    let mut says = |from, state| {
+        let notification = Notification { state, vote, version: 2, config: None };
+        alone.step(Input::Notification { from: ServerId(from), notification })
+    };
+    assert_eq!(decision(&says(2, ServerState::Following)), None);
+    assert_eq!(decision(&says(1, ServerState::Leading)), Some((1, ServerState::Following)));
+}

@@ -159,7 +159,7 @@ impl Search {
             self.wait_ms = self.rules.min_interval_ms;
         }
         let supporters = self.settled.supporters(&cast);
-        let joined = electorate.is_reached_by(&supporters) && self.leader_stands_to_it(&self.settled, &vote);
+        let joined = electorate.is_led_by(&supporters) && self.leader_stands_to_it(&self.settled, &vote);
         let joined = joined && !(PutBack::JoinerComparesVotes.is_on() && self.initial.zxid > vote.zxid);
         joined.then_some(Verdict { vote, supporters })
     }

@@ -5,7 +5,7 @@ use crate::election::connections::{ConnectionRules, Connections, Endpoint, Input
 use crate::election::{Election, ElectionRules, Electorate, Input, Output};
 use crate::message::{Notification, Vote};
 use crate::runtime::link_io::{LinkAction, PeerPort};
-use crate::types::{Instant, LinkId, Role, ServerId, ServerState, Zxid};
+use crate::types::{Instant, LinkId, PutBack, Role, ServerId, ServerState, Zxid};
 use crate::wire::Decoded;
 use crate::wire::election::{
     ElectionAddress, Received, decode_introduction, encode_introduction, encode_notification, next_notification,
@@ -270,6 +270,7 @@ impl Elections {
         for output in outputs {
             match output {
                 Output::Send { to, notification } => {
+                    tracing::debug!("to server {}: {:?} {:?}", to.0, notification.state, notification.vote);
                     self.link_step(now, LinkInput::SendTo { to, notification }, dials);
                 }
                 Output::Decided { vote, state } => self.verdicts.push_back(Verdict::Decided { vote, state }),
@@ -288,11 +289,7 @@ impl Elections {
         for output in outputs {
             match output {
                 LinkOutput::Dial { to, endpoints } => {
-                    let configured = || {
-                        let of = self.addresses.get(&to).into_iter().flatten();
-                        of.map(|a| Endpoint { host: a.host.clone(), port: a.port }).collect()
-                    };
-                    let endpoints = if endpoints.is_empty() { configured() } else { endpoints };
+                    let endpoints = ways_to(endpoints, self.addresses.get(&to).map_or(&[], Vec::as_slice));
                     self.dial(now, to, endpoints, dials);
                 }
                 LinkOutput::SendHello { link } => {
@@ -360,6 +357,21 @@ impl Elections {
     }
 }
 
+/// Where a server said that it is, then where the configuration says so: what it said may be of before it moved.
+fn ways_to(said: Vec<Endpoint>, configured: &[ElectionAddress]) -> Vec<Endpoint> {
+    if PutBack::SaidAddressOnly.is_on() && !said.is_empty() {
+        return said;
+    }
+    let mut ways = said;
+    for address in configured {
+        let way = Endpoint { host: address.host.clone(), port: address.port };
+        if !ways.contains(&way) {
+            ways.push(way);
+        }
+    }
+    ways
+}
+
 impl Wire {
     fn new(peer: Option<SocketAddr>, dialed: Option<(ServerId, Vec<Endpoint>)>) -> Wire {
         Wire {
@@ -388,5 +400,20 @@ impl Dials<'_> {
     pub fn next_link(&mut self) -> LinkId {
         *self.next += 2;
         LinkId(*self.next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_moved_is_looked_for_where_it_is_now_as_well() {
+        let at = |port| Endpoint { host: "a".to_owned(), port };
+        let configured = [ElectionAddress { host: "a".to_owned(), port: 3890 }];
+        assert_eq!(ways_to(vec![at(3888)], &configured), [at(3888), at(3890)]);
+        assert_eq!(ways_to(vec![at(3890)], &configured), [at(3890)]);
+        assert_eq!(ways_to(Vec::new(), &configured), [at(3890)]);
+        assert_eq!(ways_to(vec![at(1)], &[]), [at(1)]);
     }
 }

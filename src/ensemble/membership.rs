@@ -56,6 +56,7 @@ pub(super) struct Change {
     pub role: bool,
     /// Where this server's own ports are has changed.
     pub election_port: bool,
+    pub quorum_port: bool,
     pub client_port: Option<ClientAddress>,
 }
 
@@ -201,11 +202,14 @@ impl Configurations {
         let moved = own.as_ref().filter(|own| self.own.as_ref().is_none_or(|was| was != *own));
         let election_port =
             moved.is_some_and(|own| self.own.as_ref().is_none_or(|was| !was.election_ports().eq(own.election_ports())));
+        let quorum_port =
+            moved.is_some_and(|own| self.own.as_ref().is_none_or(|was| !was.quorum_ports().eq(own.quorum_ports())));
         let client_before = self.own.as_ref().and_then(|was| was.client.clone());
         let change = Change {
             members: config.membership != self.committed.membership,
             role: role != self.role,
             election_port,
+            quorum_port,
             client_port: client.filter(|client| client_before.as_ref() != Some(client)),
             before: std::mem::replace(&mut self.committed, config),
         };

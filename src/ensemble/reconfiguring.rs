@@ -7,7 +7,7 @@ use super::role::Role;
 use crate::message::{Vote, WriteOp};
 use crate::request::{self, Executed, ReconfigScene, Requester};
 use crate::types::{
-    ErrorCode, Instant, Now, QuorumConfig, Role as MemberRole, ServerId, ServerState, SessionId, Xid, Zxid,
+    ErrorCode, Instant, Now, PutBack, QuorumConfig, Role as MemberRole, ServerId, ServerState, SessionId, Xid, Zxid,
 };
 use std::sync::Arc;
 
@@ -141,8 +141,13 @@ impl Ensemble {
 
     pub(super) fn activate_as_leader(&mut self, config: Arc<QuorumConfig>, designated: ServerId, now: Now) {
         let version = Zxid(config.version);
-        self.commit_config(config, now.mono);
+        let change = self.commit_config(config, now.mono);
         let me = self.seat().options.me;
+        let is_moved = change.is_some_and(|change| change.quorum_port) && !PutBack::QuorumPortStays.is_on();
+        if designated == me && is_moved {
+            // The only voter leads on wherever it goes; whoever comes from now on looks for it there.
+            self.seat().listen_for_learners();
+        }
         let Role::Leading(leading) = &mut self.role else { return };
         let is_transaction = leading.zab.epoch() == Some(i64::from(version.epoch())) && version.counter() > 0;
         if is_transaction {

@@ -323,6 +323,10 @@ impl Ensemble {
         for (_, conn) in std::mem::take(&mut self.kept) {
             self.batch.close(conn);
         }
+        // They are on no list of what is kept: their sessions stay here, and come back with their watches.
+        if !PutBack::LocalConnectionsKept.is_on() {
+            self.close_local_connections();
+        }
     }
 
     /// Somebody else has written for this session, so its client is there: what it had here is not kept any longer.

@@ -107,6 +107,14 @@ faults! {
     WritesAfterClose, "writes_after_close", "CH#65198, 4541", Ensembles;
     /// Whoever writes for a session is its owner.
     OwnerUnchecked, "owner_unchecked", "two owners", Ensembles;
+    /// Connections of local sessions outlive a state that is replaced.
+    LocalConnectionsKept, "local_connections_kept", "a watch over a snapshot", Ensembles;
+    /// Who has heard of members to come follows nobody without a quorum of them.
+    PendingKeepsAway, "pending_keeps_away", "a change nobody else has heard of", Ensembles;
+    /// A leader that moves takes learners where it was.
+    QuorumPortStays, "quorum_port_stays", "the only voter moves", Ensembles;
+    /// What a server said of its election address goes before the configuration.
+    SaidAddressOnly, "said_address_only", "a server that has moved", Ensembles;
 }
 
 impl PutBack {

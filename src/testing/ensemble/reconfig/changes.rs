@@ -137,3 +137,20 @@ fn members_of_both_kinds_move() {
     members_move(&[JAVA, OURS, OURS]);
     members_move(&[OURS, OURS, JAVA]);
 }
+
+/// The only voter goes on leading where it moves to. It went on taking learners where it had been, and nobody who came later
+/// found it.
+#[test]
+fn the_only_voter_moves_and_is_found() {
+    let (mut ensemble, mut lines) = reconfigurable(&[OURS, OURS], 1);
+    for id in [1, 2] {
+        ensemble.server_mut(id).set("standaloneEnabled", "false");
+    }
+    start(&mut ensemble, &[1, 2]);
+    reconfig(&ensemble, 1, &lines.of(2, "observer"), "", "");
+    (lines.0[0].0, lines.0[0].1) = (free_port(), free_port());
+    reconfig(&ensemble, 1, &lines.participant(1), "", "");
+    ensemble.server_mut(2).kill();
+    start(&mut ensemble, &[2]);
+    wait_for_one_config(&ensemble, &[1, 2], &[lines.participant(1), lines.of(2, "observer")]);
+}
