@@ -2,26 +2,31 @@
 //! every answer against the one history.
 
 use super::agenda::Agenda;
-use super::checkers::client_history::{Head, Seen, check_children, check_znode};
+use super::checkers::client_history::{Head, Seen};
 use super::checkers::watch_order::{Kind, Watches};
 use super::checkers::{Checked, History, Violation, demand};
+use super::client_wire::{check_read, event_kind, put_request, read_head, take_frame};
+use super::members;
 use super::net::{DialId, Net, Socket};
 use super::options::Options;
 use super::random::Random;
 use super::report::Counts;
+use super::settings::OPERATOR;
 use super::workload::{self, Request};
-use crate::message::WatchEventKind;
+use crate::message::WriteOp;
 use crate::session::password;
-use crate::types::{OpCode, SessionId, Stat, Zxid};
+use crate::types::{OpCode, QuorumConfig, SessionId, Zxid};
 use crate::wire::Reader;
 use crate::wire::Writer;
-use crate::wire::client::encode_write;
 use std::collections::VecDeque;
 
 /// Somebody without a connection looks for one about so often.
 const IMPATIENT_US: u64 = 100_000;
 const SET_WATCHES_XID: i32 = -8;
 const PING_XID: i32 = -2;
+const AUTH_XID: i32 = -4;
+const NOT_READ_ONLY: i32 = -119;
+const EPHEMERAL_ON_LOCAL_SESSION: i32 = -120;
 const NOTIFICATION_XID: i32 = -1;
 
 pub struct Client {
@@ -44,6 +49,8 @@ pub struct Client {
 struct Session {
     id: SessionId,
     timeout_ms: i32,
+    /// Known to one server alone.
+    is_local: bool,
 }
 
 struct Conn {
@@ -51,6 +58,8 @@ struct Conn {
     server: usize,
     /// The session is confirmed.
     is_greeted: bool,
+    /// By a server without a leader.
+    is_read_only: bool,
     input: Vec<u8>,
     pending: VecDeque<Pending>,
     heard_at: u64,
@@ -88,6 +97,10 @@ pub struct Surroundings<'a> {
     pub net: &'a mut Net,
     pub history: &'a mut History,
     pub options: &'a Options,
+    /// The configuration in force.
+    pub newest: &'a QuorumConfig,
+    /// Operators ask for others.
+    pub may_reconfigure: bool,
     pub counts: &'a mut Counts,
     /// Nothing is asked any more; sessions are kept.
     pub is_silent: bool,
@@ -138,7 +151,10 @@ impl Client {
             if !world.is_silent && room > 0 && now >= self.asks_at {
                 self.asks_at = now + 1 + self.random.below(2 * world.options.think_us);
                 for _ in 0..1 + self.random.below(room) {
-                    let request = workload::request(&mut self.random, world.options.writes_percent);
+                    let request = match self.change_of_members(world) {
+                        Some(change) => change,
+                        None => workload::request(&mut self.random, world.options.writes_percent),
+                    };
                     self.ask(Asked::Of(request), world);
                 }
             } else if now > conn.sent_at + timeout_us / 3 {
@@ -150,6 +166,20 @@ impl Client {
         }
         let again = if self.asks_at > now && !world.is_silent { self.asks_at - now } else { again };
         (None, again.min(timeout_us / 6))
+    }
+
+    /// Now and then an operator's.
+    fn change_of_members(&mut self, world: &mut Surroundings<'_>) -> Option<Request> {
+        if !world.may_reconfigure || !self.random.chance(1, world.options.members.asked_one_in) {
+            return None;
+        }
+        world.counts.reconfigs_asked += 1;
+        Some(Request::Write(members::change(world.options, world.newest, &mut self.random)))
+    }
+
+    /// Every second client may change the members; the others ask in vain.
+    fn is_operator(&self, options: &Options) -> bool {
+        options.members.reconfig && self.node.is_multiple_of(2)
     }
 
     pub fn has_session(&self, id: SessionId) -> bool {
@@ -164,18 +194,20 @@ impl Client {
     pub fn connected(&mut self, socket: Socket, server: usize, world: &mut Surroundings<'_>) {
         let now = world.agenda.now();
         let (pending, input) = (VecDeque::new(), Vec::new());
-        let (is_greeted, epoch) = (false, 0);
-        self.conn = Some(Conn { socket, server, is_greeted, input, pending, heard_at: now, sent_at: now, epoch });
+        let (is_greeted, is_read_only, epoch) = (false, false, 0);
+        self.conn =
+            Some(Conn { socket, server, is_greeted, is_read_only, input, pending, heard_at: now, sent_at: now, epoch });
         let (least_ms, most_ms) = world.options.session_timeouts_ms();
         let timeout_ms = least_ms + self.random.below((most_ms - least_ms) as u64 / 2) as i32;
         let (session, seen) = (self.session.map(|session| session.id), self.seen.zxid);
+        let takes_read_only = world.options.read_only && self.random.chance(1, 2);
         self.send_frame(world, |w| {
             w.int(0);
             w.long(seen.0);
             w.int(timeout_ms);
             w.long(session.map_or(0, |session| session.0));
             w.buffer(Some(&session.map_or([0; 16], password)));
-            w.bool(false);
+            w.bool(takes_read_only);
         });
     }
 
@@ -188,8 +220,12 @@ impl Client {
     }
 
     fn lost(&mut self) {
-        self.conn = None;
+        let was_read_only = self.conn.take().is_some_and(|conn| conn.is_read_only);
         self.watches.away();
+        if was_read_only {
+            // What was seen there need not be committed: it begins anew.
+            self.end_session();
+        }
     }
 
     pub fn closed(&mut self, socket: Socket) {
@@ -206,7 +242,8 @@ impl Client {
 
     /// Gives up the connection, or leaves it as if its network had gone silent.
     fn go_elsewhere(&mut self, world: &mut Surroundings<'_>) {
-        let is_quiet = |conn: &Conn| conn.is_greeted && conn.pending.is_empty() && conn.input.is_empty();
+        let is_quiet =
+            |conn: &Conn| conn.is_greeted && !conn.is_read_only && conn.pending.is_empty() && conn.input.is_empty();
         let Some((conn, session)) = self.conn.take_if(|conn| is_quiet(conn)).zip(self.session) else {
             return self.leave(world);
         };
@@ -320,23 +357,42 @@ impl Client {
         let mut r = Reader::new(frame);
         let read = |r: &mut Reader<'_>| {
             r.int("version")?;
-            Ok::<_, crate::wire::BadBytes>((r.int("timeout")?, SessionId(r.long("session")?)))
+            let (timeout_ms, id) = (r.int("timeout")?, SessionId(r.long("session")?));
+            r.buffer("password")?;
+            Ok::<_, crate::wire::BadBytes>((timeout_ms, id, r.bool("readOnly")?))
         };
-        let (timeout_ms, id) = read(&mut r).map_err(|error| Violation(format!("a greeting: {error}")))?;
+        let (timeout_ms, id, is_read_only) = read(&mut r).map_err(|error| Violation(format!("a greeting: {error}")))?;
         if id == SessionId::NONE {
             world.counts.sessions_expired += 1;
             self.end_session();
             self.leave(world);
             return Ok(());
         }
-        demand(world.history.znodes.is_known(id), || format!("session {id} is granted and was never created"))?;
+        let has_local = world.options.local_sessions.enabled;
+        // The id of one that is over may come again.
+        let is_local = has_local && !world.history.znodes.is_alive(id);
+        demand(has_local || world.history.znodes.is_known(id), || {
+            format!("session {id} is granted and was never created")
+        })?;
+        demand(!is_read_only || world.options.read_only, || "a greeting of a read-only server".to_owned())?;
+        world.counts.sessions_local += u64::from(is_local && self.session.is_none());
+        world.counts.greetings_read_only += u64::from(is_read_only);
         if let Some(session) = self.session {
             demand(session.id == id, || format!("session {id} is granted for {}", session.id))?;
             world.counts.sessions_resumed += 1;
         }
-        self.session = Some(Session { id, timeout_ms });
+        self.session = Some(Session { id, timeout_ms, is_local });
         if let Some(conn) = &mut self.conn {
-            conn.is_greeted = true;
+            (conn.is_greeted, conn.is_read_only) = (true, is_read_only);
+        }
+        if self.is_operator(world.options) {
+            self.send_frame(world, |w| {
+                w.int(AUTH_XID);
+                w.int(OpCode::Auth.code());
+                w.int(0);
+                w.string("digest");
+                w.buffer(Some(OPERATOR.as_bytes()));
+            });
         }
         match self.watches.is_empty() {
             true => self.watches = Watches::default(),
@@ -373,6 +429,7 @@ impl Client {
                 return self.watches.event(world.history, kind, path, head.zxid);
             }
             PING_XID => return Ok(()),
+            AUTH_XID => return demand(head.err == 0, || format!("an operator is not known: {head:?}")),
             _ => {}
         }
         let pending = self.conn.as_mut().and_then(|conn| conn.pending.pop_front());
@@ -381,6 +438,9 @@ impl Client {
         };
         demand(xid == head.xid, || format!("{head:?} answers, and request {xid} comes first ({what:?})"))?;
         world.counts.replies += 1;
+        if self.conn.as_ref().is_some_and(|conn| conn.is_read_only) {
+            return self.answered_read_only(&what, head, &mut r, world);
+        }
         self.answered_since_heal += 1;
         if let Some(conn) = &mut self.conn {
             world.history.shows(conn.server, head.zxid, shown_at)?;
@@ -407,10 +467,18 @@ impl Client {
         r: &mut Reader<'_>,
         world: &mut Surroundings<'_>,
     ) -> Checked {
-        let bad = |error: crate::wire::BadBytes| Violation(format!("a reply: {error}"));
         let session = self.session.expect("greeted").id;
+        self.may_be_global_now(world);
         match request {
+            // Nobody else knew of it, and a session that may not become global owns nothing: there is no transaction.
+            Request::CloseSession if self.session.is_some_and(|session| session.is_local) => {}
+            Request::Write(_) if head.err == EPHEMERAL_ON_LOCAL_SESSION => {
+                demand(world.options.local_sessions.enabled, || format!("{head:?}: there are no local sessions"))?;
+            }
             Request::Write(_) | Request::CloseSession => {
+                if matches!(request, Request::Write(WriteOp::Reconfig { .. })) {
+                    world.counts.reconfigs_refused += u64::from(head.err != 0);
+                }
                 if self.seen.write(world.history, session, head, asked_at)?.is_some() {
                     world.counts.writes_acknowledged += 1;
                     if let Some(conn) = self.conn.as_ref().filter(|_| head.err == 0) {
@@ -426,109 +494,55 @@ impl Client {
         }
         self.seen.reply(world.history, head.zxid)?;
         self.watches.reply(world.history, head.zxid)?;
-        let history = &*world.history;
+        check_read(world.history, request, head, r)?;
         match request {
-            Request::Get { path, watch } => {
-                let shown = match head.err {
-                    0 => Some((r.buffer("data").map_err(bad)?.unwrap_or_default(), read_stat(r).map_err(bad)?)),
-                    _ => None,
-                };
-                let shown = shown.as_ref().map(|(data, stat)| (stat, Some(*data)));
-                check_znode(history.znodes.at(path, head.zxid), path, head, shown)?;
-                if *watch && head.err == 0 {
-                    self.watches.register(Kind::Data, path, head.zxid);
-                }
+            Request::Get { path, watch: true } if head.err == 0 => self.watches.register(Kind::Data, path, head.zxid),
+            Request::Exists { path, watch: true } => {
+                let kind = if head.err == 0 { Kind::Data } else { Kind::Exist };
+                self.watches.register(kind, path, head.zxid);
             }
-            Request::Exists { path, watch } => {
-                let stat = (head.err == 0).then(|| read_stat(r)).transpose().map_err(bad)?;
-                let shown = stat.as_ref().map(|stat| (stat, None));
-                check_znode(history.znodes.at(path, head.zxid), path, head, shown)?;
-                if *watch {
-                    let kind = if head.err == 0 { Kind::Data } else { Kind::Exist };
-                    self.watches.register(kind, path, head.zxid);
-                }
-            }
-            Request::Children { path, watch } => {
-                if head.err != 0 {
-                    return check_znode(history.znodes.at(path, head.zxid), path, head, None);
-                }
-                let names = r.vector("names", 4, |r| r.string_present("name")).map_err(bad)?.unwrap_or_default();
-                check_children(history, path, head, &names)?;
-                if *watch {
-                    self.watches.register(Kind::Child, path, head.zxid);
-                }
+            Request::Children { path, watch: true } if head.err == 0 => {
+                self.watches.register(Kind::Child, path, head.zxid);
             }
             Request::CloseSession => {
                 self.end_session();
                 self.leave(world);
             }
-            Request::Write(_) | Request::Sync { .. } => {}
+            _ => {}
         }
         Ok(())
     }
-}
 
-/// What stands in a whole frame.
-fn take_frame(input: &mut Vec<u8>) -> Option<Vec<u8>> {
-    let length = input.first_chunk().map(|length| u32::from_be_bytes(*length) as usize)?;
-    if input.len() < 4 + length {
-        return None;
-    }
-    let frame = input[4..4 + length].to_vec();
-    input.drain(..4 + length);
-    Some(frame)
-}
-
-fn read_head(r: &mut Reader<'_>) -> Result<Head, Violation> {
-    let bad = |error: crate::wire::BadBytes| Violation(format!("a reply: {error}"));
-    Ok(Head {
-        xid: r.int("xid").map_err(bad)?,
-        zxid: Zxid(r.long("zxid").map_err(bad)?),
-        err: r.int("err").map_err(bad)?,
-    })
-}
-
-fn put_request(w: &mut Writer<'_>, request: &Request) {
-    match request {
-        Request::Write(op) => {
-            let (code, body) = encode_write(op).expect("a client can send it");
-            w.int(code.code());
-            w.raw(&body);
+    /// A local session becomes known to all with its first ephemeral.
+    fn may_be_global_now(&mut self, world: &mut Surroundings<'_>) {
+        let upgraded = self.session.as_mut().filter(|session| session.is_local);
+        if let Some(session) = upgraded.filter(|session| world.history.znodes.is_alive(session.id)) {
+            session.is_local = false;
+            world.counts.sessions_upgraded += 1;
         }
-        Request::Get { path, watch } => put_read(w, OpCode::GetData, path, *watch),
-        Request::Exists { path, watch } => put_read(w, OpCode::Exists, path, *watch),
-        Request::Children { path, watch } => put_read(w, OpCode::GetChildren, path, *watch),
-        Request::Sync { path } => {
-            w.int(OpCode::Sync.code());
-            w.string(path);
-        }
-        Request::CloseSession => w.int(OpCode::CloseSession.code()),
     }
-}
 
-fn put_read(w: &mut Writer<'_>, op: OpCode, path: &str, watch: bool) {
-    w.int(op.code());
-    w.string(path);
-    w.bool(watch);
-}
-
-fn read_stat(r: &mut Reader<'_>) -> Result<Stat, crate::wire::BadBytes> {
-    Ok(Stat {
-        czxid: Zxid(r.long("czxid")?),
-        mzxid: Zxid(r.long("mzxid")?),
-        ctime: r.long("ctime")?,
-        mtime: r.long("mtime")?,
-        version: r.int("version")?,
-        cversion: r.int("cversion")?,
-        aversion: r.int("aversion")?,
-        ephemeral_owner: r.long("ephemeralOwner")?,
-        data_length: r.int("dataLength")?,
-        num_children: r.int("numChildren")?,
-        pzxid: Zxid(r.long("pzxid")?),
-    })
-}
-
-fn event_kind(code: i32) -> Option<WatchEventKind> {
-    use WatchEventKind::{NodeChildrenChanged, NodeCreated, NodeDataChanged, NodeDeleted};
-    [NodeCreated, NodeDeleted, NodeDataChanged, NodeChildrenChanged].into_iter().find(|kind| *kind as i32 == code)
+    /// A server without a leader writes nothing. What it shows is what was committed, or beyond it what it found on its disk.
+    fn answered_read_only(
+        &mut self,
+        what: &Asked,
+        head: Head,
+        r: &mut Reader<'_>,
+        world: &mut Surroundings<'_>,
+    ) -> Checked {
+        world.counts.replies_read_only += 1;
+        let Asked::Of(request) = what else { return Ok(()) };
+        match request {
+            Request::Write(_) | Request::Sync { .. } => {
+                demand(head.err == NOT_READ_ONLY, || format!("a read-only server answers {head:?} ({request:?})"))
+            }
+            Request::CloseSession => {
+                self.leave(world);
+                Ok(())
+            }
+            _ if !world.history.is_committed(head.zxid) => Ok(()),
+            _ => check_read(world.history, request, head, r)
+                .map_err(|Violation(why)| Violation(format!("a read-only server: {why} ({request:?}, {head:?})"))),
+        }
+    }
 }

@@ -55,7 +55,7 @@ pub(super) fn damage(disk: &SimDisk, random: &mut Random) -> Vec<&'static str> {
 impl Damage {
     fn of(disk: &SimDisk, random: Random) -> Damage {
         let (mut logs, mut others) = (Vec::new(), Vec::new());
-        for path in disk.paths() {
+        for path in disk.paths().into_iter().filter(|path| path.starts_with(data_directory())) {
             match first_of_log(&path) {
                 Some(first) => logs.push((first, path)),
                 None => others.push(path),

@@ -2,7 +2,7 @@
 
 use super::agenda::{Actor, Event};
 use super::net::{DialId, Owner, Socket};
-use super::options::{ELECTION_PORT, Options, QUORUM_PORT};
+use super::options::Options;
 use super::simulator::Simulator;
 use crate::runtime::core::{FlushRequest, SocketAction};
 use crate::runtime::link_io::{LinkAction, LinkEvent, PeerPort};
@@ -17,7 +17,7 @@ const RETRY_US: u64 = 20_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Port {
-    Peer(PeerPort),
+    Peer(u16),
     Client,
 }
 
@@ -61,18 +61,13 @@ impl Simulator {
         let Some(running) = &mut self.servers[server].running else { return };
         running.dialing.insert(link);
         let to = Options::index_of(host).filter(|to| *to < self.servers.len());
-        let port = match port {
-            ELECTION_PORT => Some(PeerPort::Election),
-            QUORUM_PORT => Some(PeerPort::Quorum),
-            _ => None,
-        };
         let owner = Owner::Link { server, link };
-        match (to, port) {
-            (Some(to), Some(port)) => {
+        match to {
+            Some(to) => {
                 let gives_up_at = self.agenda.now() + timeout_ms * 1000;
                 self.dial(Dial { from: server, owner, life, to, port: Port::Peer(port), gives_up_at });
             }
-            _ => self.dial_failed(owner, life, "no such host"),
+            None => self.dial_failed(owner, life, "no such host"),
         }
     }
 
@@ -104,7 +99,7 @@ impl Simulator {
         };
         let stream = self.net.connect((dial.from, dial.owner), (dial.to, accepted));
         let (dialer, acceptor) = (Socket { stream, side: 0 }, Socket { stream, side: 1 });
-        if dial.port == Port::Peer(PeerPort::Quorum) {
+        if self.listens_at(dial) == Some(PeerPort::Quorum) {
             self.taps.add(stream);
         }
         self.tell_accepted(accepted, acceptor, dial);
@@ -117,7 +112,8 @@ impl Simulator {
         let running = self.servers[dial.to].running.as_mut()?;
         match dial.port {
             Port::Peer(port) => {
-                running.listening[port as usize].then(|| Owner::Link { server: dial.to, link: running.new_link() })
+                let is_open = running.listening.iter().any(|ports| ports.contains(&port));
+                is_open.then(|| Owner::Link { server: dial.to, link: running.new_link() })
             }
             Port::Client => {
                 let worker = self.random.below(workers) as usize;
@@ -127,11 +123,19 @@ impl Simulator {
         }
     }
 
+    /// Which port of a server it is that somebody dials.
+    fn listens_at(&self, dial: Dial) -> Option<PeerPort> {
+        let (Port::Peer(port), Some(running)) = (dial.port, &self.servers[dial.to].running) else { return None };
+        let ports = [PeerPort::Election, PeerPort::Quorum, PeerPort::ObserverMaster];
+        ports.into_iter().find(|of| running.listening[*of as usize].contains(&port))
+    }
+
     fn tell_accepted(&mut self, owner: Owner, socket: Socket, dial: Dial) {
+        let port = self.listens_at(dial);
         let Some(running) = &mut self.servers[dial.to].running else { return };
         let peer = SocketAddr::from(([10, 0, 0, dial.from as u8 + 1], 1024 + (socket.stream.0 % 60_000) as u16));
-        match (owner, dial.port) {
-            (Owner::Link { server, link }, Port::Peer(port)) => {
+        match (owner, port) {
+            (Owner::Link { server, link }, Some(port)) => {
                 running.links.insert(link, socket);
                 running.events.push(LinkEvent::Accepted { link, port, peer });
                 self.wake(server, Actor::Ensemble);
@@ -202,12 +206,12 @@ impl Simulator {
     fn link_action(&mut self, index: usize, action: LinkAction) {
         let Some(running) = &mut self.servers[index].running else { return };
         match action {
-            LinkAction::Listen { port, .. } => {
-                running.listening[port as usize] = true;
+            LinkAction::Listen { port, addresses } => {
+                running.listening[port as usize] = addresses.into_iter().map(|(_, port)| port).collect();
                 running.events.push(LinkEvent::Listening { port });
                 self.wake(index, Actor::Ensemble);
             }
-            LinkAction::StopListening { port } => running.listening[port as usize] = false,
+            LinkAction::StopListening { port } => running.listening[port as usize].clear(),
             LinkAction::Dial { link, host, port, timeout_ms } => self.dial_peer(index, link, &host, port, timeout_ms),
             LinkAction::Send { link, bytes } => {
                 if let Some(socket) = running.links.get(&link).copied() {

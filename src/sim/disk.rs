@@ -168,6 +168,15 @@ impl SimDisk {
         state.directories.get_mut(&directory).expect("the directory exists").lay(&name, file);
     }
 
+    /// What was done to the names of a directory is durable.
+    pub fn settle(&self, directory: &Path) {
+        let mut state = self.state.lock();
+        let moment = state.now();
+        if let Some(directory) = state.directories.get_mut(directory) {
+            directory.synced(moment);
+        }
+    }
+
     /// A file is gone, durably. Nobody may have it open.
     pub fn take_away(&self, path: &Path) {
         let mut state = self.state.lock();

@@ -20,11 +20,13 @@ fn ensembles_keep_their_promises_whatever_happens_to_them() {
     }
     println!("{:?}", counts.each());
     assert!(counts.commits > counts.seeds * 100, "{counts:?}");
+    assert!(counts.seeds < 30 || counts.configurations > counts.seeds / 2, "members hardly change: {counts:?}");
 }
 
 #[test]
 fn a_seed_does_the_same_again() {
-    for seed in 0..3 {
+    // In the last one members change, on disks that fail.
+    for seed in [0, 1, 2, 330] {
         assert_eq!(run(seed, None, false).trace_hash, run(seed, None, false).trace_hash, "seed {seed}");
     }
 }

@@ -49,7 +49,7 @@ impl Simulator {
         self.random.below(self.servers.len() as u64) as usize
     }
 
-    fn leader(&self) -> Option<usize> {
+    pub(super) fn leader(&self) -> Option<usize> {
         let leads = |index: &usize| {
             self.servers[*index].running.as_ref().is_some_and(|running| running.standing() == Standing::Leading)
         };
@@ -260,7 +260,7 @@ impl Simulator {
     /// Files change while nobody uses them. What is gone then must not be all that a majority of voters needs.
     fn damage(&mut self) {
         let index = self.somebody();
-        if !self.can_do_without(index) {
+        if !self.is_done_with_members() || !self.can_do_without(index) {
             self.counts.damages_put_off += 1;
             return;
         }
@@ -285,8 +285,8 @@ impl Simulator {
                 .is_some_and(|running| running.is_serving() && running.ensemble().flushed_through() >= last);
             server.index != index && !server.is_damaged && is_current && server.current_epoch() == leaders
         };
-        let whole = self.servers[..self.options.voters].iter().filter(is_whole).count();
-        whole * 2 > self.options.voters
+        let whole = self.ids_of(self.servers.iter().filter(is_whole));
+        self.quorums().iter().all(|quorum| quorum.is_reached_by(&whole))
     }
 
     fn newest_epoch(&self) -> u32 {
@@ -348,6 +348,7 @@ impl Simulator {
             }
         }
         self.hushed_until = 0;
+        self.find_the_lost();
         self.clients.iter_mut().for_each(|client| client.answered_since_heal = 0);
         self.servers.iter_mut().for_each(|server| server.has_served = false);
         self.agenda.after(50_000, Event::Look);

@@ -5,13 +5,15 @@
 //!   cache, what is durable and what a crash may leave; `disk_handles` is the side that storage sees
 //! - `simulator`: whole ensembles: the loop; `agenda` is what happens next, `options` what a seed stands for, `faults` what goes
 //!   wrong, `report` what came of it
+//! - `members`: who they are and how that changes; `operator` sees to the files that say so
 //! - `server`: one server, real from the sockets down to the disk, with its `settings`; `clock` is its clocks, `net` its sockets, `dials` how they
 //!   come about, `wiretap` listens to them
-//! - `client` and `workload`: clients with histories; `checkers` hold them, and the servers, against what was promised
+//! - `client`, `client_wire` and `workload`: clients with histories; `checkers` hold them, and the servers, against what was promised
 
 mod agenda;
 mod checkers;
 mod client;
+mod client_wire;
 mod clock;
 mod counts;
 mod damage;
@@ -25,7 +27,9 @@ mod disk_tests;
 mod ensemble_tests;
 mod faults;
 mod file_image;
+mod members;
 mod net;
+mod operator;
 mod options;
 pub mod random;
 mod report;

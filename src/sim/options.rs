@@ -1,11 +1,12 @@
 //! What kind of ensemble a seed stands for, and what is going to happen to it: everything is drawn here, once.
 
+use super::members::{self, MemberOptions};
 use super::net::Delays;
 use super::random::Random;
 use crate::election::ElectionRules;
+use crate::ensemble::LocalSessionRules;
 use crate::types::{QuorumConfig, ServerId};
 use crate::zab::Limits;
-use std::fmt::Write;
 
 pub const ELECTION_PORT: u16 = 3888;
 pub const QUORUM_PORT: u16 = 2888;
@@ -13,6 +14,7 @@ pub const QUORUM_PORT: u16 = 2888;
 /// What clients ask for in a simulation, so that it is worth its while and no more than that.
 const WRITES_MIN: u64 = 550;
 const WRITES_SPREAD: u64 = 900;
+const LOCAL_SESSIONS_ONE_IN: u64 = 4;
 
 /// How likely each kind of fault is, in parts of their sum.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +40,11 @@ pub struct FaultWeights {
 pub struct Options {
     pub voters: usize,
     pub observers: usize,
+    /// Who else there is, and whether they change.
+    pub members: MemberOptions,
+    pub local_sessions: LocalSessionRules,
+    /// `readonlymode.enabled`, with clients that are content with it. Its sessions are local ones.
+    pub read_only: bool,
     pub workers: u16,
     /// Submissions on a worker's ring.
     pub submits_max: usize,
@@ -73,7 +80,8 @@ pub struct Options {
 }
 
 impl Options {
-    pub fn draw(random: &mut Random) -> Options {
+    /// What not all seeds have is drawn from `more`, so that the others stay what they are.
+    pub fn draw(random: &mut Random, more: &mut Random) -> Options {
         let voters = [1, 2, 3, 3, 3, 3, 4, 5, 5, 7][random.below(10) as usize];
         let observers = [0, 0, 0, 1, 2][random.below(5) as usize];
         let tick_ms = [40, 100, 200, 400][random.below(4) as usize];
@@ -113,11 +121,16 @@ impl Options {
         let pipeline_max = [1, 2, 8][random.below(3) as usize];
         let writes_percent = [20, 50, 80][random.below(3) as usize];
         // So many writes as if there were no faults: half of them will not come to anything.
+        let local_sessions =
+            LocalSessionRules { enabled: more.chance(1, LOCAL_SESSIONS_ONE_IN), upgrading: more.chance(3, 4) };
         let writes = WRITES_MIN + random.below(WRITES_SPREAD);
         let think_us = silence_us * clients * (pipeline_max as u64 + 1) * writes_percent / 200 / writes;
         Options {
             voters,
             observers,
+            members: MemberOptions::draw(more, voters),
+            read_only: local_sessions.enabled && more.chance(1, 2),
+            local_sessions,
             workers: 1 + random.below(2) as u16,
             submits_max: 1 + random.below(4) as usize,
             limits,
@@ -151,7 +164,7 @@ impl Options {
     }
 
     pub fn servers(&self) -> usize {
-        self.voters + self.observers
+        self.voters + self.observers + self.members.spares
     }
 
     /// Server ids count from 1, and names tell which is which.
@@ -168,14 +181,9 @@ impl Options {
         number.checked_sub(1)
     }
 
+    /// That all begin with.
     pub fn config(&self) -> QuorumConfig {
-        let mut text = String::new();
-        for index in 0..self.servers() {
-            let (id, host) = (Options::id_of(index).0, Options::host_of(index));
-            let role = if index < self.voters { "participant" } else { "observer" };
-            let _ = writeln!(text, "server.{id}={host}:{QUORUM_PORT}:{ELECTION_PORT}:{role}");
-        }
-        QuorumConfig::parse(&text).expect("a configuration that was written here")
+        members::initial_config(self)
     }
 
     /// `minSessionTimeout` and `maxSessionTimeout`, as they follow from the tick.

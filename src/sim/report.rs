@@ -23,6 +23,12 @@ counts! {
         watch_events,
         sessions_expired,
         sessions_resumed,
+        /// Known to one server alone, and of them those that became known to all.
+        sessions_local,
+        sessions_upgraded,
+        /// Of servers without a leader.
+        greetings_read_only,
+        replies_read_only,
         /// Connections that outlived a leader and went on.
         connections_kept,
         /// Writes asked for over a connection that its client had left, and answered there all the same.
@@ -49,6 +55,17 @@ counts! {
         sessions_created,
         sessions_closed,
         errors,
+        /// Members changed.
+        reconfigs,
+        // Members.
+        reconfigs_asked,
+        reconfigs_refused,
+        /// In force for the first time; those that a leader put in force that was none any more.
+        configurations,
+        leaders_that_left,
+        config_files_rewritten,
+        /// That were pending, and that not all had heard of who were needed.
+        changes_spread,
         // Faults.
         crashes,
         crashes_planned,
@@ -90,6 +107,7 @@ impl Counts {
             TxnBody::CreateTtl { .. } => &mut self.ttls,
             TxnBody::Delete { op: OpCode::DeleteContainer, .. } => &mut self.containers_deleted,
             TxnBody::Delete { .. } => &mut self.deletes,
+            TxnBody::SetData { op: OpCode::Reconfig, .. } => &mut self.reconfigs,
             TxnBody::SetData { .. } => &mut self.sets,
             TxnBody::SetAcl { .. } => &mut self.acls,
             TxnBody::Multi(subs) if subs.iter().any(|sub| matches!(sub.body, TxnBody::Error(_))) => {

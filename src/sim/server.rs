@@ -10,11 +10,12 @@ use super::net::Socket;
 use super::options::Options;
 use super::random::Random;
 use super::report::RecoveryRows;
-use super::settings::{server_rules, start_options, status_source};
+use super::settings::{StartMembers, server_rules, start_options, status_source};
 use crate::ensemble::{self, Backgrounds, Ensemble, FeedWriter};
 use crate::io::ending;
 use crate::io::halfway::with_others;
 use crate::message::lane::{Standing, StandingSign};
+use crate::message::{InForce, MembersSign};
 use crate::observe::MetricsRegistry;
 use crate::runtime::core::{EnsembleTurn, FlushRequest, SocketAction, WorkerTurn};
 use crate::runtime::lanes::lanes_with;
@@ -23,7 +24,7 @@ use crate::runtime::sockets::SocketEvent;
 use crate::server::{Admission, Desk, Worker, WorkerParts};
 use crate::storage::{Background, DataDirs, LogReader, StorageError};
 use crate::tree::TreeReader;
-use crate::types::{ConnId, Instant, LinkId, Now, WorkerIndex, Zxid};
+use crate::types::{ConnId, Instant, LinkId, Now, QuorumConfig, WorkerIndex, Zxid};
 use parking_lot::Mutex;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -146,13 +147,16 @@ pub struct Running {
     pub flush: Option<SyncId>,
     pub links: BTreeMap<LinkId, Socket>,
     pub dialing: BTreeSet<LinkId>,
-    /// Election and quorum port.
-    pub listening: [bool; 3],
+    /// Where, by `PeerPort`.
+    pub listening: [Vec<u16>; 3],
     next_accepted: u64,
     jobs: Arc<Mutex<Vec<Job>>>,
     random: Random,
+    members: MembersSign,
     /// What the checkers know of it.
     pub led: bool,
+    pub served: bool,
+    pub in_force: Option<Arc<QuorumConfig>>,
 }
 
 pub struct Server {
@@ -265,7 +269,7 @@ impl Server {
     pub fn logged_after(&self, zxid: Zxid) -> Vec<(Zxid, Arc<[u8]>)> {
         let copy = SimDisk::new(0);
         copy.create_directory(&data_directory());
-        for path in self.disk.paths() {
+        for path in self.data_files() {
             copy.lay(&path, self.disk.contents(&path).unwrap_or_default());
         }
         let mut found = Vec::new();
@@ -292,7 +296,7 @@ impl Server {
 
     /// What an operator does with a server whose data are damaged, as its messages advise: it fetches everything anew.
     pub fn wipe(&mut self) {
-        self.disk.paths().iter().for_each(|path| self.disk.take_away(path));
+        self.data_files().for_each(|path| self.disk.take_away(&path));
         (self.is_wiped, self.is_damaged) = (true, false);
     }
 
@@ -318,7 +322,9 @@ impl Running {
     ) -> Result<Running, String> {
         let registry = Arc::new(MetricsRegistry::new());
         let standing = StandingSign::new(Standing::Looking);
-        let mut start_options = start_options(index, options, &registry, standing.clone(), random.draw());
+        let members = StartMembers::of(index, options, disk)?;
+        let sign = members.sign.clone();
+        let mut start_options = start_options(index, options, members, &registry, standing.clone(), random.draw());
         start_options.restore.db_autocreate = !is_wiped;
         let directory = data_directory();
         let dirs = Arc::new(DataDirs::on(disk.mount(), directory.clone(), directory, false));
@@ -381,11 +387,14 @@ impl Running {
             flush: None,
             links: BTreeMap::new(),
             dialing: BTreeSet::new(),
-            listening: [false; 3],
+            listening: Default::default(),
             next_accepted: 1,
             jobs,
             random: random.split(),
+            members: sign,
             led: false,
+            served: false,
+            in_force: None,
         })
     }
 
@@ -470,7 +479,11 @@ impl Running {
     }
 
     pub fn is_serving(&self) -> bool {
-        self.standing() != Standing::Looking
+        !matches!(self.standing(), Standing::Looking | Standing::ReadOnly)
+    }
+
+    pub fn members(&self) -> Option<Arc<InForce>> {
+        self.members.get()
     }
 
     pub fn ensemble(&self) -> &Ensemble {

@@ -1,18 +1,23 @@
 //! What `main` makes of a configuration file, made of a seed's options: the settings of one server.
 
+use super::disk::SimDisk;
+use super::operator::{read_settings, static_file};
 use super::options::Options;
 use super::server::data_directory;
 use crate::admin::{Gate, ServerMode, TimeZone};
-use crate::ensemble::{EnsembleRules, LocalSessionRules, ReconfigOptions, SeatOptions, SnapshotOptions, StartOptions};
+use crate::config::static_text_for;
+use crate::ensemble::{EnsembleRules, ReconfigOptions, SeatOptions, SnapshotOptions, StartOptions};
 use crate::message::MembersSign;
 use crate::message::lane::StandingSign;
 use crate::observe::MetricsRegistry;
-use crate::request::{AccessRules, AuthRules, ReapRules, RequestRules};
+use crate::request::{AccessRules, AuthRules, DigestRules, ReapRules, RequestRules, digest_id};
 use crate::server::{Admission, ServerRules, StatusSource};
-use crate::storage::{Compression, LogOptions, RestoreOptions};
-use crate::types::{Instant, OwnerRules, Role};
+use crate::storage::{Compression, ConfigFiles, LogOptions, RestoreOptions};
+use crate::types::{DigestAlgorithm, Instant, OwnerRules, QuorumConfig, Role};
 use std::sync::Arc;
 
+/// Whoever knows this may change the members.
+pub(super) const OPERATOR: &str = "super:of the simulation";
 /// Larger than any transaction that the workload asks for.
 const RECORD_BYTES_MAX: u64 = 64 << 10;
 
@@ -37,11 +42,13 @@ pub(super) fn status_source(
 
 pub(super) fn server_rules(options: &Options) -> ServerRules {
     let (session_timeout_ms_min, session_timeout_ms_max) = options.session_timeouts_ms();
+    let algorithm = DigestAlgorithm::Sha1;
+    let super_digest = options.members.reconfig.then(|| digest_id(OPERATOR, algorithm));
     ServerRules {
         replicated: true,
-        local_sessions: false,
+        local_sessions: options.local_sessions.enabled,
         access: AccessRules::default(),
-        auth: AuthRules::default(),
+        auth: AuthRules { digest: Some(DigestRules { algorithm, super_digest }), ..AuthRules::default() },
         frame_bytes_max: 0xf_ffff,
         session_timeout_ms_min,
         session_timeout_ms_max,
@@ -54,9 +61,45 @@ pub(super) fn server_rules(options: &Options) -> ServerRules {
     }
 }
 
+/// Who the members are, for a server that starts.
+pub(super) struct StartMembers {
+    pub config: QuorumConfig,
+    pub role: Role,
+    pub reconfig: ReconfigOptions,
+    pub sign: MembersSign,
+}
+
+impl StartMembers {
+    /// As `main` does it, from files where members change; a copy of the one that was written is made then.
+    pub fn of(index: usize, options: &Options, disk: &SimDisk) -> Result<StartMembers, String> {
+        let sign = MembersSign::default();
+        if !options.members.reconfig {
+            let role = if index < options.voters { Role::Participant } else { Role::Observer };
+            return Ok(StartMembers { config: options.config(), role, reconfig: ReconfigOptions::disabled(), sign });
+        }
+        let settings = read_settings(disk).map_err(|error| error.to_string())?;
+        let files = ConfigFiles::new(disk.mount(), static_file(), |text, dynamic_file, drops_client| {
+            static_text_for(text, dynamic_file, drops_client).map_err(|bad| bad.to_string())
+        });
+        if settings.dynamic_file.is_none()
+            && let Err(error) = files.back_up()
+        {
+            tracing::error!("{error}: there is no copy of the configuration file as it was written");
+        }
+        let reconfig = ReconfigOptions {
+            enabled: true,
+            standalone_enabled: settings.standalone_enabled,
+            last_seen: settings.last_seen,
+            files: Some(files),
+        };
+        Ok(StartMembers { config: settings.config, role: settings.role, reconfig, sign })
+    }
+}
+
 pub(super) fn start_options(
     index: usize,
     options: &Options,
+    members: StartMembers,
     registry: &MetricsRegistry,
     standing: StandingSign,
     seed: u64,
@@ -65,6 +108,7 @@ pub(super) fn start_options(
     let request = RequestRules {
         owner: OwnerRules { extended_types: true, emulate_353_ttl: false },
         close_session_list: options.close_session_list,
+        reconfig_enabled: options.members.reconfig,
         ..RequestRules::default()
     };
     StartOptions {
@@ -102,11 +146,11 @@ pub(super) fn start_options(
         seat: Some(SeatOptions {
             hello_timeout_ms: options.limits.sync_ms(),
             me: Options::id_of(index),
-            config: options.config(),
-            reconfig: ReconfigOptions::disabled(),
+            config: members.config,
+            reconfig: members.reconfig,
             move_client_port: None,
-            members: MembersSign::default(),
-            role: if index < options.voters { Role::Participant } else { Role::Observer },
+            members: members.sign,
+            role: members.role,
             limits: options.limits,
             election: options.election,
             dial_timeout_ms: tick_ms * 2,
@@ -122,9 +166,9 @@ pub(super) fn start_options(
             snap_syncs_max: u32::MAX,
             diff_syncs_max: u32::MAX,
             observer_master_port: None,
-            local_sessions: LocalSessionRules::default(),
+            local_sessions: options.local_sessions,
             leader_serves: true,
-            read_only_mode: false,
+            read_only_mode: options.read_only,
         }),
         standing,
     }

@@ -3,6 +3,7 @@
 
 use super::agenda::{Actor, Agenda, Event};
 use super::checkers::agreement::Shown;
+use super::checkers::configurations::Configurations;
 use super::checkers::{Checked, History, Violation, demand};
 use super::client::{Client, Surroundings};
 use super::dials::Dials;
@@ -26,10 +27,13 @@ pub struct Simulator {
     pub(super) servers: Vec<Server>,
     pub(super) clients: Vec<Client>,
     pub(super) history: History,
+    pub(super) configurations: Configurations,
+    /// What is drawn for the operator.
+    pub(super) operator: Random,
     pub(super) counts: Counts,
     pub(super) dials: Dials,
     pub(super) taps: Wiretaps,
-    hash: TraceHash,
+    pub(super) hash: TraceHash,
     /// Tells what happens as it does.
     is_told: bool,
     /// Counts partitions: the end of an old one is not the end of the newest.
@@ -46,13 +50,18 @@ pub fn run(seed: u64, steps_max: Option<u64>, is_told: bool) -> Report {
     stops_end_turns();
     let mut simulator = Simulator::new(seed, is_told);
     let outcome = simulator.run(steps_max);
+    if outcome.is_err() {
+        simulator.tell_members();
+    }
     simulator.report(seed, outcome.err().map(|Violation(why)| why))
 }
 
 impl Simulator {
     fn new(seed: u64, is_told: bool) -> Simulator {
         let mut random = Random::new(seed);
-        let options = Options::draw(&mut random);
+        // Of its own, so that what is drawn for it changes nothing else.
+        let mut operator = Random::new(!seed).split();
+        let options = Options::draw(&mut random, &mut operator);
         let nodes = options.servers() + options.clients;
         let net = Net::new(random.split(), options.delays, nodes);
         let servers = (0..options.servers()).map(|index| Server::new(index, &mut random)).collect();
@@ -67,7 +76,8 @@ impl Simulator {
         }
         agenda.at(options.faults_from_us, Event::Fault);
         agenda.at(options.faults_until_us, Event::Heal);
-        let simulator = Simulator {
+        let configurations = Configurations::new(options.config());
+        let mut simulator = Simulator {
             options,
             random,
             agenda,
@@ -75,6 +85,8 @@ impl Simulator {
             servers,
             clients,
             history: History::default(),
+            configurations,
+            operator,
             counts: Counts { seeds: 1, ..Counts::default() },
             dials: Dials::default(),
             taps: Wiretaps::default(),
@@ -86,6 +98,7 @@ impl Simulator {
             is_silent: false,
             is_over: false,
         };
+        simulator.lay_config_files();
         simulator.tell(|| format!("{:?}", simulator.options));
         simulator
     }
@@ -217,6 +230,7 @@ impl Simulator {
                         return Ok(());
                     }
                     self.look_at(index)?;
+                    self.look_at_members(index)?;
                     self.ensemble_wants(index, wants.flush, wants.links);
                     for (worker, sockets) in wants.sockets {
                         self.worker_wants(index, worker, sockets);
@@ -260,11 +274,13 @@ impl Simulator {
         let is_leading = running.standing() == Standing::Leading;
         let begins_to_lead = is_leading && !running.led;
         running.led = is_leading;
-        if !running.is_serving() {
+        let is_serving = running.is_serving();
+        // A role that ends says what was committed before.
+        if !std::mem::replace(&mut running.served, is_serving) && !is_serving {
             return Ok(());
         }
         let (zxid, digest) = running.shown();
-        server.has_served = true;
+        server.has_served |= is_serving;
         if zxid != server.shown || begins_to_lead {
             let before = std::mem::replace(&mut server.shown, zxid);
             let shown = Shown { server: index, zxid, digest };
@@ -377,11 +393,14 @@ impl Simulator {
         act: impl FnOnce(&mut Client, &mut Surroundings<'_>) -> R,
     ) -> R {
         let is_silent = self.is_silent || self.agenda.now() < self.hushed_until;
+        let may_reconfigure = self.changes_members();
         let mut world = Surroundings {
             agenda: &mut self.agenda,
             net: &mut self.net,
             history: &mut self.history,
             options: &self.options,
+            newest: self.configurations.newest(),
+            may_reconfigure,
             counts: &mut self.counts,
             is_silent,
         };
@@ -408,6 +427,7 @@ impl Simulator {
             self.servers[index].clock.reboot(&mut self.random);
         }
         self.counts.restarts += 1;
+        self.see_to_config_files(index);
         self.tell(|| format!("server {index} starts"));
         let server = &mut self.servers[index];
         server.begin_life();
@@ -463,8 +483,12 @@ impl Simulator {
         let now = self.agenda.now();
         let patience_us = self.options.ends_us - self.options.faults_until_us;
         if !self.is_silent {
+            let waits_long = now > healed_at + patience_us / 3;
+            if waits_long && self.options.members.reconfig && self.leader().is_none() {
+                self.spread_pending_change();
+            }
             let all_answered = self.clients.iter().all(|client| client.answered_since_heal > 0);
-            let all_served = self.servers.iter().all(|server| server.has_served);
+            let all_served = self.servers.iter().all(|server| server.has_served || !self.must_serve(server.index));
             demand(all_answered && all_served || now < healed_at + patience_us, || {
                 let seconds = patience_us / 1_000_000;
                 let who = if all_answered { "server that has not served" } else { "client without an answer" };
@@ -501,12 +525,14 @@ impl Simulator {
         let last = self.history.last();
         self.servers
             .iter()
+            .filter(|server| self.must_serve(server.index))
             .all(|server| server.shown == last && server.running.as_ref().is_some_and(|running| running.is_serving()))
     }
 
     /// Every server shows the tree that the history makes, and every session's ephemerals with it.
     fn check_end(&mut self) -> Checked {
-        for server in &self.servers {
+        self.check_configurations()?;
+        for server in self.servers.iter().filter(|server| self.must_serve(server.index)) {
             let Some(running) = &server.running else { continue };
             let pinned = running.reader().pin();
             let view = pinned.view();

@@ -53,6 +53,11 @@ impl History {
         self.committed.values().map(|committed| &committed.txn.body)
     }
 
+    /// All that there was at the beginning, too.
+    pub fn is_committed(&self, zxid: Zxid) -> bool {
+        zxid == Zxid::ZERO || self.committed.contains_key(&zxid)
+    }
+
     pub fn shown_by(&self, server: usize) -> Zxid {
         self.shown_by.get(&server).copied().unwrap_or(Zxid::ZERO)
     }
