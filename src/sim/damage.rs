@@ -79,6 +79,12 @@ impl Damage {
         self.logs.iter().rev().nth(back).or(self.logs.last()).cloned()
     }
 
+    /// Often the one before the last: to a start it is another matter than the last.
+    fn some_log_before_others(&mut self) -> Option<PathBuf> {
+        let before = self.logs.iter().rev().nth(1).cloned();
+        before.filter(|_| self.random.chance(1, 2)).or_else(|| self.some_log())
+    }
+
     /// A file whose format would tell of a changed byte. Those of the epochs would not.
     fn some_checked_file(&mut self) -> Option<PathBuf> {
         let snapshots: Vec<&PathBuf> = self.others.iter().filter(|path| is_snapshot(path)).collect();
@@ -113,7 +119,7 @@ impl Damage {
 
     /// Of its transaction, not of the frame: a record whose length is wrong may be a torn one.
     fn flip_last_of_epoch(&mut self) -> bool {
-        let Some(path) = self.random.pick(&self.ends_of_epochs).cloned() else { return false };
+        let Some(path) = self.ends_of_epochs.last().cloned() else { return false };
         let contents = self.disk.contents(&path).unwrap_or_default();
         let Some(last) = find_records(&contents).pop() else { return false };
         let entry = last.start + RECORD_HEAD_BYTES..last.end - 1;
@@ -145,12 +151,12 @@ impl Damage {
     }
 
     fn empty_log(&mut self) -> bool {
-        let path = self.some_log();
+        let path = self.some_log_before_others();
         self.rewrite(path, |contents, _| contents.clear())
     }
 
     fn cut_header(&mut self) -> bool {
-        let path = self.some_log();
+        let path = self.some_log_before_others();
         self.rewrite(path, |contents, random| contents.truncate(1 + random.below(HEADER_BYTES as u64 - 1) as usize))
     }
 

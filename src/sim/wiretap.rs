@@ -47,7 +47,7 @@ impl Wiretaps {
 
     /// The leader is the side that was dialled. Says how it begins to bring the learner up to date.
     pub fn hear(&mut self, socket: Socket, bytes: &[u8]) -> Option<Way> {
-        let Some(tap) = self.taps.get_mut(&socket.stream) else { return None };
+        let tap = self.taps.get_mut(&socket.stream)?;
         if tap.is_snapshot {
             self.snapshot_goes_on(socket, bytes);
             return None;

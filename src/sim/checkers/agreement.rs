@@ -1,6 +1,6 @@
 //! The one history, as an onlooker pieces it together from what servers show to clients.
 
-use super::logged::Logged;
+use super::logged::{Entries, Logged};
 use super::owners::Owners;
 use super::znodes::Znodes;
 use super::{Checked, Violation, demand};
@@ -16,8 +16,6 @@ pub struct Committed {
     pub txn: Txn,
     entry: Arc<[u8]>,
 }
-
-type Entries = Vec<(Zxid, Arc<[u8]>)>;
 
 /// What a server shows at the moment.
 #[derive(Clone, Copy, Debug)]

@@ -8,6 +8,9 @@ use crate::wire::txn;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// Transactions in order, each as it stands in a log.
+pub type Entries = Vec<(Zxid, Arc<[u8]>)>;
+
 #[derive(Default)]
 pub struct Logged {
     entries: BTreeMap<Zxid, Arc<[u8]>>,
@@ -41,7 +44,7 @@ impl Logged {
 
     /// The transactions behind `from` through `zxid`, in the one order in which they follow each other; of none of them is
     /// it said whether it was committed. An error names what nobody has logged.
-    pub fn lineage(&self, from: Zxid, zxid: Zxid) -> Result<Vec<(Zxid, Arc<[u8]>)>, Zxid> {
+    pub fn lineage(&self, from: Zxid, zxid: Zxid) -> Result<Entries, Zxid> {
         let mut found = Vec::new();
         let mut at = zxid;
         while at > from {
