@@ -69,7 +69,7 @@ fn start(args: &Args) -> Result<u8, Failure> {
     let spec = args.spec()?;
     let mut files = Files::open(args)?;
     stop_on_signals();
-    let mut outcome = run::run(args, &spec, &mut files)?;
+    let mut outcome = run::run(args, &spec, &mut files).inspect_err(|_| files.discard())?;
     if outcome.failure.is_none() {
         outcome.ceiling_rate = ceiling::measure(args, &spec)?;
     }

@@ -162,6 +162,19 @@ fn bad_input_is_refused_with_a_reason_and_an_exit_code() {
     }
 }
 
+/// What an earlier run left stays when there is nothing new to put in its place.
+#[test]
+fn a_run_that_measured_nothing_leaves_no_files() {
+    let home = tempfile::tempdir().expect("a directory");
+    let nobody = TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("address").to_string();
+    let (new, earlier) = (home.path().join("new.json"), home.path().join("earlier.csv"));
+    std::fs::write(&earlier, "kept").expect("write");
+    let output = generator().args(["--servers", &nobody, "--save"]).arg(&new).arg("--csv").arg(&earlier).output();
+    assert_eq!(said(&output.expect("cannot run the load generator")).0, 3);
+    assert!(!new.exists());
+    assert_eq!(std::fs::read_to_string(&earlier).expect("read"), "kept");
+}
+
 #[test]
 fn a_server_that_refuses_connections_is_told_as_such() {
     let home = tempfile::tempdir().expect("a directory");

@@ -144,7 +144,7 @@ fn against_rate(runs: &[NamedRun]) -> Plot {
         limit.map(|search| (search.p99_limit_us, format!("limit {}", value(Unit::Micros, search.p99_limit_us))));
     Plot {
         title: "p99 latency against rate".into(),
-        x: Axis::RATE,
+        x: Axis { from_zero: false, ..Axis::RATE },
         y: Axis::LATENCY,
         lines: lines(runs, points),
         limit,

@@ -21,13 +21,15 @@ use crate::failure::Failure;
 pub struct OutputFile {
     path: PathBuf,
     file: File,
+    is_new: bool,
 }
 
 impl OutputFile {
     pub fn open(option: &str, path: &Path) -> Result<OutputFile, Failure> {
+        let is_new = !path.exists();
         let opened = OpenOptions::new().write(true).create(true).truncate(false).open(path);
         let file = opened.map_err(Failure::system(format!("cannot write {option} {}", path.display())))?;
-        Ok(OutputFile { path: path.to_owned(), file })
+        Ok(OutputFile { path: path.to_owned(), file, is_new })
     }
 
     pub fn write_whole(&mut self, text: &str) -> Result<(), String> {
@@ -40,6 +42,14 @@ impl OutputFile {
             self.file.set_len(0)?;
         }
         Ok(&mut self.file)
+    }
+
+    /// Takes an empty file away that was not there before.
+    fn discard(&self) {
+        if self.is_new && self.file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0) {
+            // Left behind it would be untidy, no more.
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 
     pub fn failed(&self, error: &dyn std::fmt::Display) -> String {
@@ -67,5 +77,10 @@ impl Files {
             hdr_log: open("--hdr-log", &args.hdr_log)?,
             html: open("--html", &args.html)?,
         })
+    }
+
+    /// Nothing was measured: leaves no empty files behind.
+    pub fn discard(&self) {
+        [&self.save, &self.csv, &self.hdr_log, &self.html].into_iter().flatten().for_each(OutputFile::discard);
     }
 }

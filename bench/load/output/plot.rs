@@ -268,7 +268,7 @@ pub fn value(unit: Unit, number: f64) -> String {
 fn shortened(number: f64) -> String {
     match number {
         number if number >= 1e6 => format!("{}M", significant(number / 1e6)),
-        number if number >= 1e4 => format!("{}k", significant(number / 1e3)),
+        number if number >= 1e3 => format!("{}k", significant(number / 1e3)),
         number => trimmed(number, 1),
     }
 }
@@ -326,7 +326,10 @@ mod tests {
     fn numbers_carry_a_unit_of_their_size() {
         let micros = [0.5, 12.0, 999.0, 1_500.0, 2_000_000.0].map(|micros| value(Unit::Micros, micros));
         assert_eq!(micros, ["0.5 µs", "12 µs", "999 µs", "1.5 ms", "2 s"]);
-        assert_eq!([500.0, 20_000.0, 2_500_000.0].map(|rate| label(Unit::PerSecond, rate)), ["500", "20k", "2.5M"]);
+        assert_eq!(
+            [500.0, 5_000.0, 20_000.0, 2_500_000.0].map(|rate| label(Unit::PerSecond, rate)),
+            ["500", "5k", "20k", "2.5M"]
+        );
     }
 
     #[test]
