@@ -22,6 +22,5 @@ fn names() -> impl Iterator<Item = &'static str> {
 #[divan::bench(args = names())]
 fn hot_path(bencher: Bencher, name: &str) {
     let path = HotPath::of(name).expect("named by the table");
-    let mut step = path.step();
-    bencher.counter(ItemsCount::new(path.operations)).bench_local(move || step());
+    bencher.counter(ItemsCount::new(path.operations)).bench_local(path.step());
 }
