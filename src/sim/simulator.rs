@@ -340,7 +340,7 @@ impl Simulator {
         let (zxid, digest) = running.shown();
         let zxid = self.history.settled(zxid);
         server.has_served |= is_serving;
-        server.is_unfilled = false;
+        server.is_unfilled &= !is_serving;
         if zxid != server.shown || begins_to_lead {
             let before = std::mem::replace(&mut server.shown, zxid);
             let shown = Shown { server: index, zxid, digest };

@@ -3,6 +3,7 @@
 
 use crate::message::QuorumPacket;
 use crate::runtime::link_io::{LinkAction, PeerPort};
+use crate::sim::options::{ELECTION_PORT, QUORUM_PORT};
 use crate::types::{LinkId, ServerId};
 use crate::wire::quorum::{self, Side};
 
@@ -45,7 +46,8 @@ impl Outbox {
     }
 
     pub fn listen(&mut self, port: PeerPort) {
-        self.actions.push(LinkAction::Listen { port, addresses: Vec::new() });
+        let number = if port == PeerPort::Election { ELECTION_PORT } else { QUORUM_PORT };
+        self.actions.push(LinkAction::Listen { port, addresses: vec![(None, number)] });
     }
 
     pub fn stop_listening(&mut self, port: PeerPort) {
