@@ -231,9 +231,10 @@ impl Known {
         Known { version, configs: [config].into_iter().chain(server.config_heard_of()).collect(), own_ports }
     }
 
-    /// It knows where that server takes votes now.
+    /// It takes that server for a voter, and knows where it takes votes now: whoever looks for a leader asks voters alone.
     fn finds(&self, id: ServerId, other: &Known) -> bool {
         let lines = self.configs.iter().filter_map(|config| config.membership.members.get(&id));
+        let lines = lines.filter(|line| line.role == Role::Participant);
         let mut ports = lines.flat_map(|line| line.election_ports());
         ports.any(|(host, port)| other.own_ports.iter().any(|(h, p)| h == host && *p == port))
     }

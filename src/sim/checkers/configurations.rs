@@ -2,14 +2,15 @@
 //! an older one. Who has to serve, and which servers are a quorum, follows the newest.
 
 use super::{Checked, demand};
-use crate::types::{Membership, Quorum, QuorumConfig, ServerId};
+use crate::types::{Quorum, QuorumConfig, ServerId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub struct Configurations {
     newest: Arc<QuorumConfig>,
     quorum: Quorum,
-    by_version: BTreeMap<i64, Membership>,
+    /// As they are written: a weight of 1 may be left out or not.
+    by_version: BTreeMap<i64, String>,
     /// Versions that an operator wrote down for servers that were no members.
     made_up: BTreeSet<i64>,
 }
@@ -52,9 +53,9 @@ impl Configurations {
         if version == 0 || self.made_up.contains(&version) {
             return Ok(false);
         }
-        let known = self.by_version.entry(version).or_insert_with(|| config.membership.clone());
-        demand(*known == config.membership, || {
-            format!("server {server} has another configuration {version:x} than others: {config}; theirs is {known:?}")
+        let known = self.by_version.entry(version).or_insert_with(|| config.to_string());
+        demand(*known == config.to_string(), || {
+            format!("server {server} has another configuration {version:x} than others: {config}; theirs is {known}")
         })?;
         let is_newer = version > self.newest.version;
         if is_newer {
@@ -67,7 +68,7 @@ impl Configurations {
     /// A reconfiguration is in the history: it says what came into force under its zxid, if anything did.
     pub fn proposed(&self, config: &QuorumConfig) -> Checked {
         let known = self.by_version.get(&config.version);
-        demand(known.is_none_or(|known| *known == config.membership), || {
+        demand(known.is_none_or(|known| *known == config.to_string()), || {
             format!("{config} was committed, and in force is {known:?}")
         })
     }
