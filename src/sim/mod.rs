@@ -4,7 +4,7 @@
 //! - `disk`: a disk that loses power, and what its owner can do to it; `file_image` and `directory_image` say what is in its
 //!   cache, what is durable and what a crash may leave; `disk_handles` is the side that storage sees
 //! - `simulator`: whole ensembles: the loop; `agenda` is what happens next, `options` what a seed stands for, `faults` what goes
-//!   wrong and `correlated` what goes wrong together, `report` what came of it
+//!   wrong and `correlated` what goes wrong together, `ending` how it ends, `report` what came of it
 //! - `members`: who they are and how that changes; `operator` sees to the files that say so
 //! - `server`: one server, real from the sockets down to the disk, with its `settings`; `clock` is its clocks, `net` its sockets, `dials` how they
 //!   come about, `wiretap` listens to them
@@ -25,6 +25,7 @@ pub mod disk;
 mod disk_handles;
 #[cfg(test)]
 mod disk_tests;
+mod ending;
 #[cfg(test)]
 mod ensemble_tests;
 mod faults;

@@ -180,17 +180,19 @@ impl Options {
         if self.voters < 3 || !random.chance(1, 3) {
             return;
         }
-        // What the model does not know.
-        self.members = MemberOptions::fixed(Vec::new());
-        (self.local_sessions, self.read_only) = (LocalSessionRules::default(), false);
         // Somebody has to serve clients.
         let most = if self.observers > 0 { self.voters } else { self.voters - 1 };
         let count = 1 + random.below(most as u64) as usize;
         let mut voters: Vec<usize> = (0..self.voters).collect();
-        while self.java.len() < count {
-            let place = random.below(voters.len() as u64) as usize;
-            self.java.insert(voters.swap_remove(place));
-        }
+        let java = (0..count).map(|_| voters.swap_remove(random.below(voters.len() as u64) as usize)).collect();
+        self.give_to_java(java);
+    }
+
+    /// These voters are Java's, and there is nothing that the model of it does not know.
+    pub fn give_to_java(&mut self, java: BTreeSet<usize>) {
+        self.java = java;
+        self.members = MemberOptions::fixed(Vec::new());
+        (self.local_sessions, self.read_only) = (LocalSessionRules::default(), false);
     }
 
     pub fn is_java(&self, index: usize) -> bool {

@@ -25,7 +25,10 @@ pub fn deliver() -> Step {
     Box::new(move || {
         let outcome = Outcome { zxid: Zxid(1), result: Ok(WriteResult::Stat(Stat::default())) };
         let replies = vec![Reply::Write { conn: ConnId(1), xid: Xid(1), outcome }];
-        ensemble.deliver(WorkerIndex(0), Deliver { version: 1, last_zxid: Zxid(1), effects: Arc::default(), replies, passages: Arc::default() });
+        ensemble.deliver(
+            WorkerIndex(0),
+            Deliver { version: 1, last_zxid: Zxid(1), effects: Arc::default(), replies, passages: Arc::default() },
+        );
         ensemble.announce(WorkerIndex(0), true);
         black_box(workers[0].next_deliver(1).expect("just delivered"));
     })

@@ -445,7 +445,7 @@ fn ensembles_of_java_voters_elect_and_replicate_among_themselves() {
     for seed in 0..4 {
         let report = run_changed(seed, |options| {
             (options.voters, options.observers) = (3, 1);
-            options.java = (0..3).collect();
+            options.give_to_java((0..3).collect());
         });
         assert!(report.failure.is_none(), "{report}");
         commits += report.counts.commits;
@@ -459,7 +459,7 @@ fn mixed_ensembles_keep_their_promises_whatever_the_share_of_either_kind() {
     for seed in 0..6 {
         let report = run_changed(seed, |options| {
             options.voters = 3;
-            options.java = if seed % 2 == 0 { [1].into() } else { [0, 2].into() };
+            options.give_to_java(if seed % 2 == 0 { [1].into() } else { [0, 2].into() });
         });
         assert!(report.failure.is_none(), "{report}");
         assert!(report.counts.commits > 50, "seed {seed}: {} commits", report.counts.commits);
