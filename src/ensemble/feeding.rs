@@ -17,11 +17,13 @@ use crate::zab::{self, OnDisk, SyncPlan};
 
 /// A learner that is to be synchronized.
 #[derive(Clone, Copy, Debug)]
-struct Newcomer {
-    link: LinkId,
-    server: ServerId,
-    last_zxid: Zxid,
-    observer: bool,
+pub(super) struct Newcomer {
+    pub link: LinkId,
+    pub server: ServerId,
+    pub last_zxid: Zxid,
+    pub observer: bool,
+    /// A snapshot takes the place of all that its log holds.
+    pub drops_log: bool,
 }
 
 /// The log is being looked at for one.
@@ -59,9 +61,9 @@ impl Leading {
 
 impl Ensemble {
     /// Brings a learner to this server's history.
-    pub(super) fn begin_feed(&mut self, link: LinkId, server: ServerId, last_zxid: Zxid, observer: bool, now: Now) {
-        let newcomer = Newcomer { link, server, last_zxid, observer };
-        let Some(plan) = self.sync_plan(last_zxid, None) else { return };
+    pub(super) fn begin_feed(&mut self, newcomer: Newcomer, now: Now) {
+        let link = newcomer.link;
+        let Some(plan) = self.sync_plan(newcomer.last_zxid, None) else { return };
         match self.look_for(newcomer, plan) {
             Some(look) => {
                 if let Role::Leading(leading) = &mut self.role {
@@ -94,7 +96,7 @@ impl Ensemble {
 
     fn feed(&mut self, newcomer: Newcomer, plan: SyncPlan, now: Now) {
         let (Role::Leading(leading), Some(seat)) = (&self.role, &self.seat) else { return };
-        let Newcomer { link, server, last_zxid, observer } = newcomer;
+        let Newcomer { link, server, last_zxid, observer, drops_log } = newcomer;
         let progress = leading.progress(&seat.history, self.flushed_through);
         let (Some(epoch), is_established) = (leading.zab.epoch(), leading.zab.is_established()) else { return };
         let ours = progress.committed.min(seat.history.last());
@@ -110,8 +112,10 @@ impl Ensemble {
                 self.tree.publish_through(version);
             }
             let seat = self.seat.as_ref().expect("just seen");
+            // What a learner keeps of its log must not be behind what the snapshot is named after.
+            let keeps = if drops_log { Zxid::ZERO } else { last_zxid };
             let first = zab::first_of(epoch);
-            SnapshotFeed::begin(self.tree.hold(), last_zxid, first, &seat.log.writer, seat.log.wake.clone())
+            SnapshotFeed::begin(self.tree.hold(), keeps, first, &seat.log.writer, seat.log.wake.clone())
         });
         let Some(state) = self.seat().links.get_mut(link) else { return };
         let feed = Feed::begin(server, observer, plan, snapshot, progress, zab::first_of(epoch), &mut state.out);

@@ -1,6 +1,7 @@
 //! What a leader's state machine asks for, and what its learners' clients ask of it.
 
 use super::driver::{Disk, Ensemble};
+use super::feeding::Newcomer;
 use super::role::{Leading, Owner, Role, WaitingSync};
 use super::tree_sink::dead_sessions;
 use crate::io::ending::stop;
@@ -51,8 +52,8 @@ impl Ensemble {
             }
             LeaderOutput::PersistAcceptedEpoch { epoch } => self.persist_epoch(EpochFile::Accepted, epoch, now),
             LeaderOutput::PersistCurrentEpoch { epoch } => self.persist_epoch(EpochFile::Current, epoch, now),
-            LeaderOutput::Feed { link, server, last_zxid, observer } => {
-                self.begin_feed(link, server, last_zxid, observer, now)
+            LeaderOutput::Feed { link, server, last_zxid, observer, drops_log } => {
+                self.begin_feed(Newcomer { link, server, last_zxid, observer, drops_log }, now)
             }
             LeaderOutput::Established { epoch } => {
                 leading.counted = leading.zab.committed();

@@ -127,8 +127,8 @@ impl Ensemble {
             match output {
                 ObserverMasterOutput::Send { link, packet } => self.send_to(link, &packet),
                 ObserverMasterOutput::Close { link, why } => self.close_observer(link, &why),
-                ObserverMasterOutput::Feed { link, server, last_zxid } => {
-                    self.begin_observer_feed(link, server, last_zxid);
+                ObserverMasterOutput::Feed { link, server, last_zxid, drops_log } => {
+                    self.begin_observer_feed(link, server, last_zxid, drops_log);
                 }
                 ObserverMasterOutput::Forward { link, request } => self.hand_on(link, request),
                 ObserverMasterOutput::Touched { sessions } => {
@@ -189,7 +189,7 @@ impl Ensemble {
         self.observers().map(|observers| std::mem::take(&mut observers.touched)).unwrap_or_default()
     }
 
-    fn begin_observer_feed(&mut self, link: LinkId, server: ServerId, last_zxid: Zxid) {
+    fn begin_observer_feed(&mut self, link: LinkId, server: ServerId, last_zxid: Zxid, drops_log: bool) {
         let committed = self.tree.view().last_zxid();
         let Some(epoch) = self.observers().map(|observers| observers.zab.epoch()) else { return };
         let seat = self.seat();
@@ -208,7 +208,8 @@ impl Ensemble {
         self.metrics.count(if plan == SyncPlan::Snap { Counter::SnapCount } else { Counter::DiffCount });
         let first = zab::first_of(epoch);
         let held = (plan == SyncPlan::Snap).then(|| self.tree.hold());
-        let snapshot = held.map(|held| SnapshotFeed::begin(held, last_zxid, first, &feed_writer, wake));
+        let keeps = if drops_log { Zxid::ZERO } else { last_zxid };
+        let snapshot = held.map(|held| SnapshotFeed::begin(held, keeps, first, &feed_writer, wake));
         let progress = Progress { committed, proposed: committed, flushed: self.flushed_through };
         let Some(state) = self.seat().links.get_mut(link) else { return };
         let feed = Feed::begin(server, true, plan, snapshot, progress, first, &mut state.out);

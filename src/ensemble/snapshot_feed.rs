@@ -18,7 +18,7 @@ pub(super) struct SnapshotFeed {
 }
 
 impl SnapshotFeed {
-    /// For a learner whose log ends at `peer`, from a leader whose epoch begins at `first`.
+    /// For a learner that keeps a log through `peer`, from a leader whose epoch begins at `first`.
     pub fn begin(held: Held, peer: Zxid, first: Zxid, writer: &FeedWriter, wake: Wake) -> SnapshotFeed {
         let zxid = held.view().last_zxid();
         let job = move |sender: &mut PieceSender<Vec<u8>>| {

@@ -103,6 +103,9 @@ pub struct LearnerInfo {
     pub server: ServerId,
     pub protocol_version: i32,
     pub config_version: i64,
+    /// What its log holds goes when it takes a snapshot. Said by one byte behind what ZooKeeper's learners say, which its
+    /// leaders pass over; those learners keep their log.
+    pub drops_log: bool,
 }
 
 impl LearnerInfo {

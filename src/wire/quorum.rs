@@ -199,6 +199,9 @@ fn encode_learner_info(kind: Kind, zxid: i64, info: Option<&LearnerInfo>, out: &
         w.long(info.server.0);
         w.int(info.protocol_version);
         w.long(info.config_version);
+        if info.drops_log {
+            w.bool(true);
+        }
     });
 }
 
@@ -380,7 +383,8 @@ fn learner_info(data: &[u8]) -> Result<LearnerInfo, BadBytes> {
     let has_protocol_version = r.rest().len() >= 4;
     let protocol_version = if has_protocol_version { r.int("protocol version")? } else { PROTOCOL_VERSION_UNSAID };
     let config_version = if r.rest().len() >= 8 { r.long("config version")? } else { 0 };
-    Ok(LearnerInfo { server, protocol_version, config_version })
+    let drops_log = r.rest() == [1];
+    Ok(LearnerInfo { server, protocol_version, config_version, drops_log })
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ const ERROR: &str = "01000017b4dc0000 00000002 0000000100000003 000001a202518eed
 fn captured() -> Vec<(Side, String, QuorumPacket)> {
     let config = "server.1=127.0.0.1:1:2:participant\nversion=0";
     let config_hex: String = config.bytes().map(|byte| format!("{byte:02x}")).collect();
-    let info = LearnerInfo { server: ServerId(1), protocol_version: 0x10000, config_version: 0 };
+    let info = LearnerInfo { server: ServerId(1), protocol_version: 0x10000, config_version: 0, drops_log: false };
     let request = |cxid, op, body: &str, ids: &[(&str, &str)]| {
         let ids = ids.iter().map(|(scheme, id)| Id::new(scheme, id)).collect();
         QuorumPacket::Request(ForwardedRequest { session: SESSION, cxid, op, body: hex(body), ids })
@@ -157,7 +157,7 @@ fn older_and_anonymous_learners() {
         }
     };
     let with = |protocol_version, config_version| {
-        Ok::<_, BadBytes>(Some(LearnerInfo { server: ServerId(7), protocol_version, config_version }))
+        Ok::<_, BadBytes>(Some(LearnerInfo { server: ServerId(7), protocol_version, config_version, drops_log: false }))
     };
     assert_eq!(info(""), Ok(None));
     assert_eq!(info("0000000000000007"), with(1, 0));
@@ -264,14 +264,17 @@ fn from_learner() -> impl Strategy<Value = QuorumPacket> {
         (any::<i64>(), any::<i32>(), any::<bool>()).prop_map(|(session, timeout_ms, resumes)| {
             QuorumPacket::Revalidate { session: SessionId(session), timeout_ms, resumes }
         }),
-        (any::<bool>(), any::<i32>(), info).prop_map(|(observer, epoch, info)| QuorumPacket::LearnerInfo {
-            observer,
-            accepted_epoch: epoch.into(),
-            info: info.map(|(server, protocol_version, config_version)| LearnerInfo {
-                server: ServerId(server),
-                protocol_version,
-                config_version
-            }),
+        (any::<bool>(), any::<i32>(), info, any::<bool>()).prop_map(|(observer, epoch, info, drops_log)| {
+            QuorumPacket::LearnerInfo {
+                observer,
+                accepted_epoch: epoch.into(),
+                info: info.map(|(server, protocol_version, config_version)| LearnerInfo {
+                    server: ServerId(server),
+                    protocol_version,
+                    config_version,
+                    drops_log,
+                }),
+            }
         }),
         (zxid(), proptest::option::of(0i32..))
             .prop_map(|(last_zxid, current_epoch)| QuorumPacket::AckEpoch { last_zxid, current_epoch }),

@@ -269,8 +269,12 @@ impl Leader {
             return out.push(LeaderOutput::Close { link, why });
         };
         // Anonymous observers are told apart by their connection; ids below zero are nobody's.
-        let anonymous =
-            LearnerInfo { server: ServerId(-1 - link.0 as i64), protocol_version: 0x10000, config_version: 0 };
+        let anonymous = LearnerInfo {
+            server: ServerId(-1 - link.0 as i64),
+            protocol_version: 0x10000,
+            config_version: 0,
+            drops_log: false,
+        };
         let info = info.filter(|info| info.server != ANONYMOUS).unwrap_or(anonymous);
         if info.protocol_version < LearnerInfo::PROTOCOL_VERSION {
             let why = format!("server {} speaks protocol {:#x}, from before 3.4", info.server.0, info.protocol_version);
@@ -312,6 +316,7 @@ impl Leader {
         let follower = Follower {
             server: info.server,
             observer,
+            drops_log: info.drops_log,
             stage: Stage::Introduced,
             accepted_epoch,
             last_zxid: Zxid::ZERO,
@@ -391,9 +396,9 @@ impl Leader {
         let learner = self.learners.get_mut(link).expect("it promised");
         learner.stage = Stage::Syncing;
         learner.heard_at = now;
-        let (server, last_zxid, observer) = (learner.server, learner.last_zxid, learner.observer);
+        let Follower { server, last_zxid, observer, drops_log, .. } = *learner;
         self.acks.forget(server);
-        out.push(LeaderOutput::Feed { link, server, last_zxid, observer });
+        out.push(LeaderOutput::Feed { link, server, last_zxid, observer, drops_log });
     }
 
     fn acked(&mut self, now: Instant, link: LinkId, zxid: Zxid, out: &mut Vec<LeaderOutput>) {

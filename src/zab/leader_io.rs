@@ -73,6 +73,8 @@ pub enum LeaderOutput {
         server: ServerId,
         last_zxid: Zxid,
         observer: bool,
+        /// A snapshot takes the place of all that its log holds.
+        drops_log: bool,
     },
     /// The epoch has a quorum. All of the history that the leader was elected with is committed; requests may be prepared.
     Established {

@@ -182,6 +182,7 @@ impl Learner {
             server: self.start.me,
             protocol_version: LearnerInfo::PROTOCOL_VERSION,
             config_version: self.start.config_version,
+            drops_log: true,
         };
         out.push(LearnerOutput::Send(QuorumPacket::LearnerInfo {
             observer: self.start.observer,

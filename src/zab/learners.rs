@@ -25,6 +25,7 @@ pub(super) enum Stage {
 pub(super) struct Follower {
     pub server: ServerId,
     pub observer: bool,
+    pub drops_log: bool,
     pub stage: Stage,
     pub accepted_epoch: i64,
     /// Last zxid of its log, as ACKEPOCH said.

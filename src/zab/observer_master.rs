@@ -33,6 +33,7 @@ enum Stage {
 #[derive(Debug)]
 struct Observer {
     server: ServerId,
+    drops_log: bool,
     stage: Stage,
     heard_at: Instant,
 }
@@ -60,6 +61,8 @@ pub enum ObserverMasterOutput {
         link: LinkId,
         server: ServerId,
         last_zxid: Zxid,
+        /// A snapshot takes the place of all that its log holds.
+        drops_log: bool,
     },
     /// An observer's client wants this of the leader.
     Forward {
@@ -115,7 +118,7 @@ impl ObserverMaster {
             (Stage::Informed, QuorumPacket::AckEpoch { last_zxid, .. }) => {
                 observer.stage = Stage::Syncing;
                 let server = observer.server;
-                out.push(ObserverMasterOutput::Feed { link, server, last_zxid });
+                out.push(ObserverMasterOutput::Feed { link, server, last_zxid, drops_log: observer.drops_log });
             }
             (Stage::Syncing, QuorumPacket::Ack { zxid }) if zxid == first_of(self.start.epoch) => {
                 observer.stage = Stage::Serving;
@@ -153,6 +156,7 @@ impl ObserverMaster {
         };
         // Who says nothing is told apart by the connection; ids below zero are nobody's.
         let server = info.as_ref().map_or(ServerId(-1 - link.0 as i64), |info| info.server);
+        let drops_log = info.as_ref().is_some_and(|info| info.drops_log);
         if let Some(info) = info {
             if info.protocol_version < LearnerInfo::PROTOCOL_VERSION {
                 return Err(format!("server {} speaks protocol {:#x}", server.0, info.protocol_version));
@@ -169,7 +173,7 @@ impl ObserverMaster {
         for older in older {
             out.push(self.refuse(older, format!("server {} has connected again", server.0)));
         }
-        self.observers.insert(link, Observer { server, stage: Stage::Informed, heard_at: now });
+        self.observers.insert(link, Observer { server, drops_log, stage: Stage::Informed, heard_at: now });
         let packet =
             QuorumPacket::LeaderInfo { epoch: self.start.epoch, protocol_version: LearnerInfo::PROTOCOL_VERSION };
         out.push(ObserverMasterOutput::Send { link, packet });
@@ -242,8 +246,12 @@ mod tests {
     }
 
     fn info(observer: bool, server: i64, config_version: i64) -> QuorumPacket {
-        let info =
-            LearnerInfo { server: ServerId(server), protocol_version: LearnerInfo::PROTOCOL_VERSION, config_version };
+        let info = LearnerInfo {
+            server: ServerId(server),
+            protocol_version: LearnerInfo::PROTOCOL_VERSION,
+            config_version,
+            drops_log: false,
+        };
         QuorumPacket::LearnerInfo { observer, accepted_epoch: 2, info: Some(info) }
     }
 
@@ -254,7 +262,10 @@ mod tests {
         assert_eq!(said(&mut master, 1, LINK, info(true, 9, 3)), [Send { link: LINK, packet }]);
         let last_zxid = Zxid(0x4_0000_0001);
         let ack = QuorumPacket::AckEpoch { last_zxid, current_epoch: Some(4) };
-        assert_eq!(said(&mut master, 2, LINK, ack), [Feed { link: LINK, server: ServerId(9), last_zxid }]);
+        assert_eq!(
+            said(&mut master, 2, LINK, ack),
+            [Feed { link: LINK, server: ServerId(9), last_zxid, drops_log: false }]
+        );
         assert_eq!(master.count(), 0);
         let up = Send { link: LINK, packet: QuorumPacket::UpToDate };
         assert_eq!(said(&mut master, 3, LINK, QuorumPacket::Ack { zxid: first_of(EPOCH) }), [up]);
@@ -288,7 +299,12 @@ mod tests {
             QuorumPacket::LearnerInfo {
                 observer: true,
                 accepted_epoch: 0,
-                info: Some(LearnerInfo { server: ServerId(9), protocol_version: 1, config_version: 0 }),
+                info: Some(LearnerInfo {
+                    server: ServerId(9),
+                    protocol_version: 1,
+                    config_version: 0,
+                    drops_log: false,
+                }),
             },
         ] {
             let mut master = master();

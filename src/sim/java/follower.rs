@@ -135,6 +135,7 @@ impl Follower {
             server: ground.rules.me,
             protocol_version: LearnerInfo::PROTOCOL_VERSION,
             config_version: ground.rules.config.version,
+            drops_log: false,
         };
         let accepted_epoch = ground.disk.accepted_epoch();
         self.heard(&ground.rules.limits, ground.now.mono);

@@ -44,7 +44,8 @@ impl Stage {
     }
 
     fn introduce(&mut self, server: i64, config_version: i64) -> Vec<LeaderOutput> {
-        let info = LearnerInfo { server: ServerId(server), protocol_version: 0x10000, config_version };
+        let info =
+            LearnerInfo { server: ServerId(server), protocol_version: 0x10000, config_version, drops_log: false };
         self.tell(server, QuorumPacket::LearnerInfo { observer: false, accepted_epoch: 0, info: Some(info) })
     }
 
@@ -181,7 +182,7 @@ fn observers_that_are_to_vote_decide_whether_they_do() {
         QuorumConfig::parse("server.1=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2:observer\nserver.4=d:1:2\nversion=8");
     let (committed, pending) = (Arc::new(committed.unwrap()), Arc::new(pending.unwrap()));
     let mut stage = Stage::led_by(3, committed, Some(pending.clone()));
-    let info = LearnerInfo { server: ServerId(2), protocol_version: 0x10000, config_version: 7 };
+    let info = LearnerInfo { server: ServerId(2), protocol_version: 0x10000, config_version: 7, drops_log: false };
     let observer = QuorumPacket::LearnerInfo { observer: true, accepted_epoch: 4, info: Some(info) };
     stage.introduce(1, 7);
     let out = stage.tell(2, observer);

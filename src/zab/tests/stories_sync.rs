@@ -207,7 +207,7 @@ fn an_early_acknowledgement_is_kept() {
     let mut out = Vec::new();
     let mut join = |leader: &mut Leader, server: i64, until_acknowledged: bool| {
         let link = LinkId(server as u64);
-        let info = LearnerInfo { server: id(server), protocol_version: 0x10000, config_version: 0 };
+        let info = LearnerInfo { server: id(server), protocol_version: 0x10000, config_version: 0, drops_log: false };
         let mut packets = vec![
             QuorumPacket::LearnerInfo { observer: false, accepted_epoch: 0, info: Some(info) },
             QuorumPacket::AckEpoch { last_zxid: Zxid::ZERO, current_epoch: Some(0) },
