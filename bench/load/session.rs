@@ -84,6 +84,8 @@ impl<'a> Handshake<'a> {
             let what = match error.kind() {
                 ErrorKind::ConnectionRefused if index == 0 => "nothing listens there".to_owned(),
                 ErrorKind::TimedOut => format!("no answer to the connection attempt within {:?}", plan.timeout),
+                // It was accepted and closed before we had looked.
+                ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => return closed(name, index, plan),
                 _ => error.to_string(),
             };
             Failure::Unreachable(format!("cannot connect to {name} (connection {}): {what}", index + 1))
@@ -145,10 +147,9 @@ impl<'a> Handshake<'a> {
                 "{name} accepted connection {number} of {of} but did not answer the ZooKeeper handshake within {:?}",
                 plan.timeout
             )),
-            ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Failure::Refused(format!(
-                "{name} closed connection {number} of {of} during the handshake: is it serving, and does it allow that \
-                 many connections from one address (maxClientCnxns, 60 by default; 0 is no limit)?"
-            )),
+            ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
+                closed(name, self.index, plan)
+            }
             _ => Failure::Unreachable(format!("handshake with {name} (connection {number} of {of}): {error}")),
         }
     }
@@ -160,6 +161,14 @@ impl<'a> Handshake<'a> {
             "{name} does not speak the ZooKeeper protocol: its answer begins with \"{shown}\""
         ))
     }
+}
+
+fn closed(name: &str, index: usize, plan: &Plan) -> Failure {
+    let (number, of) = (index + 1, plan.connections);
+    Failure::Refused(format!(
+        "{name} closed connection {number} of {of} during the handshake: is it serving, and does it allow that many \
+         connections from one address (maxClientCnxns, 60 by default; 0 is no limit)?"
+    ))
 }
 
 /// Fewer than the ports that Linux gives to the connections of one address by default.

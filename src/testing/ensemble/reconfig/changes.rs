@@ -148,8 +148,12 @@ fn the_only_voter_moves_and_is_found() {
     }
     start(&mut ensemble, &[1, 2]);
     reconfig(&ensemble, 1, &lines.of(2, "observer"), "", "");
+    // It changes its role, and has to be back to hear of what follows.
+    ensemble.wait_until_serving(&[1, 2]);
+    wait_for_one_config(&ensemble, &[1, 2], &[lines.participant(1), lines.of(2, "observer")]);
     (lines.0[0].0, lines.0[0].1) = (free_port(), free_port());
     reconfig(&ensemble, 1, &lines.participant(1), "", "");
+    wait_for_one_config(&ensemble, &[1, 2], &[lines.participant(1), lines.of(2, "observer")]);
     ensemble.server_mut(2).kill();
     start(&mut ensemble, &[2]);
     wait_for_one_config(&ensemble, &[1, 2], &[lines.participant(1), lines.of(2, "observer")]);
