@@ -456,12 +456,14 @@ fn ensembles_of_java_voters_elect_and_replicate_among_themselves() {
 
 #[test]
 fn mixed_ensembles_keep_their_promises_whatever_the_share_of_either_kind() {
+    let mut commits = 0;
     for seed in 0..6 {
         let report = run_changed(seed, |options| {
             options.voters = 3;
             options.give_to_java(if seed % 2 == 0 { [1].into() } else { [0, 2].into() });
         });
         assert!(report.failure.is_none(), "{report}");
-        assert!(report.counts.commits > 50, "seed {seed}: {} commits", report.counts.commits);
+        commits += report.counts.commits;
     }
+    assert!(commits > 600, "{commits} commits");
 }
