@@ -9,21 +9,23 @@ const FRAME_BYTES_MAX: usize = 0xf_ffff;
 const SESSION: u64 = 1;
 const PASSWORD_BYTES: usize = 16;
 
-/// `ZooDefs.OpCode`, as far as answers differ.
+/// Of requests, as far as answers differ.
 mod op {
-    pub const CREATE: i32 = 1;
-    pub const DELETE: i32 = 2;
-    pub const EXISTS: i32 = 3;
-    pub const GET_DATA: i32 = 4;
-    pub const SET_DATA: i32 = 5;
-    pub const GET_CHILDREN: i32 = 8;
-    pub const SYNC: i32 = 9;
-    pub const GET_CHILDREN_2: i32 = 12;
-    pub const CHECK: i32 = 13;
-    pub const MULTI: i32 = 14;
-    pub const CREATE_2: i32 = 15;
-    pub const MULTI_READ: i32 = 22;
-    pub const CLOSE_SESSION: i32 = -11;
+    use ringkeeper::types::OpCode;
+
+    pub const CREATE: i32 = OpCode::Create as i32;
+    pub const DELETE: i32 = OpCode::Delete as i32;
+    pub const EXISTS: i32 = OpCode::Exists as i32;
+    pub const GET_DATA: i32 = OpCode::GetData as i32;
+    pub const SET_DATA: i32 = OpCode::SetData as i32;
+    pub const GET_CHILDREN: i32 = OpCode::GetChildren as i32;
+    pub const SYNC: i32 = OpCode::Sync as i32;
+    pub const GET_CHILDREN_2: i32 = OpCode::GetChildren2 as i32;
+    pub const CHECK: i32 = OpCode::Check as i32;
+    pub const MULTI: i32 = OpCode::Multi as i32;
+    pub const CREATE_2: i32 = OpCode::Create2 as i32;
+    pub const MULTI_READ: i32 = OpCode::MultiRead as i32;
+    pub const CLOSE_SESSION: i32 = OpCode::CloseSession as i32;
 }
 
 pub struct Replies {

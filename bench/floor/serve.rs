@@ -4,9 +4,9 @@
 use crate::journal::Journal;
 use crate::record;
 use crate::replies::{Answered, Replies};
+use ringkeeper::runtime::without_pacing;
 use std::io;
 use std::net::TcpListener as StdListener;
-use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::rc::Rc;
 use tokio_uring::buf::BoundedBuf;
@@ -50,24 +50,10 @@ async fn accept(listener: TcpListener, journal: Option<Rc<Journal>>, replies: Rc
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
+        // As the server does on loopback.
         without_pacing(&stream);
         let connection = Connection { stream, journal: journal.clone(), replies: replies.clone(), bytes_extra };
         tokio_uring::spawn(connection.serve());
-    }
-}
-
-/// As the server does on loopback.
-fn without_pacing(stream: &TcpStream) {
-    const RENO: &[u8] = b"reno";
-    // SAFETY: the option's value is a name with its length. Where it is refused the default stays.
-    unsafe {
-        libc::setsockopt(
-            stream.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_CONGESTION,
-            RENO.as_ptr().cast(),
-            RENO.len() as libc::socklen_t,
-        );
     }
 }
 

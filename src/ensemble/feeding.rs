@@ -26,6 +26,13 @@ pub(super) struct Newcomer {
     pub drops_log: bool,
 }
 
+impl Newcomer {
+    /// How far its log will reach when it has taken a snapshot: what the snapshot is named after must not be behind that.
+    pub fn keeps_through(&self) -> Zxid {
+        if self.drops_log { Zxid::ZERO } else { self.last_zxid }
+    }
+}
+
 /// The log is being looked at for one.
 pub(super) struct Look {
     newcomer: Newcomer,
@@ -96,7 +103,7 @@ impl Ensemble {
 
     fn feed(&mut self, newcomer: Newcomer, plan: SyncPlan, now: Now) {
         let (Role::Leading(leading), Some(seat)) = (&self.role, &self.seat) else { return };
-        let Newcomer { link, server, last_zxid, observer, drops_log } = newcomer;
+        let Newcomer { link, server, last_zxid, observer, .. } = newcomer;
         let progress = leading.progress(&seat.history, self.flushed_through);
         let (Some(epoch), is_established) = (leading.zab.epoch(), leading.zab.is_established()) else { return };
         let ours = progress.committed.min(seat.history.last());
@@ -112,10 +119,14 @@ impl Ensemble {
                 self.tree.publish_through(version);
             }
             let seat = self.seat.as_ref().expect("just seen");
-            // What a learner keeps of its log must not be behind what the snapshot is named after.
-            let keeps = if drops_log { Zxid::ZERO } else { last_zxid };
             let first = zab::first_of(epoch);
-            SnapshotFeed::begin(self.tree.hold(), keeps, first, &seat.log.writer, seat.log.wake.clone())
+            SnapshotFeed::begin(
+                self.tree.hold(),
+                newcomer.keeps_through(),
+                first,
+                &seat.log.writer,
+                seat.log.wake.clone(),
+            )
         });
         let Some(state) = self.seat().links.get_mut(link) else { return };
         let feed = Feed::begin(server, observer, plan, snapshot, progress, zab::first_of(epoch), &mut state.out);

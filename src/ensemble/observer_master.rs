@@ -5,6 +5,7 @@
 //! of this server's own clients; the leader's answers come in that order, so the oldest that waits is the one that is meant.
 
 use super::driver::Ensemble;
+use super::feeding::Newcomer;
 use super::learner_feed::{Feed, Progress, Words};
 use super::links::Link;
 use super::role::{Attach, Attaching, LearnerSync, Role};
@@ -128,7 +129,7 @@ impl Ensemble {
                 ObserverMasterOutput::Send { link, packet } => self.send_to(link, &packet),
                 ObserverMasterOutput::Close { link, why } => self.close_observer(link, &why),
                 ObserverMasterOutput::Feed { link, server, last_zxid, drops_log } => {
-                    self.begin_observer_feed(link, server, last_zxid, drops_log);
+                    self.begin_observer_feed(Newcomer { link, server, last_zxid, observer: true, drops_log });
                 }
                 ObserverMasterOutput::Forward { link, request } => self.hand_on(link, request),
                 ObserverMasterOutput::Touched { sessions } => {
@@ -189,7 +190,8 @@ impl Ensemble {
         self.observers().map(|observers| std::mem::take(&mut observers.touched)).unwrap_or_default()
     }
 
-    fn begin_observer_feed(&mut self, link: LinkId, server: ServerId, last_zxid: Zxid, drops_log: bool) {
+    fn begin_observer_feed(&mut self, newcomer: Newcomer) {
+        let Newcomer { link, server, last_zxid, observer, .. } = newcomer;
         let committed = self.tree.view().last_zxid();
         let Some(epoch) = self.observers().map(|observers| observers.zab.epoch()) else { return };
         let seat = self.seat();
@@ -208,11 +210,11 @@ impl Ensemble {
         self.metrics.count(if plan == SyncPlan::Snap { Counter::SnapCount } else { Counter::DiffCount });
         let first = zab::first_of(epoch);
         let held = (plan == SyncPlan::Snap).then(|| self.tree.hold());
-        let keeps = if drops_log { Zxid::ZERO } else { last_zxid };
+        let keeps = newcomer.keeps_through();
         let snapshot = held.map(|held| SnapshotFeed::begin(held, keeps, first, &feed_writer, wake));
         let progress = Progress { committed, proposed: committed, flushed: self.flushed_through };
         let Some(state) = self.seat().links.get_mut(link) else { return };
-        let feed = Feed::begin(server, true, plan, snapshot, progress, first, &mut state.out);
+        let feed = Feed::begin(server, observer, plan, snapshot, progress, first, &mut state.out);
         if let Some(observers) = self.observers() {
             observers.feeds.insert(link, feed);
         }

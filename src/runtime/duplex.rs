@@ -143,7 +143,7 @@ async fn write_loop(stream: Rc<TcpStream>, transfer: Rc<Transfer>) {
 }
 
 /// Congestion control that paces its sends (BBR) spends timers on a path that cannot be congested.
-pub(super) fn without_pacing(stream: &impl AsRawFd) {
+pub fn without_pacing(stream: &impl AsRawFd) {
     const RENO: &[u8] = b"reno";
     // SAFETY: the option's value is a name with its length. Where it is refused the default stays.
     unsafe {

@@ -18,6 +18,8 @@ pub mod sockets;
 pub mod stall;
 mod sync;
 
+pub use duplex::without_pacing;
+
 #[cfg(test)]
 mod core_tests;
 #[cfg(test)]

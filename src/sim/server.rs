@@ -382,38 +382,31 @@ impl Running {
             }
         });
         let workers = workers.collect();
+        let span = tracing::info_span!("server", index);
+        let random = random.split();
         Ok(Running {
-            span: tracing::info_span!("server", index),
-            mind: Mind::Ours(Box::new(ensemble)),
-            seat: Seat::new(),
             workers,
-            reader,
-            standing,
-            events: Vec::new(),
-            flushed: None,
-            flush: None,
-            links: BTreeMap::new(),
-            dialing: BTreeSet::new(),
-            listening: Default::default(),
-            next_accepted: 1,
             jobs,
-            random: random.split(),
             members: sign,
-            led: false,
-            served: false,
-            in_force: None,
+            ..Running::of(span, Mind::Ours(Box::new(ensemble)), reader, standing, random)
         })
     }
 
     fn start_java(index: usize, disk: JavaDisk, options: &Options, mut random: Random) -> Running {
         let standing = StandingSign::new(Standing::Looking);
         let peer = JavaPeer::start(java_rules(index, options), disk, standing.clone(), random.split());
+        let (span, reader) = (tracing::info_span!("java", index), peer.reader());
+        Running::of(span, Mind::Java(Box::new(peer)), reader, standing, random)
+    }
+
+    /// Without workers, and with nothing that has happened yet.
+    fn of(span: tracing::Span, mind: Mind, reader: TreeReader, standing: StandingSign, random: Random) -> Running {
         Running {
-            span: tracing::info_span!("java", index),
-            reader: peer.reader(),
-            mind: Mind::Java(Box::new(peer)),
+            span,
+            mind,
             seat: Seat::new(),
             workers: Vec::new(),
+            reader,
             standing,
             events: Vec::new(),
             flushed: None,

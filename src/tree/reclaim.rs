@@ -9,8 +9,8 @@
 use super::sync::{AtomicBool, Ordering, epoch};
 use std::sync::Arc;
 
-/// Of what a released hold had kept, so many records are freed with one publication: all at once a million of them would
-/// hold up whoever frees them for a tenth of a second.
+/// Of what a released hold had kept, so many records are freed with one publication: there can be as many as the tree has,
+/// and whoever frees them does nothing else meanwhile.
 const FREED_AT_ONCE_MAX: usize = 8 << 10;
 
 /// Number of a version; grows by at least one for every published one.
@@ -119,9 +119,9 @@ impl Reclaim {
         guard.flush();
     }
 
-    /// Something waits for a hold to end, or for its turn to be freed.
+    /// A hold has ended since the last publication, or what one had kept waits for its turn to be freed.
     pub fn has_backlog(&self) -> bool {
-        !self.kept.is_empty() || !self.let_go.is_empty()
+        !self.let_go.is_empty() || self.holds.iter().any(|hold| hold.released.load(Ordering::Acquire))
     }
 }
 
