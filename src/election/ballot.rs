@@ -9,9 +9,6 @@ use crate::types::{Role, ServerId, Zxid};
 /// What observers vote for, and the id that servers outside of the configurations vote for: beaten by everyone.
 pub const NOBODY: i64 = i64::MIN;
 
-/// A database that is empty and was not told that it may be: its server must not vote.
-pub const ZXID_MAY_NOT_VOTE: Zxid = Zxid(-1);
-
 /// Whether `candidate` is to be preferred to `held`. A server without weight never is.
 pub fn beats(candidate: &Vote, held: &Vote, electorate: &Electorate) -> bool {
     let worth = |vote: &Vote| (vote.peer_epoch, vote.zxid, vote.leader);

@@ -8,11 +8,11 @@
 //!   its own vote arrives. Java leaves that to the next repetition.
 //! - Whose connection is lost, or who is looking again, no longer counts as having a leader.
 
-use super::ballot::{ZXID_MAY_NOT_VOTE, beats};
+use super::ballot::beats;
 use super::tally::{Cast, Tally};
 use super::{ElectionRules, Electorate};
 use crate::message::{Notification, Vote};
-use crate::types::{Instant, PutBack, Role, ServerId, ServerState};
+use crate::types::{Instant, PutBack, Role, ServerId, ServerState, Zxid};
 use std::collections::BTreeSet;
 
 pub(super) struct Search {
@@ -116,7 +116,7 @@ impl Search {
             self.told.insert(from);
             return Heard { answer: true, ..Heard::default() };
         }
-        let may_count = vote.zxid != ZXID_MAY_NOT_VOTE && self.may_vote() && electorate.is_voter(vote.leader);
+        let may_count = vote.zxid != Zxid::UNKNOWN && self.may_vote() && electorate.is_voter(vote.leader);
         if !may_count {
             // Who cannot vote cannot surprise either.
             self.heard.insert(from);
@@ -174,7 +174,7 @@ impl Search {
 
     /// A server whose own database must not vote takes no part in counting; it can only join others.
     fn may_vote(&self) -> bool {
-        self.initial.zxid != ZXID_MAY_NOT_VOTE
+        self.initial.zxid != Zxid::UNKNOWN
     }
 
     fn enter_round(&mut self, vote: Vote, electorate: &Electorate) {

@@ -340,7 +340,7 @@ impl Ensemble {
     pub(super) fn look(&mut self, now: Instant) {
         self.role = Role::Looking;
         self.plan_read_only(now);
-        let zxid = if self.may_vote { self.tree.view().last_zxid() } else { Zxid(-1) };
+        let zxid = if self.may_vote { self.tree.view().last_zxid() } else { Zxid::UNKNOWN };
         let zxid = if PutBack::VoteByApplied.is_on() { self.tree.reader().pin().view().last_zxid() } else { zxid };
         let seat = self.seat.as_mut().expect("a member of an ensemble");
         seat.clock.looks(now, &self.metrics);
@@ -399,8 +399,7 @@ impl Ensemble {
             limits,
             accepted_epoch: epochs.accepted,
             current_epoch: epochs.current,
-            // From nothing the leader sends everything.
-            last_zxid: if may_tell { last_zxid } else { Zxid::ZERO },
+            last_zxid: if may_tell { last_zxid } else { Zxid::UNKNOWN },
             config_version: seat.configs.committed().version,
         };
         let leader = Dial {

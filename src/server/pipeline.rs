@@ -4,6 +4,7 @@
 //! (Were a later write handed over first, the read would see it.)
 
 use super::connection::{Connection, Phase, Submitted, Waiting};
+use super::read_only::needs_leader;
 use super::stages::Way;
 use super::throttle::is_never_overdue;
 use super::worker::Worker;
@@ -96,7 +97,12 @@ impl Worker {
     /// False: it is answered here, but has to wait for the answers to the writes before it.
     fn carry_out(&mut self, conn: &mut Connection, header: Header<'_>, view: View<'_>) -> bool {
         let (xid, since) = (header.xid, self.arrived);
-        if self.refuses_as_read_only(conn, &header, view) {
+        if conn.read_only && OpCode::from_code(header.op).is_some_and(needs_leader) {
+            // A closeSession may be in flight even here.
+            if !conn.in_flight.is_empty() {
+                return false;
+            }
+            self.refuse_as_read_only(conn, &header, view);
             return true;
         }
         let decoded = decode(header.op, header.body);

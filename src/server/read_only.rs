@@ -38,18 +38,15 @@ impl Worker {
         self.rules.local_sessions
     }
 
-    /// True: this is not for a read-only server, and answered.
-    pub(super) fn refuses_as_read_only(&mut self, conn: &mut Connection, header: &Header<'_>, view: View<'_>) -> bool {
-        let refuses = conn.read_only && OpCode::from_code(header.op).is_some_and(needs_leader);
-        if refuses {
-            response::error(conn.out.tail(), header.xid, view.last_zxid(), ErrorCode::NotReadOnly);
-            self.sent_reply(conn);
-        }
-        refuses
+    /// Answers what is not for a read-only server.
+    pub(super) fn refuse_as_read_only(&mut self, conn: &mut Connection, header: &Header<'_>, view: View<'_>) {
+        response::error(conn.out.tail(), header.xid, view.last_zxid(), ErrorCode::NotReadOnly);
+        self.sent_reply(conn);
     }
 }
 
-fn needs_leader(op: OpCode) -> bool {
+/// What a read-only server refuses.
+pub(super) fn needs_leader(op: OpCode) -> bool {
     matches!(
         op,
         OpCode::Sync

@@ -362,6 +362,8 @@ fn a_read_only_server_answers_writes_by_itself() {
     let mut expected: Vec<(i32, i64, i32)> = refused.iter().map(|op| (*op, 5, -119)).collect();
     expected.insert(3, (-2, 5, 0));
     assert_eq!(replies(&stage.sent()), expected);
-    stage.receive(&[frame(30, -11, |_| {})]);
+    // What comes behind a closeSession waits for its answer.
+    stage.receive(&[frame(30, -11, |_| {}), frame(31, 5, |w| w.int(99))]);
     assert!(matches!(stage.submitted()[..], [Submit::CloseSession { .. }]));
+    assert_eq!(replies(&stage.sent()), []);
 }

@@ -81,7 +81,7 @@ pub struct Restored {
     /// zxid in the snapshot's name; what is above it was replayed.
     pub snapshot_zxid: Zxid,
     pub trailer: SnapshotTrailer,
-    /// Last transaction of snapshot and log; -1 for `Origin::Unknown`.
+    /// Last transaction of snapshot and log; unknown for `Origin::Unknown`.
     pub last_zxid: Zxid,
     pub txns_replayed: u64,
     /// Newer snapshots that could not be read, and why.
@@ -140,7 +140,7 @@ pub fn restore(
         sink.begin();
     }
     if restored.origin == Origin::Unknown {
-        restored.last_zxid = Zxid(-1);
+        restored.last_zxid = Zxid::UNKNOWN;
         return Ok(restored);
     }
     sink.snapshot_done(restored.snapshot_zxid, &restored.trailer);

@@ -10,6 +10,9 @@ pub struct Zxid(pub i64);
 impl Zxid {
     pub const ZERO: Zxid = Zxid(0);
 
+    /// What a server says that cannot tell what was committed, with Java: its directory is empty and was not told that it may be.
+    pub const UNKNOWN: Zxid = Zxid(-1);
+
     pub fn new(epoch: u32, counter: u32) -> Zxid {
         Zxid((i64::from(epoch) << 32) | i64::from(counter))
     }

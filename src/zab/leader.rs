@@ -383,8 +383,9 @@ impl Leader {
         }
         learner.last_zxid = last_zxid;
         learner.stage = Stage::Promised;
-        // An epoch that it had promised before, perhaps to somebody else, is no vote for this leader.
-        if theirs.is_some() {
+        // An epoch that it had promised before, perhaps to somebody else, is no vote for this leader; nor is the word of one
+        // that does not know what it had: all that was committed may have been known to it alone of those that are there.
+        if theirs.is_some() && last_zxid != Zxid::UNKNOWN {
             self.promised.insert(learner.server);
         }
         if self.phase != Phase::Promising {
@@ -529,7 +530,12 @@ impl Leader {
         let informed =
             self.learners.iter().filter(|(_, learner)| learner.stage == Stage::Informed && self.counts(learner));
         can_promise.extend(informed.map(|(_, learner)| learner.server));
-        let there = self.with_me(Stage::Promised);
+        // With others that come, those who know nothing of themselves may be led.
+        let mut there = self.with_me(Stage::Promised);
+        let unknown = self.learners.iter().filter(|(_, learner)| learner.last_zxid == Zxid::UNKNOWN);
+        for (_, learner) in unknown {
+            there.remove(&learner.server);
+        }
         !self.configs.is_reached_by(&can_promise) && self.configs.is_reached_by(&there)
     }
 

@@ -26,7 +26,8 @@ pub struct LearnerStart {
     /// From the epoch files.
     pub accepted_epoch: i64,
     pub current_epoch: i64,
-    /// End of the flushed log, all of it applied: no flush is in flight when a role begins.
+    /// End of the flushed log, all of it applied: no flush is in flight when a role begins. Unknown where no leader may build
+    /// upon what is there: it sends everything.
     pub last_zxid: Zxid,
     /// Version of the committed configuration.
     pub config_version: i64,
@@ -172,7 +173,7 @@ impl Learner {
 
     /// What this server has promised already. The fault: what its data are of.
     fn accepted_epoch(&self) -> i64 {
-        if PutBack::ReuseEpoch.is_on() { epoch_of(self.start.last_zxid) } else { self.start.accepted_epoch }
+        if PutBack::ReuseEpoch.is_on() { epoch_of(self.start.last_zxid).max(0) } else { self.start.accepted_epoch }
     }
 
     fn introduce(&mut self, now: Instant, out: &mut Vec<LearnerOutput>) {
@@ -195,6 +196,9 @@ impl Learner {
         use Phase::*;
         match (self.phase, packet) {
             (Introducing, QuorumPacket::LeaderInfo { epoch, .. }) => self.promise(epoch, out)?,
+            (Promising, QuorumPacket::Diff { .. }) if self.start.last_zxid == Zxid::UNKNOWN => {
+                return Err("the leader sent a DIFF, but there is nothing that transactions could follow".to_owned());
+            }
             (Promising, QuorumPacket::Diff { .. }) => self.phase = Synchronizing,
             (Promising, QuorumPacket::Trunc { zxid }) => {
                 if zxid > self.appended {

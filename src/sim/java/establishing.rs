@@ -77,7 +77,7 @@ impl Leader {
                 self.drop_handler(link, ground);
                 return Ok(());
             }
-            if last_zxid != Zxid(-1) && self.voters.is_voter(server) {
+            if last_zxid != Zxid::UNKNOWN && self.voters.is_voter(server) {
                 self.electing.insert(server);
             }
         }

@@ -24,6 +24,8 @@ pub struct Disk {
     /// The committed configuration, and a newer one that was heard of.
     pub config: Arc<QuorumConfig>,
     pub last_seen: Option<Arc<QuorumConfig>>,
+    /// It lost what it had, and nobody has filled it yet: its server does not say where its history ends.
+    pub is_lost: bool,
 }
 
 impl Disk {
@@ -62,6 +64,7 @@ impl Disk {
         self.entries = entries;
         self.flushed = self.entries.len();
         self.in_snapshot = self.flushed;
+        self.is_lost = false;
     }
 
     /// Of what was not flushed, the first `surviving` entries are found again.

@@ -39,7 +39,7 @@ impl World {
             limits: self.options.limits,
             accepted_epoch: server.disk.accepted_epoch,
             current_epoch: server.disk.current_epoch,
-            last_zxid: server.disk.last_zxid(),
+            last_zxid: if server.disk.is_lost { Zxid::UNKNOWN } else { server.disk.last_zxid() },
             config_version: server.disk.config.version,
         };
         self.say(|| {

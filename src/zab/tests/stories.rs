@@ -250,6 +250,21 @@ fn data_of_a_later_epoch_are_another_ensembles() {
     all_equal(&world);
 }
 
+/// Where a directory was lost nobody knows what its server had agreed to: no leader rests on its word, but it is filled.
+#[test]
+fn a_lost_directory_is_filled_and_makes_nobody_leader() {
+    let mut world = World::new(Options { voters: 3, ..Options::default() }, 7);
+    world.server_mut(id(1)).disk.is_lost = true;
+    led_by(&mut world, 3, &[1]);
+    assert!(!world.server(id(3)).is_established() && world.server(id(3)).is_leading(), "server 2 may yet come");
+    world.follow(id(2), id(3));
+    world.run_ms(50);
+    assert!(world.server(id(3)).is_established());
+    // Nothing was written yet, and still it is not taken for one that has it all.
+    assert_eq!(world.counts.get("SNAP"), Some(&1));
+    all_equal(&world);
+}
+
 #[test]
 fn a_single_voter_leads_by_itself() {
     let mut world = ensemble(1, 1, &[]);
