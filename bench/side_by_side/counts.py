@@ -9,7 +9,6 @@ generator therefore share one processor, where they can only take turns.
 import os
 import re
 import shutil
-import socket
 import statistics
 import subprocess
 import time
@@ -31,7 +30,6 @@ SETTLE_SECONDS_MAX = 20
 SETTLE_STEP_SECONDS = 0.5
 # What a server that does nothing adds to its trace between two looks is less: its stall detector sleeps four times a second.
 TRACE_AT_REST_BYTES = 2_000
-ASK_SECONDS_MAX = 10
 
 
 @dataclass(frozen=True)
@@ -152,7 +150,7 @@ def flushes(binary, generator, loads):
     running = start(Counted(binary), generator)
     try:
         for load in loads:
-            read = lambda: [mntr(running)["zk_cnt_fsynctime"], written(running) / 1024]  # noqa: E731
+            read = lambda: [servers.mntr(running)["zk_cnt_fsynctime"], written(running) / 1024]  # noqa: E731
             flushed, kib = grown(generator, running, load, read)
             if kib == 0:
                 raise Stop(f"{servers.WORK} is on a file system that counts no bytes written: set CARGO_TARGET_DIR to a disk")
@@ -191,13 +189,3 @@ def written(running):
         if line.startswith("write_bytes: "):
             return int(line.split()[1])
     raise Stop("/proc/<pid>/io tells no write_bytes: the kernel has no task I/O accounting")
-
-
-def mntr(running):
-    told = b""
-    with socket.create_connection(("127.0.0.1", running.port), timeout=ASK_SECONDS_MAX) as connection:
-        connection.sendall(b"mntr")
-        while some := connection.recv(65536):
-            told += some
-    pairs = (line.split("\t") for line in told.decode().splitlines() if "\t" in line)
-    return {name: float(value) for name, value in pairs if re.fullmatch(r"-?[\d.]+(E-?\d+)?", value)}

@@ -3,7 +3,7 @@
 import statistics
 
 from . import ensemble_measurements, record
-from .record import aligned, spread
+from .text import aligned, at_most, goal_table, spread
 
 FAILOVER_GAP_MS_MEDIAN_MAX = 50
 FAILOVER_GAP_MS_WORST_MAX = 150
@@ -126,11 +126,3 @@ class GapBook(record.Book):
             if lines:
                 found.append(f"Noise: {what.format(most)} in {named}.")
         return "\n".join(found)
-
-
-def at_most(what, measured, most):
-    return [what, f"at most {most}", f"{measured:,.1f}", "met" if measured <= most else "MISSED"]
-
-
-def goal_table(goals):
-    return "\n\nGoals\n\n" + aligned([["what", "goal", "measured", ""], *goals]) if goals else ""

@@ -17,7 +17,6 @@ from .servers import Stop
 
 MEMBERS = (1, 2, 3)
 LEADER_SECONDS_MAX = 30
-ASK_SECONDS_MAX = 5
 # A snapshot is done when its file has not changed for so long.
 SNAPSHOT_REST_SECONDS = 1.5
 SNAPSHOT_SECONDS_MAX = 120
@@ -159,16 +158,12 @@ def free_ports(count):
 
 def mode(port):
     """What `srvr` says after `Mode:`, or None when the server does not say."""
-    told = b""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=ASK_SECONDS_MAX) as connection:
-            connection.sendall(b"srvr")
-            while some := connection.recv(4096):
-                told += some
+        told = servers.say(port, "srvr")
     except OSError:
         return None
-    found = re.search(rb"Mode: (\S+)", told)
-    return found[1].decode() if found else None
+    found = re.search(r"Mode: (\S+)", told)
+    return found[1] if found else None
 
 
 def process_cpu_seconds(running):

@@ -8,7 +8,7 @@ import statistics
 import subprocess
 
 from . import measurements, record, servers
-from .record import aligned, spread
+from .text import aligned, spread
 from .servers import Stop
 
 # Records in one flush: a lone write; what 64 connections have in flight with 1 and with 16 requests each.

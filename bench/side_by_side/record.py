@@ -13,7 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from . import machine, measurements, servers
+from . import machine, measurements, servers, storms
+from .text import aligned, spread
 
 # Contenders in the order of the tables; the floor is what the others are measured by.
 SERVERS = ("floor", "java", "ringkeeper")
@@ -107,7 +108,7 @@ class Book:
         )
 
     def summary(self):
-        parts = [self.ceiling(), self.table(), self.memory(), self.restart(), self.stall(), self.noise()]
+        parts = [self.ceiling(), self.table(), self.memory(), self.restart(), self.stall(), *storms.parts(self), self.noise()]
         return "\n\n".join(part for part in parts if part) or "nothing was measured"
 
     def values(self, test, server, figure, **where):
@@ -280,20 +281,6 @@ def ratio_goal_lines(row, java, ours):
     return lines
 
 
-def spread(values, digits):
-    """Median, and the lowest and highest where there is more than one."""
-    median = f"{statistics.median(values):,.{digits}f}"
-    if len(values) == 1:
-        return median
-    return f"{median} [{min(values):,.{digits}f}-{max(values):,.{digits}f}]"
-
-
-def aligned(rows):
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
-    return "\n".join([lines[0], "-" * max(len(line) for line in lines), *lines[1:]])
-
-
 def brief(line):
     """One measurement in a few words, for the person who waits."""
     if line["test"] in ("table", "ceiling"):
@@ -304,6 +291,8 @@ def brief(line):
         return f"memory     {line['resident_kib_settled'] / 1024:,.0f} MiB"
     if line["test"] == "restart":
         return f"restart    {line['seconds']:.2f} s"
+    if line["test"] in storms.TESTS:
+        return storms.brief(line)
     return f"stall      p99.9 {line['p99.9_without']:,.0f} us, with {line['snapshots']} snapshots {line['p99.9_with']:,.0f} us"
 
 

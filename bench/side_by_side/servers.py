@@ -5,6 +5,7 @@ port), hence forced flushes before every answer to a write. Every process starte
 """
 
 import os
+import re
 import select
 import shutil
 import signal
@@ -22,6 +23,8 @@ ZOOKEEPER_VERSION = "3.9.5"
 LISTED_CHILDREN = 100
 START_SECONDS_MAX = 180
 STOP_SECONDS_MAX = 30
+# For the answer to a four-letter word.
+ASK_SECONDS_MAX = 10
 # While a server starts: how often a new connection is tried beside those that wait, and after one was refused.
 ATTEMPT_SECONDS = 0.1
 RETRY_SECONDS = 0.002
@@ -194,6 +197,22 @@ def ask_for_children(connection, path):
         raise Stop(f"getData {path} was answered with error {error}: the data is not what it should be")
     # The Stat ends the reply: ... int numChildren, long pzxid.
     return struct.unpack(">i", reply[-12:-8])[0]
+
+
+def say(port, word):
+    """What a server answers to a four-letter word."""
+    told = b""
+    with socket.create_connection(("127.0.0.1", port), timeout=ASK_SECONDS_MAX) as connection:
+        connection.sendall(word.encode())
+        while some := connection.recv(65536):
+            told += some
+    return told.decode()
+
+
+def mntr(running):
+    """The numbers of `mntr`."""
+    pairs = (line.split("\t") for line in say(running.port, "mntr").splitlines() if "\t" in line)
+    return {name: float(value) for name, value in pairs if re.fullmatch(r"-?[\d.]+(E-?\d+)?", value)}
 
 
 def frame(payload):

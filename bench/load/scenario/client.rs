@@ -175,6 +175,23 @@ impl Client {
         })
     }
 
+    /// Sets all of them in one transaction.
+    pub fn set_all(&mut self, paths: &[String], value: &[u8]) -> i32 {
+        self.request(op_code::MULTI, |out| {
+            for path in paths {
+                put_int(out, op_code::SET_DATA);
+                out.push(0); // not the last
+                put_int(out, -1); // no error
+                put_bytes(out, path.as_bytes());
+                put_bytes(out, value);
+                put_int(out, -1); // any version
+            }
+            put_int(out, -1);
+            out.push(1);
+            put_int(out, -1);
+        })
+    }
+
     /// Flags: 1 ephemeral, 2 sequential.
     pub fn create(&mut self, path: &str, value: &[u8], flags: i32) -> i32 {
         self.request(op_code::CREATE, |out| {

@@ -153,7 +153,7 @@ pub fn run(args: &Args, spec: &Spec, files: &mut Files) -> Result<Outcome, Failu
     if !args.no_setup {
         let keys = match spec.pattern {
             Pattern::Lock => args.connections.div_ceil(spec.clients_per_lock) as u64,
-            Pattern::WatchStorm => 1,
+            Pattern::WatchStorm => spec.watches as u64,
             Pattern::SessionChurn => 0,
             _ => spec.keys,
         };

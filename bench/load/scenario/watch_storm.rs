@@ -1,27 +1,32 @@
-//! One write, everybody told: every connection has a watch on one znode, one more connection writes it. `watch-event` is from the
-//! write until the event is there, `storm` until the last one is; `get` is the read that sets the watch again.
+//! One transaction, everybody told: every connection has a watch on each of a few znodes, one more connection changes them all, by
+//! a setData or, where there are several, a multi. `watch-event` is from the write until the event is there, `storm` until the last
+//! one is; `get` is the read that sets the watch again.
+
+use std::collections::VecDeque;
 
 use crate::args::Args;
 use crate::failure::Failure;
 use crate::scenario::client::Said;
 use crate::scenario::{Drive, Scenario, key, unexpected};
+use crate::wire::multi;
 use crate::workload::OpKind;
 use crate::workload::file::Spec;
 use crate::workload::random::value;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Watch {
-    None,
-    /// The read that sets it is under way, since when.
-    Asked(u64),
-    Set,
-    Lost,
+/// A connection with watches.
+#[derive(Clone, Default)]
+struct Watcher {
+    /// Reads that set a watch and are not answered yet: since when.
+    asked: VecDeque<u64>,
+    set: usize,
+    lost: bool,
 }
 
 pub struct WatchStorm {
-    path: String,
+    paths: Vec<String>,
     value: Vec<u8>,
-    watches: Vec<Watch>,
+    watchers: Vec<Watcher>,
+    /// Watches that are set, and that went with their connections.
     set: usize,
     lost: usize,
     /// The write under way or whose events are awaited: since when, and how many events came.
@@ -33,9 +38,9 @@ pub struct WatchStorm {
 impl WatchStorm {
     pub fn new(args: &Args, spec: &Spec) -> WatchStorm {
         WatchStorm {
-            path: key(&args.path, 0),
+            paths: (0..spec.watches).map(|number| key(&args.path, number)).collect(),
             value: value(spec.value_bytes),
-            watches: vec![Watch::None; args.connections],
+            watchers: vec![Watcher::default(); args.connections],
             set: 0,
             lost: 0,
             storm: None,
@@ -44,23 +49,23 @@ impl WatchStorm {
         }
     }
 
-    fn ask(&mut self, index: usize, now_ns: u64, drive: &mut Drive) -> Result<(), Failure> {
-        drive.crowd.clients[index].get_data(&self.path, true);
-        self.watches[index] = Watch::Asked(now_ns);
-        drive.crowd.flush(index)
+    fn ask(&mut self, index: usize, path: &str, now_ns: u64, drive: &mut Drive) {
+        drive.crowd.clients[index].get_data(path, true);
+        self.watchers[index].asked.push_back(now_ns);
     }
 
     fn writer(&self) -> usize {
-        self.watches.len()
+        self.watchers.len()
     }
 
-    fn watchers(&self) -> usize {
-        self.watches.len() - self.lost
+    /// Watches of the connections that are left.
+    fn watches(&self) -> usize {
+        self.watchers.len() * self.paths.len() - self.lost
     }
 
     fn end_if_all_told(&mut self, now_ns: u64, drive: &mut Drive) {
         if let Some((since_ns, told)) = self.storm
-            && told >= self.watchers()
+            && told >= self.watches()
             && self.write_answered
         {
             drive.meter.record(OpKind::Storm, 0, now_ns.saturating_sub(since_ns));
@@ -73,16 +78,22 @@ impl Scenario for WatchStorm {
     fn begin_due(&mut self, now_ns: u64, drive: &mut Drive) -> Result<(), Failure> {
         if !self.started {
             self.started = true;
-            for index in 0..self.watches.len() {
-                self.ask(index, now_ns, drive)?;
+            for index in 0..self.watchers.len() {
+                for path in self.paths.clone() {
+                    self.ask(index, &path, now_ns, drive);
+                }
+                drive.crowd.flush(index)?;
             }
         }
         if self.storm.is_none()
-            && self.set == self.watchers()
+            && self.set == self.watches()
             && let Some(since_ns) = drive.take_due(now_ns)
         {
             let writer = self.writer();
-            drive.crowd.clients[writer].set_data(&self.path, &self.value);
+            match &self.paths[..] {
+                [path] => drive.crowd.clients[writer].set_data(path, &self.value),
+                paths => drive.crowd.clients[writer].set_all(paths, &self.value),
+            };
             (self.storm, self.write_answered) = (Some((since_ns, 0)), false);
             drive.crowd.flush(writer)?;
         }
@@ -93,28 +104,35 @@ impl Scenario for WatchStorm {
         let is_writer = index == self.writer();
         match said {
             Said::Reply { error_code, .. } if error_code != 0 => {
-                return Err(unexpected(&format!("a request on {}", self.path), error_code));
+                return Err(unexpected(&format!("a request on {}", self.paths[0]), error_code));
             }
-            Said::Reply { .. } if is_writer => {
+            Said::Reply { body, .. } if is_writer => {
+                let error_code = if self.paths.len() > 1 { multi::first_error(&body) } else { 0 };
+                if error_code != 0 {
+                    return Err(unexpected(&format!("the write of {}", self.paths[0]), error_code));
+                }
                 let since_ns = self.storm.map_or(now_ns, |(since_ns, _)| since_ns);
                 drive.meter.record(OpKind::Set, 0, now_ns.saturating_sub(since_ns));
                 self.write_answered = true;
                 self.end_if_all_told(now_ns, drive);
             }
             Said::Reply { .. } => {
-                if let Watch::Asked(since_ns) = self.watches[index] {
+                let watcher = &mut self.watchers[index];
+                if let Some(since_ns) = watcher.asked.pop_front() {
                     drive.meter.record(OpKind::Get, 0, now_ns.saturating_sub(since_ns));
-                    self.watches[index] = Watch::Set;
+                    watcher.set += 1;
                     self.set += 1;
                 }
             }
-            Said::Event { .. } if self.watches[index] == Watch::Set => {
+            Said::Event { path } if !is_writer && self.watchers[index].set > 0 => {
+                self.watchers[index].set -= 1;
                 self.set -= 1;
                 if let Some((since_ns, told)) = &mut self.storm {
                     drive.meter.record(OpKind::Event, 0, now_ns.saturating_sub(*since_ns));
                     *told += 1;
                 }
-                self.ask(index, now_ns, drive)?;
+                self.ask(index, &path, now_ns, drive);
+                drive.crowd.flush(index)?;
                 self.end_if_all_told(now_ns, drive);
             }
             Said::Closed(reason) if is_writer => {
@@ -122,12 +140,16 @@ impl Scenario for WatchStorm {
             }
             Said::Closed(reason) => {
                 drive.crowd.lose(index, &reason);
-                self.set -= usize::from(self.watches[index] == Watch::Set);
-                self.watches[index] = Watch::Lost;
-                self.lost += 1;
-                drive.meter.lost += 1;
-                if self.watchers() == 0 {
-                    return Err(Failure::Lost(format!("all {} watchers are lost; the last: {reason}", self.lost)));
+                let watcher =
+                    std::mem::replace(&mut self.watchers[index], Watcher { lost: true, ..Watcher::default() });
+                self.set -= watcher.set;
+                if !watcher.lost {
+                    self.lost += self.paths.len();
+                    drive.meter.lost += 1;
+                }
+                if self.watches() == 0 {
+                    let watchers = self.watchers.len();
+                    return Err(Failure::Lost(format!("all {watchers} watchers are lost; the last: {reason}")));
                 }
                 self.end_if_all_told(now_ns, drive);
             }
@@ -137,6 +159,6 @@ impl Scenario for WatchStorm {
     }
 
     fn is_idle(&self) -> bool {
-        self.storm.is_none() && self.set == self.watchers()
+        self.storm.is_none() && self.set == self.watches()
     }
 }

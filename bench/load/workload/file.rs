@@ -108,7 +108,7 @@ pub struct Spec {
     pub clients_per_lock: usize,
     /// Ephemeral znodes in each session of a churn.
     pub ephemerals: usize,
-    /// Watches of each session in a reconnect storm.
+    /// Watches of each session in a storm.
     pub watches: usize,
     pub operations: Vec<Operation>,
 }
@@ -154,12 +154,15 @@ impl File {
         within("ephemerals", &self.ephemerals, 0, 10_000)?;
         within("watches", &self.watches, 0, 1_000_000)?;
         let pattern = self.pattern.unwrap_or(Pattern::Mix);
-        for (name, span, owner) in [
-            ("clients_per_lock", span_of(&self.clients_per_lock), Pattern::Lock),
-            ("ephemerals", span_of(&self.ephemerals), Pattern::SessionChurn),
-            ("watches", span_of(&self.watches), Pattern::ReconnectStorm),
+        if pattern == Pattern::WatchStorm && self.watches.as_ref().is_some_and(|watches| *watches.get_ref() == 0) {
+            return Err((span_of(&self.watches), "`watches` is 0: nobody would be told".into()));
+        }
+        for (name, span, owners) in [
+            ("clients_per_lock", span_of(&self.clients_per_lock), &[Pattern::Lock][..]),
+            ("ephemerals", span_of(&self.ephemerals), &[Pattern::SessionChurn]),
+            ("watches", span_of(&self.watches), &[Pattern::ReconnectStorm, Pattern::WatchStorm]),
         ] {
-            if span.is_some() && pattern != owner {
+            if span.is_some() && !owners.contains(&pattern) {
                 return Err((span, format!("`{name}` belongs to another pattern than this one")));
             }
         }
@@ -183,6 +186,7 @@ impl File {
 
     fn into_spec(self, name: &str) -> Spec {
         let plain = |number: Option<Spanned<usize>>, default: usize| number.map_or(default, Spanned::into_inner);
+        let pattern = self.pattern.unwrap_or(Pattern::Mix);
         Spec {
             name: name.to_owned(),
             about: self.about.unwrap_or_default(),
@@ -192,10 +196,10 @@ impl File {
             create_among_keys: self.create_among_keys.unwrap_or(false),
             list_parents: self.list_parents.map_or(10, Spanned::into_inner),
             list_children: self.list_children.map_or(100, Spanned::into_inner),
-            pattern: self.pattern.unwrap_or(Pattern::Mix),
+            pattern,
             clients_per_lock: plain(self.clients_per_lock, 1),
             ephemerals: plain(self.ephemerals, 0),
-            watches: plain(self.watches, 0),
+            watches: plain(self.watches, usize::from(pattern == Pattern::WatchStorm)),
             operations: self
                 .operation
                 .into_iter()
@@ -310,6 +314,7 @@ mod tests {
             ("[[operation]]\nweight = 3\n", 1, "missing field `kind`"),
             ("pattern = \"lock\"\n[[operation]]\nkind = \"get\"\n", 2, "no operations"),
             ("pattern = \"lock\"\nwatches = 5\n", 2, "another pattern"),
+            ("pattern = \"watch-storm\"\nwatches = 0\n", 2, "nobody would be told"),
             ("pattern = \"nonsense\"\n", 1, "unknown variant"),
         ] {
             let failure = Spec::parse("my.toml", "my", text).expect_err(text).to_string();

@@ -2,7 +2,7 @@
 //! a workload is, and an example of everything.
 
 /// Name and file.
-pub const NAMED: [(&str, &str); 22] = [
+pub const NAMED: [(&str, &str); 23] = [
     ("get", "about = \"getData of a random key\"\noperation = [{ kind = \"get\" }]\n"),
     ("exists", "about = \"exists of a random key\"\noperation = [{ kind = \"exists\" }]\n"),
     ("list", "about = \"getChildren2 of a parent with 100 children\"\noperation = [{ kind = \"list\" }]\n"),
@@ -52,6 +52,10 @@ pub const NAMED: [(&str, &str); 22] = [
         "about = \"lock recipe without waiting: one connection for each lock\"\npattern = \"lock\"\nclients_per_lock = 1\n",
     ),
     ("watch-storm", "about = \"every connection watches one znode, one more writes it\"\npattern = \"watch-storm\"\n"),
+    (
+        "watch-storm-multi",
+        "about = \"every connection watches ten znodes, one more writes them all in one multi\"\npattern = \"watch-storm\"\nwatches = 10\n",
+    ),
     ("session-churn", "about = \"connect, new session, closeSession, again\"\npattern = \"session-churn\"\n"),
     (
         "session-churn-ephemeral",
