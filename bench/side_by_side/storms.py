@@ -16,7 +16,7 @@ CONNECTIONS = 10_000
 WATCHES_EACH = 10
 WATCHES = CONNECTIONS * WATCHES_EACH
 # Somebody who has nothing to do with the storm: reads on a timetable.
-BYSTANDER = ["--workload", "get", "--connections", "16", "--rate", "1000"]
+BYSTANDER = ["--workload", "get", "--connections", "16", "--depth", "64", "--rate", "1000"]
 BYSTANDER_P99_US_MAX = 20_000
 RECONNECTS = 3
 # Half a session's time is not enough for a server that takes minutes, a whole one is what an operator would bear.

@@ -232,6 +232,7 @@ pub fn server_rules(settings: &Settings) -> ServerRules {
             closes_stale: settings.request_throttle_drop_stale && settings.request_stale_latency_check,
         }),
         slow_ms: settings.request_warning_threshold_ms,
+        herd_in_a_turn_max: limits::HERD_IN_A_TURN_MAX,
         clock: StageClock::reading(clock::monotonic),
     }
 }

@@ -72,6 +72,10 @@ pub(super) struct Connection {
     pub spare: Vec<u8>,
     /// On the list of connections with output.
     pub dirty: bool,
+    /// It is on the list of those with events alone.
+    pub told: bool,
+    /// It was told with many others, and nothing came from it since.
+    pub of_herd: bool,
     /// Bytes of large requests it has in flight; see `ServerRules::large_request_threshold`.
     pub large_bytes: usize,
     /// Since when it is not read from because the server has enough to do; see `throttle.rs`.
@@ -168,6 +172,8 @@ impl Connection {
             sending: false,
             spare: Vec::new(),
             dirty: false,
+            told: false,
+            of_herd: false,
             large_bytes: 0,
             throttled_since: None,
             overdue: false,

@@ -59,11 +59,11 @@ impl Worker {
             self.metrics.record(summary_of(event.kind), conns.len() as u64);
             self.metrics.packets_sent(conns.len() as u64);
             for id in conns {
-                // Whoever lets too much pile up is closed at the end of this turn.
+                // Whoever lets too much pile up is closed when it should be sent to.
                 let Some(conn) = self.get_mut(*id).filter(|conn| !conn.out.is_too_much()) else { continue };
                 conn.out.tail().extend_from_slice(&frame);
                 conn.traffic.packets_sent += 1;
-                self.mark_dirty(*id);
+                self.is_told(*id, conns.len());
             }
         }
         self.events = events;

@@ -2,6 +2,7 @@
 
 use crate::request::{AccessRules, AuthRules};
 use crate::types::StageClock;
+use crate::types::limits::HERD_IN_A_TURN_MAX;
 
 #[derive(Clone, Debug)]
 pub struct ServerRules {
@@ -27,8 +28,35 @@ pub struct ServerRules {
     pub request_throttle: Option<RequestThrottle>,
     /// `request.warningthresholdms`: a request that takes so long is worth a line in the log. `None` = none is.
     pub slow_ms: Option<u64>,
+    /// Connections that one change tells, if they are more, are a herd: so many of it are told in one turn, and requests of
+    /// so many carried out, behind everybody else's.
+    pub herd_in_a_turn_max: usize,
     /// For what is timed within a turn.
     pub clock: StageClock,
+}
+
+/// ZooKeeper's defaults for a server of its own, without a clock.
+impl Default for ServerRules {
+    fn default() -> ServerRules {
+        ServerRules {
+            replicated: false,
+            local_sessions: false,
+            access: AccessRules::default(),
+            auth: AuthRules::default(),
+            frame_bytes_max: 0xf_ffff,
+            session_timeout_ms_min: 4_000,
+            session_timeout_ms_max: 40_000,
+            sessionless_timeout_ms: 10_000,
+            outstanding_max: 1000,
+            large_request_threshold: None,
+            large_request_bytes_max: 0,
+            throttle: None,
+            request_throttle: None,
+            slow_ms: None,
+            herd_in_a_turn_max: HERD_IN_A_TURN_MAX,
+            clock: StageClock::STILL,
+        }
+    }
 }
 
 /// `request_throttle_*`: above `in_process_max` nothing further is read; what waited too long meanwhile is not carried out.

@@ -10,6 +10,7 @@
 use super::admission::Admission;
 use super::ask::Desk;
 use super::connection::{Connection, Phase};
+use super::herd::Herd;
 use super::leaderless::Leaderless;
 use super::rules::ServerRules;
 use super::stages::Stages;
@@ -67,6 +68,7 @@ pub struct Worker {
     pub(super) outstanding: usize,
     /// Connections with output to send.
     dirty: Vec<ConnId>,
+    pub(super) herd: Herd,
     /// Connections not being read from.
     held: Vec<ConnId>,
     /// Connections whose waiting requests may perhaps go on.
@@ -99,6 +101,7 @@ impl Worker {
             pinned_zxid: Zxid::ZERO,
             outstanding: 0,
             dirty: Vec::new(),
+            herd: Herd::default(),
             held: Vec::new(),
             resumable: Vec::new(),
             next_idle_look: Instant::default(),
@@ -128,11 +131,16 @@ impl WorkerTurn for Worker {
         for event in events.drain(..) {
             match event {
                 SocketEvent::Accepted { conn, peer } => self.accepted(conn, peer, actions),
-                SocketEvent::Received { conn, bytes } => self.received(conn, bytes, view, actions),
+                SocketEvent::Received { conn, bytes } => {
+                    if let Some(bytes) = self.put_back(conn, bytes) {
+                        self.received(conn, bytes, view, actions);
+                    }
+                }
                 SocketEvent::Sent { conn, buffer } => self.sent(conn, buffer, actions),
                 SocketEvent::Closed { conn } => self.gone(conn),
             }
         }
+        self.herd_goes_on(view, actions);
         self.resume(view);
         self.answer_operators(view);
         self.ask_for_kept();
@@ -146,7 +154,8 @@ impl WorkerTurn for Worker {
         self.lane.announce();
         self.stages.turn_ends(now, &self.metrics);
         let idle_look = (!self.conns.is_empty()).then_some(self.next_idle_look);
-        idle_look.into_iter().chain(leaderless_until).min()
+        let herd_goes_on = (!self.herd.is_empty()).then_some(now.mono);
+        idle_look.into_iter().chain(herd_goes_on).chain(leaderless_until).min()
     }
 
     fn waited_in_sockets(&mut self, micros: u64) {
@@ -240,7 +249,7 @@ impl Worker {
         self.conns[index] = Some(Box::new(Connection::new(conn, peer, ids, self.now)));
     }
 
-    fn received(&mut self, id: ConnId, bytes: Vec<u8>, view: View<'_>, actions: &mut Vec<SocketAction>) {
+    pub(super) fn received(&mut self, id: ConnId, bytes: Vec<u8>, view: View<'_>, actions: &mut Vec<SocketAction>) {
         let Some(mut conn) = self.take(id) else { return };
         if conn.phase != Phase::Ending {
             conn.heard(self.now.mono);
@@ -346,6 +355,7 @@ impl Worker {
 
     /// One send per connection and turn; connections that are done are closed behind it.
     fn send(&mut self, actions: &mut Vec<SocketAction>) {
+        self.tell_herd();
         for id in std::mem::take(&mut self.dirty) {
             let Some(conn) = self.get_mut(id) else { continue };
             conn.dirty = false;

@@ -4,13 +4,12 @@ use super::*;
 use crate::admin::{Gate, TimeZone};
 use crate::io::process;
 use crate::message::lane::{Deliver, Reply, Standing, StandingSign, Submit};
-use crate::message::{ConnectResponse, CreateOp, Outcome, WriteOp, WriteResult};
+use crate::message::{ConnectResponse, CreateOp, Effect, EffectKind, Outcome, WriteOp, WriteResult};
 use crate::observe::{MetricsRegistry, Namespaced};
-use crate::request::{AccessRules, AuthRules};
 use crate::runtime::lanes::{EnsembleLanes, lanes};
 use crate::server::{Desk, StatusSource};
 use crate::tree::TreeWriter;
-use crate::types::{Acl, ErrorCode, OpCode, OwnerRules, SessionId, StageClock, Xid, Zxid};
+use crate::types::{Acl, ErrorCode, OpCode, OwnerRules, SessionId, Xid, Zxid};
 use crate::wire::Writer;
 
 const CONN: ConnId = ConnId(0);
@@ -38,26 +37,6 @@ fn status_source(metrics: Arc<MetricsRegistry>, admission: Arc<Admission>) -> St
         metrics,
         admission,
         started: Instant::default(),
-    }
-}
-
-fn rules() -> ServerRules {
-    ServerRules {
-        replicated: false,
-        local_sessions: false,
-        access: AccessRules::default(),
-        auth: AuthRules::default(),
-        frame_bytes_max: 0xf_ffff,
-        session_timeout_ms_min: 4_000,
-        session_timeout_ms_max: 40_000,
-        sessionless_timeout_ms: 10_000,
-        outstanding_max: 1000,
-        large_request_threshold: None,
-        large_request_bytes_max: 0,
-        throttle: None,
-        request_throttle: None,
-        slow_ms: None,
-        clock: StageClock::STILL,
     }
 }
 
@@ -96,7 +75,7 @@ fn replies(mut bytes: &[u8]) -> Vec<(i32, i64, i32)> {
 
 impl Stage {
     fn new() -> Stage {
-        Stage::of(rules(), Standing::Alone)
+        Stage::of(ServerRules::default(), Standing::Alone)
     }
 
     fn of(rules: ServerRules, standing: Standing) -> Stage {
@@ -155,18 +134,41 @@ impl Stage {
     }
 
     fn answer(&mut self, reply: Reply) {
-        let version = self.tree.published_version();
-        self.ensemble.deliver(
-            WorkerIndex(0),
-            Deliver {
-                version,
-                last_zxid: Zxid(5),
-                effects: Arc::default(),
-                replies: vec![reply],
-                passages: Arc::default(),
-            },
-        );
+        self.deliver(vec![reply], Vec::new());
         self.turn(vec![]);
+    }
+
+    fn deliver(&mut self, replies: Vec<Reply>, effects: Vec<Effect>) {
+        let version = self.tree.published_version();
+        let (effects, passages) = (Arc::new(effects), Arc::default());
+        self.ensemble.deliver(WorkerIndex(0), Deliver { version, last_zxid: Zxid(5), effects, replies, passages });
+    }
+
+    /// One more connection, with a session.
+    fn join(&mut self, conn: ConnId) {
+        let peer = SocketAddr::from(([127, 0, 0, 1], 4321));
+        let bytes = hello(SessionId::NONE, None);
+        self.turn(vec![SocketEvent::Accepted { conn, peer }, SocketEvent::Received { conn, bytes }]);
+        assert!(matches!(self.submitted()[..], [Submit::CreateSession { .. }]));
+        let session = SessionId(SESSION.0 + conn.0 as i64);
+        let password = crate::session::password(session);
+        let response = ConnectResponse { timeout_ms: 10_000, session, password, read_only: None };
+        self.answer(Reply::Connected { conn, response, last_heard: Arc::default() });
+        self.sends();
+    }
+
+    /// What each connection was given to send since the last call, in that order; all of it is sent at once.
+    fn sends(&mut self) -> Vec<(ConnId, Vec<u8>)> {
+        let sends = |action| match action {
+            SocketAction::Send { conn, bytes } => Some((conn, bytes)),
+            _ => None,
+        };
+        let sends: Vec<_> = std::mem::take(&mut self.actions).into_iter().filter_map(sends).collect();
+        for (conn, _) in &sends {
+            let connection = self.worker.get_mut(*conn).expect("connected");
+            connection.sending = false;
+        }
+        sends
     }
 
     fn submitted(&mut self) -> Vec<Submit> {
@@ -317,7 +319,7 @@ fn a_read_only_server_takes_those_who_asked_for_one() {
         (false, SessionId::NONE, Some(true), false, false, Some((0, 5, -119))),
         (false, SESSION, Some(true), true, false, None),
     ] {
-        let mut stage = Stage::of(ServerRules { local_sessions, ..rules() }, Standing::ReadOnly);
+        let mut stage = Stage::of(ServerRules { local_sessions, ..ServerRules::default() }, Standing::ReadOnly);
         let bytes = hello(session, read_only);
         stage.turn(vec![SocketEvent::Accepted { conn: CONN, peer }, SocketEvent::Received { conn: CONN, bytes }]);
         assert_eq!(!stage.submitted().is_empty(), asks, "{local_sessions} {session} {read_only:?}");
@@ -330,7 +332,7 @@ fn a_read_only_server_takes_those_who_asked_for_one() {
 /// A session that all servers know is not this one's to give out.
 #[test]
 fn a_read_only_server_closes_on_a_global_session() {
-    let mut stage = Stage::of(rules(), Standing::ReadOnly);
+    let mut stage = Stage::of(ServerRules::default(), Standing::ReadOnly);
     let header = crate::message::TxnHeader { session: SESSION, cxid: 0, zxid: Zxid(6), time: Default::default() };
     crate::request::create_session(&mut stage.tree, header, 10_000, &Default::default());
     let version = stage.tree.seal();
@@ -345,7 +347,8 @@ fn a_read_only_server_closes_on_a_global_session() {
 /// In the order of the requests, whatever can be decoded of them.
 #[test]
 fn a_read_only_server_answers_writes_by_itself() {
-    let mut stage = Stage::of(ServerRules { replicated: true, local_sessions: true, ..rules() }, Standing::ReadOnly);
+    let mut stage =
+        Stage::of(ServerRules { replicated: true, local_sessions: true, ..ServerRules::default() }, Standing::ReadOnly);
     let peer = SocketAddr::from(([127, 0, 0, 1], 4321));
     let bytes = hello(SessionId::NONE, Some(true));
     stage.turn(vec![SocketEvent::Accepted { conn: CONN, peer }, SocketEvent::Received { conn: CONN, bytes }]);
@@ -366,4 +369,39 @@ fn a_read_only_server_answers_writes_by_itself() {
     stage.receive(&[frame(30, -11, |_| {}), frame(31, 5, |w| w.int(99))]);
     assert!(matches!(stage.submitted()[..], [Submit::CloseSession { .. }]));
     assert_eq!(replies(&stage.sent()), []);
+}
+
+/// A change that many watch: each turn tells some of them, then carries out what some of them ask, and whoever is not of them
+/// goes first.
+#[test]
+fn a_herd_waits_for_everybody_else() {
+    let mut stage = Stage::of(ServerRules { herd_in_a_turn_max: 1, ..ServerRules::default() }, Standing::Alone);
+    let watchers = [0, 1, 2].map(ConnId);
+    let bystander = ConnId(3);
+    watchers.into_iter().chain([bystander]).for_each(|conn| stage.join(conn));
+    let watch = frame(1, 4, |w| {
+        w.string("/");
+        w.bool(true);
+    });
+    for conn in watchers {
+        stage.turn(vec![SocketEvent::Received { conn, bytes: watch.clone() }]);
+    }
+    assert_eq!(stage.sends().len(), 3);
+    let (path, acl) = (Arc::from("/"), crate::types::AclList::default());
+    let effect = Effect { zxid: Zxid(5), kind: EffectKind::DataChanged, path, acl, parent_acl: None };
+    stage.deliver(Vec::new(), vec![effect]);
+    let mut turn = |events| {
+        let again = stage.worker.turn(Now::default(), &mut { events }, &mut stage.actions);
+        let sends = stage.sends().into_iter().map(|(conn, bytes)| (conn.0, replies(&bytes)));
+        (sends.collect::<Vec<_>>(), again == Some(Instant::default()))
+    };
+    let event = || vec![(-1, 5, 0)];
+    assert_eq!(turn(vec![]), (vec![(0, event())], true));
+    let ping = |conn| SocketEvent::Received { conn, bytes: frame(-2, PING, |_| {}) };
+    let pong = || vec![(-2, 5, 0)];
+    assert_eq!(turn(vec![ping(ConnId(0)), ping(bystander)]), (vec![(3, pong()), (1, event())], true));
+    assert_eq!(turn(vec![ping(ConnId(2))]), (vec![(2, event())], true));
+    assert_eq!(turn(vec![]), (vec![(0, pong())], true));
+    // From now on nobody is of a herd.
+    assert_eq!(turn(vec![ping(ConnId(0))]), (vec![(0, pong()), (2, pong())], false));
 }

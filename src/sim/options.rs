@@ -5,6 +5,7 @@ use super::net::Delays;
 use super::random::Random;
 use crate::election::ElectionRules;
 use crate::ensemble::LocalSessionRules;
+use crate::types::limits::HERD_IN_A_TURN_MAX;
 use crate::types::{QuorumConfig, ServerId};
 use crate::zab::Limits;
 use std::collections::BTreeSet;
@@ -54,6 +55,7 @@ pub struct Options {
     pub workers: u16,
     /// Submissions on a worker's ring.
     pub submits_max: usize,
+    pub herd_in_a_turn_max: usize,
     pub limits: Limits,
     pub election: ElectionRules,
     pub commit_log_count: usize,
@@ -143,6 +145,7 @@ impl Options {
             java: BTreeSet::new(),
             workers: 1 + random.below(2) as u16,
             submits_max: 1 + random.below(4) as usize,
+            herd_in_a_turn_max: [1, 3, HERD_IN_A_TURN_MAX][random.below(3) as usize],
             limits,
             election,
             commit_log_count: [1, 5, 20, 100, 500][random.below(5) as usize],

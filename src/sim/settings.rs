@@ -11,7 +11,7 @@ use crate::ensemble::{EnsembleRules, ReconfigOptions, SeatOptions, SnapshotOptio
 use crate::message::MembersSign;
 use crate::message::lane::StandingSign;
 use crate::observe::MetricsRegistry;
-use crate::request::{AccessRules, AuthRules, DigestRules, ReapRules, RequestRules, digest_id};
+use crate::request::{AuthRules, DigestRules, ReapRules, RequestRules, digest_id};
 use crate::server::{Admission, ServerRules, StatusSource};
 use crate::storage::{Compression, ConfigFiles, LogOptions, RestoreOptions};
 use crate::types::{DigestAlgorithm, Instant, OwnerRules, QuorumConfig, Role, StageClock};
@@ -48,19 +48,11 @@ pub(super) fn server_rules(options: &Options) -> ServerRules {
     ServerRules {
         replicated: true,
         local_sessions: options.local_sessions.enabled,
-        access: AccessRules::default(),
         auth: AuthRules { digest: Some(DigestRules { algorithm, super_digest }), ..AuthRules::default() },
-        frame_bytes_max: 0xf_ffff,
         session_timeout_ms_min,
         session_timeout_ms_max,
-        sessionless_timeout_ms: 10_000,
-        outstanding_max: 1000,
-        large_request_threshold: None,
-        large_request_bytes_max: 0,
-        throttle: None,
-        request_throttle: None,
-        slow_ms: None,
-        clock: StageClock::STILL,
+        herd_in_a_turn_max: options.herd_in_a_turn_max,
+        ..ServerRules::default()
     }
 }
 

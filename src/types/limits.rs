@@ -10,6 +10,9 @@ pub const CONNECTION_OUTPUT_BYTES_MAX: usize = 64 << 20;
 /// Unsent output above which no further request of that connection is read, bytes.
 pub const CONNECTION_OUTPUT_BYTES_PAUSE: usize = 1 << 20;
 
+/// Connections of a herd that are told in one turn, and that are answered: one or two milliseconds, mostly of system calls.
+pub const HERD_IN_A_TURN_MAX: usize = 64;
+
 /// Read buffer of an idle connection, bytes: with it a connection and its session stay below 4 KiB.
 pub const READ_BUFFER_BYTES_IDLE: usize = 1 << 9;
 

@@ -32,6 +32,8 @@ pub struct WatchStorm {
     /// The write under way or whose events are awaited: since when, and how many events came.
     storm: Option<(u64, usize)>,
     write_answered: bool,
+    /// Connections with reads that are not handed to their sockets yet: one system call for all events that came together.
+    unsent: Vec<usize>,
     started: bool,
 }
 
@@ -45,6 +47,7 @@ impl WatchStorm {
             lost: 0,
             storm: None,
             write_answered: true,
+            unsent: Vec::new(),
             started: false,
         }
     }
@@ -52,6 +55,9 @@ impl WatchStorm {
     fn ask(&mut self, index: usize, path: &str, now_ns: u64, drive: &mut Drive) {
         drive.crowd.clients[index].get_data(path, true);
         self.watchers[index].asked.push_back(now_ns);
+        if self.unsent.last() != Some(&index) {
+            self.unsent.push(index);
+        }
     }
 
     fn writer(&self) -> usize {
@@ -82,8 +88,10 @@ impl Scenario for WatchStorm {
                 for path in self.paths.clone() {
                     self.ask(index, &path, now_ns, drive);
                 }
-                drive.crowd.flush(index)?;
             }
+        }
+        for index in std::mem::take(&mut self.unsent) {
+            drive.crowd.flush(index)?;
         }
         if self.storm.is_none()
             && self.set == self.watches()
@@ -132,7 +140,6 @@ impl Scenario for WatchStorm {
                     *told += 1;
                 }
                 self.ask(index, &path, now_ns, drive);
-                drive.crowd.flush(index)?;
                 self.end_if_all_told(now_ns, drive);
             }
             Said::Closed(reason) if is_writer => {

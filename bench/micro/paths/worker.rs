@@ -6,12 +6,11 @@ use ringkeeper::admin::{Gate, ServerMode, TimeZone};
 use ringkeeper::message::ConnectResponse;
 use ringkeeper::message::lane::{Deliver, Reply, Standing, StandingSign, Submit};
 use ringkeeper::observe::MetricsRegistry;
-use ringkeeper::request::{AccessRules, AuthRules};
 use ringkeeper::runtime::core::{SocketAction, WorkerTurn};
 use ringkeeper::runtime::lanes::{EnsembleLanes, lanes};
 use ringkeeper::runtime::sockets::SocketEvent;
 use ringkeeper::server::{Admission, Desk, ServerRules, StatusSource, Worker, WorkerParts};
-use ringkeeper::types::{ConnId, Instant, Now, SessionId, StageClock, WorkerIndex};
+use ringkeeper::types::{ConnId, Instant, Now, SessionId, WorkerIndex};
 use ringkeeper::wire::Writer;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -59,7 +58,7 @@ impl Stage {
         let desk = Arc::new(Desk::new(source, vec![lane.doorbell()]));
         let worker = Worker::new(WorkerParts {
             index: WorkerIndex(0),
-            rules: Arc::new(rules()),
+            rules: Arc::new(ServerRules::default()),
             tree: database.tree.reader(),
             lane,
             admission,
@@ -114,26 +113,6 @@ impl Stage {
             }
         }
         sent
-    }
-}
-
-fn rules() -> ServerRules {
-    ServerRules {
-        replicated: false,
-        local_sessions: false,
-        access: AccessRules::default(),
-        auth: AuthRules::default(),
-        frame_bytes_max: 0xf_ffff,
-        session_timeout_ms_min: 4_000,
-        session_timeout_ms_max: 40_000,
-        sessionless_timeout_ms: 10_000,
-        outstanding_max: 1000,
-        large_request_threshold: None,
-        large_request_bytes_max: 0,
-        throttle: None,
-        request_throttle: None,
-        slow_ms: None,
-        clock: StageClock::STILL,
     }
 }
 
