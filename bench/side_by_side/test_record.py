@@ -92,14 +92,14 @@ class SummaryTest(unittest.TestCase):
         for server, told, p99, back, expired in [(self.java, 3_000_000, 90_000, 8e6, 2), (self.ours, 500_000, 15_000, 2e6, 0)]:
             figures = {"storms": 3, "all_told_us": told, "one_told_us": told / 2, "bystander_p99_us": p99, "generator_cores": 0.5}
             self.book.add("watch-storm", server, 1, figures)
-            figures = {"storms": 3, "all_back_us": back, "all_back_us_max": back, "expired": expired}
+            figures = {"storms": 3, "all_back_us": back, "all_back_us_max": back, "expired": expired, "failure": None}
             self.book.add("reconnect-storm", server, 1, figures)
             figures = {"planned_rate": 1000, "snapshots": 4, "get_p50_us": 100, "get_p99.9_us": told / 1000, "set_p50_us": 100}
             self.book.add("snapshot-tail", server, 1, {**figures, "set_p99.9_us": 900})
         text = self.book.summary()
         self.assertRegex(text, r"p99 of others, ms +at most 20.0 +15.0 +met")
         self.assertRegex(text, r"times faster +at least x 5 +x 6 +met")
-        self.assertRegex(text, r"java +8.00 +8.00 +2\n")
+        self.assertRegex(text, r"java +8.00 +8.00 +2 +0 of 1\n")
         self.assertRegex(text, r"times faster +at least x 3 +x 4 +met")
         self.assertRegex(text, r"p99.9 / p50 of get +at most 8 +5.0 +met")
         self.assertRegex(text, r"p99.9 / p50 of set +at most 8 +9.0 +MISSED")

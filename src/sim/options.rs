@@ -10,6 +10,7 @@ use crate::types::{QuorumConfig, ServerId};
 use crate::zab::Limits;
 use std::collections::BTreeSet;
 
+/// Ports of every simulated server.
 pub const ELECTION_PORT: u16 = 3888;
 pub const QUORUM_PORT: u16 = 2888;
 
@@ -17,6 +18,7 @@ pub const QUORUM_PORT: u16 = 2888;
 const WRITES_MIN: u64 = 550;
 const WRITES_SPREAD: u64 = 900;
 const LOCAL_SESSIONS_ONE_IN: u64 = 4;
+const INIT_MS_MIN_WITH_JAVA: u64 = 600;
 
 /// How likely each kind of fault is, in parts of their sum.
 #[derive(Clone, Copy, Debug)]
@@ -193,6 +195,10 @@ impl Options {
 
     /// These voters are Java's, and there is nothing that the model of it does not know.
     pub fn give_to_java(&mut self, java: BTreeSet<usize>) {
+        if !java.is_empty() {
+            // Java decides 200 ms after it knows enough: who follows it has to be more patient than that.
+            self.limits.init_ticks = self.limits.init_ticks.max(INIT_MS_MIN_WITH_JAVA.div_ceil(self.limits.tick_ms));
+        }
         self.java = java;
         self.members = MemberOptions::fixed(Vec::new());
         (self.local_sessions, self.read_only) = (LocalSessionRules::default(), false);

@@ -63,10 +63,16 @@ impl History {
         self.shown_by.get(&server).copied().unwrap_or(Zxid::ZERO)
     }
 
+    /// The last transaction of a state that is told as `zxid`: where an epoch has none yet, Java's servers tell its beginning.
+    fn last_of(&self, zxid: Zxid) -> Zxid {
+        let last = || self.committed.range(..=zxid).next_back().map_or(Zxid::ZERO, |(last, _)| *last);
+        if zxid.counter() == 0 { last() } else { zxid }
+    }
+
     /// A reply of a server shows `zxid`; when it was asked for, that server had shown `before` to somebody. Among those that
     /// talk to one server nobody sees an older state than others were told of before.
     pub fn shows(&mut self, server: usize, zxid: Zxid, before: Zxid) -> Checked {
-        demand(zxid >= before, || {
+        demand(zxid >= self.last_of(before), || {
             format!("server {server} answers from {zxid} what was asked for after it had shown {before}")
         })?;
         let newest = self.shown_by.entry(server).or_insert(zxid);
