@@ -9,10 +9,11 @@ use crate::types::{Role, ServerId, Zxid};
 /// What observers vote for, and the id that servers outside of the configurations vote for: beaten by everyone.
 pub const NOBODY: i64 = i64::MIN;
 
-/// Whether `candidate` is to be preferred to `held`. A server without weight never is.
+/// Whether `candidate` is to be preferred to `held`. A server without weight never is; it is given up for any that has some: in
+/// Java it holds on to itself, and is not needed.
 pub fn beats(candidate: &Vote, held: &Vote, electorate: &Electorate) -> bool {
-    let worth = |vote: &Vote| (vote.peer_epoch, vote.zxid, vote.leader);
-    electorate.weight(candidate.leader) != 0 && worth(candidate) > worth(held)
+    let worth = |vote: &Vote| (electorate.has_weight(vote.leader), vote.peer_epoch, vote.zxid, vote.leader);
+    electorate.has_weight(candidate.leader) && worth(candidate) > worth(held)
 }
 
 /// With what a server enters the election.
@@ -63,6 +64,7 @@ mod tests {
         ]);
         assert!(!beats(&vote(2, 99, 9), &vote(1, 0, 0), &weighted));
         assert!(beats(&vote(1, 100, 9), &vote(2, 99, 9), &weighted));
+        assert!(beats(&vote(1, 0, 0), &vote(2, 99, 9), &weighted), "whoever has weight comes before one who has none");
     }
 
     #[test]

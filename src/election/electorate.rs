@@ -28,8 +28,10 @@ impl Electorate {
         &self.text
     }
 
-    pub fn weight(&self, id: ServerId) -> i64 {
-        self.committed.weight(id)
+    /// Whether it may win votes. Other than Java, which asks the committed configuration alone, a weight in a newer one will do:
+    /// where quorums of both are needed, nobody else may know as much.
+    pub fn has_weight(&self, id: ServerId) -> bool {
+        self.committed.weight(id) != 0 || self.next().is_some_and(|quorum| quorum.weight(id) != 0)
     }
 
     pub fn is_committed_voter(&self, id: ServerId) -> bool {

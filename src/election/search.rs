@@ -164,10 +164,11 @@ impl Search {
         joined.then_some(Verdict { vote, supporters })
     }
 
-    /// Others naming a leader is not enough, it may have gone: it must say so itself. For us it must be of this round.
+    /// Others naming a leader is not enough, it may have gone: it must say so itself. For us it must be of this round; and we
+    /// may have been elected before our directory was lost.
     fn leader_stands_to_it(&self, tally: &Tally, vote: &Vote) -> bool {
         if vote.leader == self.my_id {
-            return vote.round == self.proposal.round;
+            return self.may_vote() && vote.round == self.proposal.round;
         }
         tally.says_it_leads(vote.leader)
     }

@@ -349,7 +349,7 @@ impl World {
         let node = self.nodes.get_mut(&id).unwrap();
         (node.state, node.vote, node.active, node.decided_at) = (state, Some(vote), false, now);
         assert_eq!(state == ServerState::Leading, vote.leader == id, "seed {}", self.seed);
-        assert!(self.electorate.is_voter(vote.leader) && self.electorate.weight(vote.leader) > 0);
+        assert!(self.electorate.is_voter(vote.leader) && self.electorate.has_weight(vote.leader));
         if state == ServerState::Leading {
             self.check_elected(id, vote);
         }

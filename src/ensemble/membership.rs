@@ -130,6 +130,18 @@ impl Configurations {
         ports.map(|(host, port)| (host.to_owned(), port)).collect()
     }
 
+    /// Where this server takes learners if it is elected: where the others look for it, perhaps as a member to come, and where
+    /// it was as a member before.
+    pub fn own_quorum_addresses(&self) -> Vec<(String, u16)> {
+        let mut addresses = self.quorum_addresses(self.me);
+        for (host, port) in self.own.iter().flat_map(Member::quorum_ports) {
+            if !addresses.iter().any(|(h, p)| h == host && *p == port) {
+                addresses.push((host.to_owned(), port));
+            }
+        }
+        addresses
+    }
+
     /// Where votes go: to the members of both; where they disagree on a member, first to the committed address.
     pub fn election_addresses(&self) -> Addresses {
         let mut addresses = Addresses::new();

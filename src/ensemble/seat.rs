@@ -172,8 +172,8 @@ impl Seat {
     /// Takes connections of learners from now on.
     pub fn listen_for_learners(&mut self) {
         let everywhere = self.options.listen_on_all_addresses;
-        let ports = self.configs.own().into_iter().flat_map(|member| member.quorum_ports());
-        let addresses = ports.map(|(host, port)| ((!everywhere).then(|| host.to_owned()), port)).collect();
+        let ports = self.configs.own_quorum_addresses().into_iter();
+        let addresses = ports.map(|(host, port)| ((!everywhere).then_some(host), port)).collect();
         self.actions.push(LinkAction::Listen { port: PeerPort::Quorum, addresses });
     }
 

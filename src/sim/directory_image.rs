@@ -52,6 +52,10 @@ impl DirectoryImage {
     pub fn take_away(&mut self, name: &str) {
         self.names.remove(name);
         self.durable.remove(name);
+        self.pending.retain(|pending| match &pending.change {
+            NameChange::Link { name: of, .. } | NameChange::Unlink { name: of, .. } => of != name,
+            NameChange::Rename { from, to, .. } => from != name && to != name,
+        });
     }
 
     /// A sync that began at `moment` is done.

@@ -194,6 +194,15 @@ impl SimDisk {
         state.forget_unreachable();
     }
 
+    /// An empty directory is in its place: nothing of the old one comes back with a crash. Nobody may have a file of it open.
+    pub fn empty(&self, directory: &Path) {
+        let mut state = self.state.lock();
+        if let Some(old) = state.directories.get_mut(directory) {
+            *old = DirectoryImage::default();
+        }
+        state.forget_unreachable();
+    }
+
     /// What a reader would find in a file.
     pub fn contents(&self, path: &Path) -> Option<Vec<u8>> {
         let state = self.state.lock();

@@ -14,8 +14,12 @@ impl Simulator {
         let patience_us = self.options.ends_us - self.options.faults_until_us;
         if !self.is_silent {
             let waits_long = now > healed_at + patience_us / 3;
-            if waits_long && self.options.members.reconfig && self.leader().is_none() {
-                self.spread_pending_change();
+            if waits_long && self.options.members.reconfig {
+                match self.leader() {
+                    None => self.spread_pending_change(),
+                    // What was pending when all became well may have come into force since.
+                    Some(_) => self.find_the_lost(),
+                }
             }
             let all_answered = self.clients.iter().all(|client| client.answered_since_heal > 0);
             let all_served = self.servers.iter().all(|server| server.has_served || !self.must_serve(server.index));

@@ -157,7 +157,8 @@ impl Net {
         self.bytes_sent += bytes.len() as u64;
         let pipe = &mut stream.pipes[peer];
         if pipe.is_reset {
-            // Broken behind what was kept of the bytes before: nothing follows them.
+            // Broken behind what was kept of the bytes before: nothing follows them, and whoever sends hears of it.
+            self.reset(agenda, socket, delay);
             return false;
         }
         pipe.last_at = pipe.last_at.max(agenda.now() + delay);

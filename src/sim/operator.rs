@@ -5,7 +5,7 @@ use super::checkers::Checked;
 use super::disk::SimDisk;
 use super::members::{initial_config, static_lines, with_joiner};
 use super::options::Options;
-use super::server::{Server, data_directory};
+use super::server::Server;
 use super::simulator::Simulator;
 use crate::config::{CommandLine, ConfigError, EnsembleSettings, Given, load};
 use crate::message::lane::Standing;
@@ -245,11 +245,5 @@ impl Server {
     fn config_heard_of(&self) -> Option<QuorumConfig> {
         let text = self.disk.contents(&next_file())?;
         QuorumConfig::parse(&String::from_utf8_lossy(&text)).ok()
-    }
-
-    /// Files of its data directory.
-    pub(super) fn data_files(&self) -> impl Iterator<Item = PathBuf> {
-        let directory = data_directory();
-        self.disk.paths().into_iter().filter(move |path| path.starts_with(&directory))
     }
 }

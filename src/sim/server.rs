@@ -298,7 +298,7 @@ impl Server {
 
     /// What an operator does with a server whose data are damaged, as its messages advise: it fetches everything anew.
     pub fn wipe(&mut self) {
-        self.data_files().for_each(|path| self.disk.take_away(&path));
+        self.disk.empty(&data_directory());
         (self.is_wiped, self.is_unfilled, self.is_damaged) = (true, true, false);
     }
 

@@ -311,7 +311,8 @@ impl Simulator {
         if let Some(running) = server.running.as_ref().filter(|running| running.standing() == Standing::Leading)
             && !running.led
         {
-            let last = self.history.settled(running.shown().0);
+            let (zxid, digest) = running.shown();
+            let last = self.history.ends_with(zxid, digest);
             self.history.logged.begins(server.current_epoch(), last);
         }
         let logged = &mut self.history.logged;
@@ -337,7 +338,7 @@ impl Simulator {
             return Ok(());
         }
         let (zxid, digest) = running.shown();
-        let zxid = self.history.settled(zxid);
+        let zxid = self.history.ends_with(zxid, digest);
         server.has_served |= is_serving;
         server.is_unfilled &= !is_serving;
         if zxid != server.shown || begins_to_lead {

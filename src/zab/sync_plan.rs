@@ -59,9 +59,9 @@ pub fn plan(peer: Zxid, history: History<'_>) -> SyncPlan {
     } else if PutBack::DiffByBounds.is_on() && peer >= min {
         SyncPlan::Diff { head: max, after: peer.min(max) }
     } else if peer > max && peer.counter() != 0 {
-        // A Java learner exits when it is told to cut to a transaction that its log does not hold, and across epochs
-        // nobody can know that it does.
-        if epoch_of(peer) == epoch_of(max) { SyncPlan::Trunc { to: max } } else { SyncPlan::Snap }
+        // A Java learner exits when it is told to cut to a transaction that its log does not hold: across epochs nobody can
+        // know that it does, and the beginning of an epoch, with which a snapshot may end, is none.
+        if epoch_of(peer) == epoch_of(max) && max.counter() != 0 { SyncPlan::Trunc { to: max } } else { SyncPlan::Snap }
     } else if min <= peer && peer <= max {
         walk(peer, max, history.zxids)
     } else if peer < min {
@@ -141,6 +141,12 @@ mod tests {
         let head = Zxid::new(2, 2);
         assert_eq!(plan(Zxid::new(2, 0), history), SyncPlan::Diff { head, after: Zxid::new(2, 0) });
         assert_eq!(plan(Zxid::new(1, 2), history), SyncPlan::Snap);
+    }
+
+    #[test]
+    fn nobody_cuts_to_the_beginning_of_an_epoch() {
+        let history = History { zxids: &[], last: Zxid::new(5, 0), on_disk: None };
+        assert_eq!(plan(Zxid::new(5, 2), history), SyncPlan::Snap);
     }
 
     #[test]

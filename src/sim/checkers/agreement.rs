@@ -63,16 +63,10 @@ impl History {
         self.shown_by.get(&server).copied().unwrap_or(Zxid::ZERO)
     }
 
-    /// The last transaction of a state that is told as `zxid`: where an epoch has none yet, Java's servers tell its beginning.
-    fn last_of(&self, zxid: Zxid) -> Zxid {
-        let last = || self.committed.range(..=zxid).next_back().map_or(Zxid::ZERO, |(last, _)| *last);
-        if zxid.counter() == 0 { last() } else { zxid }
-    }
-
     /// A reply of a server shows `zxid`; when it was asked for, that server had shown `before` to somebody. Among those that
     /// talk to one server nobody sees an older state than others were told of before.
     pub fn shows(&mut self, server: usize, zxid: Zxid, before: Zxid) -> Checked {
-        demand(zxid >= self.last_of(before), || {
+        demand(zxid >= self.settled(before), || {
             format!("server {server} answers from {zxid} what was asked for after it had shown {before}")
         })?;
         let newest = self.shown_by.entry(server).or_insert(zxid);
@@ -158,8 +152,19 @@ impl History {
         Ok(())
     }
 
-    /// The transaction that a state ends with. One that a Java leader has sent as a snapshot may name the beginning of its
-    /// epoch instead, behind all that was committed before.
+    /// The transaction that a state with this digest ends with. A snapshot for a Java server names the beginning of its epoch
+    /// instead, behind all that was committed before; and behind what its leader had alone, which the digest tells.
+    pub fn ends_with(&self, zxid: Zxid, digest: u64) -> Zxid {
+        let settled = self.settled(zxid);
+        match self.digests.get(&settled) {
+            Some(known) if zxid.counter() == 0 && *known != digest => {
+                self.logged.ending(zxid, digest).unwrap_or(settled)
+            }
+            _ => settled,
+        }
+    }
+
+    /// As `ends_with`, where nothing but what was committed comes into question.
     pub fn settled(&self, zxid: Zxid) -> Zxid {
         if zxid.counter() != 0 {
             return zxid;

@@ -42,6 +42,13 @@ impl Logged {
         self.began.entry(epoch).or_insert(last);
     }
 
+    /// The last transaction before `zxid` with which a tree has this digest.
+    pub fn ending(&self, zxid: Zxid, digest: u64) -> Option<Zxid> {
+        let has_digest =
+            |entry: &[u8]| txn::decode(entry).is_ok_and(|txn| txn.digest.is_some_and(|of| of.tree == digest));
+        self.entries.range(..zxid).rev().find(|(_, entry)| has_digest(entry)).map(|(ends, _)| *ends)
+    }
+
     /// The transactions behind `from` through `zxid`, in the one order in which they follow each other; of none of them is
     /// it said whether it was committed. An error names what nobody has logged.
     pub fn lineage(&self, from: Zxid, zxid: Zxid) -> Result<Entries, Zxid> {

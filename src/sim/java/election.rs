@@ -119,6 +119,13 @@ impl Election {
         Vote { leader, zxid, round: self.round, peer_epoch: epoch }
     }
 
+    /// Whoever says that should hear this server's proposal. Java's answers only those of an earlier round: where it was heard
+    /// while the other one still led, and both wait for as long, each repetition of the worse one puts off that of the better.
+    pub fn is_behind(&self, vote: &Vote) -> bool {
+        let is_worse = || self.proposal.beats(&Ballot::of(vote), &self.voters);
+        vote.round < self.round || vote.round == self.round && is_worse()
+    }
+
     pub fn is_voter(&self, server: ServerId) -> bool {
         self.voters.is_voter(server)
     }

@@ -348,7 +348,7 @@ impl JavaPeer {
             }
             return;
         }
-        if is_looking && notification.vote.round < self.election.round && from != self.rules.me {
+        if is_looking && self.election.is_behind(&notification.vote) && from != self.rules.me {
             let proposal = self.election.proposal();
             self.say(from, ServerState::Looking, &proposal);
         }
