@@ -41,8 +41,12 @@ impl Batch {
         self.last_zxid.is_none() && self.replies.iter().all(Vec::is_empty)
     }
 
-    /// What it meant to watchers, if it is never said as it is.
-    pub fn into_effects(self) -> Vec<Effect> {
+    /// It is never said as it is. What is left is what it meant to watchers; whom it closes is closed all the same, by `instead`.
+    pub fn give_up(self, instead: &mut Batch) -> Vec<Effect> {
+        for (worker, replies) in (0..).map(WorkerIndex).zip(self.replies) {
+            let closes = replies.into_iter().filter(|reply| matches!(reply, Reply::Close { .. }));
+            closes.for_each(|close| instead.reply(worker, close));
+        }
         self.effects
     }
 
@@ -52,8 +56,8 @@ impl Batch {
 }
 
 impl SealedBatch {
-    pub fn into_effects(self) -> Vec<Effect> {
-        self.batch.effects
+    pub fn give_up(self, instead: &mut Batch) -> Vec<Effect> {
+        self.batch.give_up(instead)
     }
 
     pub fn last_zxid(&self) -> Option<Zxid> {

@@ -4,7 +4,7 @@
 //! and not committed, links. Then what it had staged goes to the disk, and is applied: so a server that looks for a leader
 //! has a head that is exactly its flushed log. What was published stays what was committed.
 
-use super::batch::{Batch, SealedBatch};
+use super::batch::Batch;
 use super::driver::{Disk, Ensemble};
 use super::elections::Verdict;
 use super::links::Link;
@@ -481,8 +481,10 @@ impl Ensemble {
         self.seat().close_quorum_links();
         let batch = std::mem::replace(&mut self.batch, Batch::new(self.lanes.workers()));
         // Watchers are owed what is applied, should it turn out to be committed.
-        self.unsaid.extend(self.sealed.drain(..).flat_map(SealedBatch::into_effects));
-        self.unsaid.extend(batch.into_effects());
+        for sealed in self.sealed.drain(..) {
+            self.unsaid.extend(sealed.give_up(&mut self.batch));
+        }
+        self.unsaid.extend(batch.give_up(&mut self.batch));
         let owners = self.sessions.iter().filter_map(|(id, live)| live.owner.map(|conn| (id, conn)));
         self.kept.extend(owners);
         self.sessions = SessionTable::new(self.rules.tick_ms);

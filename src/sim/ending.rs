@@ -12,15 +12,15 @@ impl Simulator {
         let healed_at = self.healed_at.unwrap_or_default();
         let now = self.agenda.now();
         let patience_us = self.options.ends_us - self.options.faults_until_us;
-        if !self.is_silent {
-            let waits_long = now > healed_at + patience_us / 3;
-            if waits_long && self.options.members.reconfig {
-                match self.leader() {
-                    None => self.spread_pending_change(),
-                    // What was pending when all became well may have come into force since.
-                    Some(_) => self.find_the_lost(),
-                }
+        let waits_long = now > healed_at + patience_us / 3;
+        if waits_long && self.options.members.reconfig {
+            match self.leader() {
+                None => self.spread_pending_change(),
+                // What was pending when all became well may have come into force since.
+                Some(_) => self.find_the_lost(),
             }
+        }
+        if !self.is_silent {
             let all_answered = self.clients.iter().all(|client| client.answered_since_heal > 0);
             let all_served = self.servers.iter().all(|server| server.has_served || !self.must_serve(server.index));
             demand(all_answered && all_served || now < healed_at + patience_us, || {

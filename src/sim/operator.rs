@@ -180,7 +180,7 @@ impl Simulator {
     /// was under way, and nobody else could say whether it had agreed.
     pub(super) fn changes_members(&self) -> bool {
         let Options { faults_from_us, faults_until_us, .. } = self.options;
-        let is_damaged_later = self.options.faults.damage > 0;
+        let is_damaged_later = self.options.faults.damage > 0 || self.options.faults.lose_directory > 0;
         let until = if is_damaged_later { (faults_from_us + faults_until_us) / 2 } else { faults_until_us };
         self.options.members.reconfig && self.agenda.now() < until
     }

@@ -276,6 +276,11 @@ impl Follower {
     fn new_leader(&mut self, zxid: Zxid, ground: &mut Ground<'_>) -> Result<(), Failure> {
         if self.needs_snapshot {
             let snapshot = ground.database.snapshot();
+            if ground.rules.java.contains(&self.leader) {
+                // Java leaves it there and reads it back with its next start, committed or not. No leader but one of its kind
+                // leads it there: that is between the two.
+                ground.disk.forget_above(snapshot.zxid);
+            }
             ground.disk.save_snapshot(snapshot);
         }
         self.logs = true;
