@@ -232,12 +232,12 @@ fn ours_bring_ours_back() {
 /// A server that does not know what it had says so, and is given everything, even where that is an empty tree.
 #[test]
 fn a_lost_directory_is_filled_before_anything_is_written() {
-    for kinds in [[OURS, JAVA, JAVA], [OURS, OURS, OURS]] {
+    for kinds in [[OURS, JAVA, JAVA], [JAVA, OURS, OURS], [OURS, OURS, OURS]] {
         let mut ensemble = Ensemble::of(&kinds);
-        ensemble.server_mut(1).property("db.autocreate", "false");
+        ensemble.server_mut(1).property("zookeeper.db.autocreate", "false");
         ensemble.start_led_by(3);
-        let log = ensemble.server(1).log();
-        assert!(log.contains(SNAP.to_us), "{log}");
+        let (way, log) = (if kinds[0] == OURS { SNAP.to_us } else { SNAP.to_java }, ensemble.server(1).log());
+        assert!(log.contains(way), "not {way:?}:\n{log}");
         write_some(&ensemble, 1, "begin");
         ensemble.assert_all_equal();
         // From now on it votes.
