@@ -86,7 +86,7 @@ fn is_unanswered(client: &mut Connection) -> bool {
 }
 
 /// Whether a log file has a create of exactly this path.
-fn holds(version_2: &std::path::Path, path: &str) -> bool {
+pub(super) fn holds(version_2: &std::path::Path, path: &str) -> bool {
     let mut pattern = (path.len() as u32).to_be_bytes().to_vec();
     pattern.extend_from_slice(path.as_bytes());
     let files = fs::read_dir(version_2).expect("cannot list").flatten();

@@ -5,6 +5,7 @@ use std::fs;
 
 use super::Scene;
 use crate::differential::walk;
+use crate::ensemble::synchronization::holds;
 use crate::ensemble::{Ensemble, OURS, SESSION_MS};
 use crate::process::{Server, copy_dir};
 use crate::stories::*;
@@ -111,6 +112,8 @@ fn epochs_and_data_that_do_not_fit() {
     let mut other = Ensemble::of(&[OURS, OURS, OURS]);
     other.start_led_by(3);
     session(other.address(1), SESSION_MS).0.ask(1, &create("/foreign", b"", PERSISTENT));
+    // A quorum without it may have decided that.
+    wait_until("its log has it", || holds(&other.version_2(1), "/foreign"));
     other.ids().for_each(|id| other.server_mut(id).kill());
     fs::remove_dir_all(&version_2).expect("cannot remove");
     copy_dir(&other.version_2(1), &version_2);
