@@ -260,11 +260,15 @@ class Bench:
         """Runs the load generator and returns its result; anything but a whole run without errors stops us."""
         return self.generate_at([f"127.0.0.1:{running.port}"], running, "--pid", str(running.pid), *options)
 
-    def generate_at(self, addresses, running, *options):
-        """As `generate`, with connections spread over `addresses`; `running` is who to name when it fails."""
+    def command(self, addresses, *options):
+        """How the generator is called."""
         command = [self.load, "--servers", ",".join(addresses)]
         # The generator's own ceiling is a test of its own here, not a part of each run.
-        command += ["--value-bytes", str(VALUE_BYTES), "--path", PARENT, "--json", "--quiet", "--ceiling-seconds", "0", *options]
+        return [*command, "--value-bytes", str(VALUE_BYTES), "--path", PARENT, "--json", "--quiet", "--ceiling-seconds", "0", *options]
+
+    def generate_at(self, addresses, running, *options):
+        """As `generate`, with connections spread over `addresses`; `running` is who to name when it fails."""
+        command = self.command(addresses, *options)
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             words = " ".join(str(word) for word in command[1:])

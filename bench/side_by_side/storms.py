@@ -4,15 +4,14 @@ that are written under load. `StormBench` measures, `parts` says what came of it
 import json
 import statistics
 import subprocess
-import tempfile
 import time
-from pathlib import Path
 
 from . import measurements, servers
 from .servers import Stop
 from .text import aligned, at_most, goal_table, spread
 
 CONNECTIONS = 10_000
+# As the workloads watch-storm-multi and reconnect-storm have it.
 WATCHES_EACH = 10
 WATCHES = CONNECTIONS * WATCHES_EACH
 # Somebody who has nothing to do with the storm: reads on a timetable.
@@ -43,15 +42,12 @@ class StormBench:
 
     def watch_storm(self, server, round_number):
         running = self.start(server)
-        with tempfile.TemporaryDirectory() as folder:
-            workload = Path(folder) / "storm.toml"
-            workload.write_text(f'pattern = "watch-storm"\nwatches = {WATCHES_EACH}\n')
-            seconds = max(self.arguments.seconds, 10)
-            storms = self.begin(running, ["--workload", workload, "--seconds", str(seconds + 4)])
-            self.wait_until(running, storms, lambda counts: counts["zk_watch_count"] >= WATCHES)
-            quiet = ["--seconds", str(seconds), "--warmup-seconds", "1", "--keys", str(measurements.KEYS), "--no-setup"]
-            bystander = self.bench.generate(running, *BYSTANDER, *quiet)
-            result = self.end(running, storms)
+        seconds = max(self.arguments.seconds, 10)
+        storms = self.begin(running, "--workload", "watch-storm-multi", "--seconds", str(seconds + 4))
+        self.wait_for_watches(running, storms)
+        quiet = ["--seconds", str(seconds), "--warmup-seconds", "1", "--keys", str(measurements.KEYS), "--no-setup"]
+        bystander = self.bench.generate(running, *BYSTANDER, *quiet)
+        result = self.end(running, storms)
         running.stop()
         latency = result["latency_us"]
         figures = {
@@ -69,7 +65,7 @@ class StormBench:
         running = self.start(server)
         options = ["--workload", "reconnect-storm", "--operations", str(RECONNECTS), "--no-setup"]
         options += ["--timeout-seconds", str(RECONNECT_SECONDS_MAX)]
-        result = self.end(running, self.begin(running, options))
+        result = self.end(running, self.begin(running, *options))
         running.stop()
         latency = result["latency_us"]
         # A storm that somebody never came back from has no end.
@@ -116,10 +112,9 @@ class StormBench:
         self.bench.generate(running, "--fill", str(measurements.KEYS), *measurements.FILL)
         return running
 
-    def begin(self, running, options):
-        command = [self.bench.load, "--servers", f"127.0.0.1:{running.port}", "--pid", str(running.pid)]
-        command += ["--path", measurements.PARENT, "--value-bytes", str(measurements.VALUE_BYTES), "--json", "--quiet"]
-        command += ["--connections", str(CONNECTIONS), "--session-timeout-ms", str(SESSION_TIMEOUT_MS), *options]
+    def begin(self, running, *options):
+        crowd = ["--connections", str(CONNECTIONS), "--session-timeout-ms", str(SESSION_TIMEOUT_MS)]
+        command = self.bench.command([f"127.0.0.1:{running.port}"], "--pid", str(running.pid), *crowd, *options)
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL)
 
     def end(self, running, generator):
@@ -133,9 +128,9 @@ class StormBench:
             raise Stop(f"{running.name}: ringkeeper-load ended with code {generator.returncode}\n{errors}\n{running.log_tail()}")
         return json.loads(out)
 
-    def wait_until(self, running, generator, holds):
+    def wait_for_watches(self, running, generator):
         until = time.monotonic() + GIVE_UP_SECONDS
-        while not holds(servers.mntr(running)):
+        while servers.mntr(running)["zk_watch_count"] < WATCHES:
             if generator.poll() is not None:
                 return  # `end` tells why
             if time.monotonic() > until:
@@ -158,9 +153,8 @@ def brief(line):
     if line["test"] == "reconnect-storm":
         back = f"all back after {line['all_back_us'] / 1e6:,.2f} s" if line["all_back_us"] else line["failure"]
         return f"reconnect  {back} ({line['storms']} storms), {line['expired']} expired"
-    ratios = (line[f"{operation}_p99.9_us"] / line[f"{operation}_p50_us"] for operation in ("get", "set"))
-    get, put = ratios
-    return f"tail       p99.9/p50 get {get:.1f}, set {put:.1f}, {line['snapshots']} snapshots at {line['planned_rate']:,}/s"
+    ratios = ", ".join(f"{of} {line[f'{of}_p99.9_us'] / line[f'{of}_p50_us']:.1f}" for of in ("get", "set"))
+    return f"tail       p99.9/p50 {ratios}, {line['snapshots']} snapshots at {line['planned_rate']:,}/s"
 
 
 def watch_storms(book):

@@ -156,8 +156,12 @@ impl Configurations {
                 }
             }
         }
-        let own = self.own.iter().flat_map(Member::election_ports);
-        addresses.insert(self.me, own.map(|(host, port)| ElectionAddress { host: host.to_owned(), port }).collect());
+        // Of a member to come that no committed configuration has named, what was heard of is all there is.
+        if let Some(own) = &self.own {
+            let ports = own.election_ports();
+            let own = ports.map(|(host, port)| ElectionAddress { host: host.to_owned(), port }).collect();
+            addresses.insert(self.me, own);
+        }
         addresses
     }
 
@@ -244,5 +248,40 @@ impl Change {
             Some(member.quorum_ports().map(|(host, port)| (host.to_owned(), port)).collect())
         };
         of(&self.before).is_some_and(|before| of(after) == Some(before))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Arc<QuorumConfig> {
+        Arc::new(QuorumConfig::parse(text).expect("a configuration"))
+    }
+
+    /// It was started anew while a change is pending that makes it a member: the others look for it where that says.
+    #[test]
+    fn a_member_to_come_is_where_the_others_look_for_it() {
+        let committed = config("server.1=a:2888:3888\nversion=1");
+        let pending = config("server.1=a:2888:3888\nserver.4=d:2889:3889\nversion=2");
+        let text: Arc<str> = committed.to_string().into();
+        let to_come = Configurations {
+            me: ServerId(4),
+            options: ReconfigOptions { enabled: true, ..ReconfigOptions::disabled() },
+            quorum: Quorum::of(&committed.membership),
+            role: Role::Participant,
+            own: None,
+            newest_text: text.clone(),
+            text,
+            committed,
+            last_seen: Some(pending),
+        };
+        assert_eq!(to_come.own_quorum_addresses(), [("d".to_owned(), 2889)]);
+        let votes = [ElectionAddress { host: "d".to_owned(), port: 3889 }];
+        assert_eq!(to_come.election_addresses()[&ServerId(4)], votes);
+        let was = config("server.4=d:2890:3890\nversion=1").membership.members[&ServerId(4)].clone();
+        let before = Configurations { own: Some(was), ..to_come };
+        assert_eq!(before.own_quorum_addresses(), [("d".to_owned(), 2889), ("d".to_owned(), 2890)]);
+        assert_eq!(before.election_addresses()[&ServerId(4)][0].port, 3890);
     }
 }

@@ -63,7 +63,7 @@ impl Worker {
                 let Some(conn) = self.get_mut(*id).filter(|conn| !conn.out.is_too_much()) else { continue };
                 conn.out.tail().extend_from_slice(&frame);
                 conn.traffic.packets_sent += 1;
-                self.is_told(*id, conns.len());
+                self.mark_told(*id, conns.len());
             }
         }
         self.events = events;

@@ -5,6 +5,7 @@
 //! The order rule (`deliver.rs`) holds: events stand in the outputs of their connections before the version that they tell of is
 //! read, whenever they are sent; and what waited is answered from a version that is newer than its coming.
 
+use super::connection::Phase;
 use super::worker::Worker;
 use crate::runtime::core::SocketAction;
 use crate::tree::View;
@@ -26,8 +27,8 @@ impl Herd {
 }
 
 impl Worker {
-    /// This connection is sent an event, as one of `count`.
-    pub(super) fn is_told(&mut self, id: ConnId, count: usize) {
+    /// As `mark_dirty`, for an event that `count` connections get.
+    pub(super) fn mark_told(&mut self, id: ConnId, count: usize) {
         let is_herd = count > self.rules.herd_in_a_turn_max;
         let Some(conn) = self.get_mut(id) else { return };
         conn.of_herd |= is_herd;
@@ -37,11 +38,11 @@ impl Worker {
         }
     }
 
-    /// Puts back what a connection of a herd has sent; gives it back if it is of none.
-    pub(super) fn put_back(&mut self, id: ConnId, bytes: Vec<u8>) -> Option<Vec<u8>> {
+    /// Puts off what a connection of a herd has sent; gives it back if it is of none.
+    pub(super) fn put_off(&mut self, id: ConnId, bytes: Vec<u8>) -> Option<Vec<u8>> {
         let now = self.now.mono;
         match self.get_mut(id) {
-            Some(conn) if conn.of_herd => {
+            Some(conn) if conn.of_herd && conn.phase != Phase::Ending => {
                 conn.of_herd = false;
                 conn.heard(now);
             }
@@ -51,7 +52,7 @@ impl Worker {
         None
     }
 
-    /// Carries out some of what was put back, when everybody is told.
+    /// Carries out some of what was put off, when everybody is told.
     pub(super) fn herd_goes_on(&mut self, view: View<'_>, actions: &mut Vec<SocketAction>) {
         if !self.herd.told.is_empty() {
             return;

@@ -3,8 +3,9 @@
 //!
 //! Reading order: `worker.rs` (the turn), `connection.rs` (what is known of a client), `handshake.rs`, `pipeline.rs` (in
 //! which order requests are carried out), `reads.rs`, `deliver.rs` (events and replies of transactions),
-//! `admission.rs` (who may connect), `idle.rs` (who is silent), `herd.rs` (whom one change tells at once), `leaderless.rs` and `read_only.rs` (what becomes of clients without
-//! a leader), `stages.rs` (how long requests take), `ask.rs` (what operators ask).
+//! `admission.rs` (who may connect), `idle.rs` (who is silent), `herd.rs` (whom one change tells at once), `leaderless.rs`
+//! and `read_only.rs` (what becomes of clients without a leader), `stages.rs` (how long requests take), `ask.rs` (what
+//! operators ask).
 
 mod admission;
 mod ask;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! sockets were asked what came (runtime) -> pin the newest version -> deliver everything tagged up to it
-//!   -> carry out requests that waited, then new ones -> hand over writes -> one send per connection
+//!   -> carry out requests that waited, then new ones, those of a herd last -> hand over writes -> one send per connection
 //! ```
 //!
 //! The order of the first three is the order rule, see `deliver.rs`.
@@ -68,6 +68,7 @@ pub struct Worker {
     pub(super) outstanding: usize,
     /// Connections with output to send.
     dirty: Vec<ConnId>,
+    /// Those whom one change tells at once.
     pub(super) herd: Herd,
     /// Connections not being read from.
     held: Vec<ConnId>,
@@ -132,7 +133,7 @@ impl WorkerTurn for Worker {
             match event {
                 SocketEvent::Accepted { conn, peer } => self.accepted(conn, peer, actions),
                 SocketEvent::Received { conn, bytes } => {
-                    if let Some(bytes) = self.put_back(conn, bytes) {
+                    if let Some(bytes) = self.put_off(conn, bytes) {
                         self.received(conn, bytes, view, actions);
                     }
                 }
