@@ -11,13 +11,12 @@ use super::links::Link;
 use super::role::{Dial, Leading, Learning, Role};
 use super::seat::Seat;
 use crate::message::lane::Standing;
-use crate::message::{LearnerInfo, QuorumPacket, Txn, Vote};
+use crate::message::{Txn, Vote};
 use crate::observe::Namespaced;
 use crate::request;
 use crate::runtime::link_io::{LinkAction, LinkEvent, PeerPort};
 use crate::session::SessionTable;
 use crate::types::{Instant, LinkId, Now, PutBack, Role as MemberRole, ServerState, SessionId, Zxid, path};
-use crate::wire::Decoded;
 use crate::wire::quorum::Side;
 use crate::zab::{Leader, LeaderInput, LeaderStart, Learner, LearnerInput, LearnerStart};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -25,8 +24,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// First and longest distance between tries to reach the leader's quorum port, ms.
 const DIAL_RETRY_MS_MIN: u64 = 1;
 const DIAL_RETRY_MS_MAX: u64 = 100;
-/// Staged log bytes above which nothing further is read from the leader.
-const STAGED_BYTES_MAX: usize = 64 << 20;
 
 impl Ensemble {
     pub(super) fn seat(&mut self) -> &mut Seat {
@@ -106,82 +103,6 @@ impl Ensemble {
             LinkEvent::ListenFailed { port: PeerPort::Quorum, why } => {
                 self.end_role(&format!("cannot listen on the quorum port: {why}"));
             }
-        }
-    }
-
-    fn received(&mut self, link: LinkId, bytes: Vec<u8>, now: Now) {
-        let Some(state) = self.seat().links.get_mut(link) else { return };
-        state.input.extend_from_slice(&bytes);
-        if let Role::Learning(learning) = &mut self.role
-            && learning.leader.link == link
-        {
-            learning.heard_at = now.mono;
-        }
-        self.take_packets(link, now);
-        if self.seat().links.get_mut(link).is_none() {
-            return;
-        }
-        if self.log().staged_bytes() > STAGED_BYTES_MAX {
-            self.seat().held_buffers.push((link, bytes));
-        } else {
-            self.seat().actions.push(LinkAction::ReadOn { link, buffer: bytes });
-        }
-    }
-
-    fn give_buffers_back(&mut self) {
-        if self.log().staged_bytes() <= STAGED_BYTES_MAX {
-            let seat = self.seat();
-            let held = std::mem::take(&mut seat.held_buffers);
-            seat.actions.extend(held.into_iter().map(|(link, buffer)| LinkAction::ReadOn { link, buffer }));
-        }
-    }
-
-    /// Whole packets, one by one: what one means may be that the bytes behind it are no packets.
-    fn take_packets(&mut self, link: LinkId, now: Now) {
-        let Some(state) = self.seat().links.get_mut(link) else { return };
-        let mut input = std::mem::take(&mut state.input);
-        let mut taken = 0;
-        while !matches!(self.role, Role::Ending | Role::Looking) {
-            if self.is_loading_from(link) {
-                match self.load_snapshot(&input[taken..], now) {
-                    Some(consumed) => taken += consumed,
-                    None => return,
-                }
-                if self.is_loading_from(link) {
-                    break;
-                }
-            }
-            let Some(state) = self.seat().links.get_mut(link) else { return };
-            match state.decoder.next(&input[taken..]) {
-                Ok(Decoded::Whole { value, consumed }) => {
-                    state.is_introduced = true;
-                    taken += consumed;
-                    self.packet(link, value, now);
-                }
-                Ok(Decoded::NeedMore { .. }) => break,
-                Err(error) => return self.link_broken(link, &format!("its bytes are no packet: {error}"), now),
-            }
-        }
-        if let Some(state) = self.seat().links.get_mut(link) {
-            input.drain(..taken);
-            state.input = input;
-        }
-    }
-
-    fn packet(&mut self, link: LinkId, packet: QuorumPacket, now: Now) {
-        match &self.role {
-            Role::Leading(_) => {
-                // What it said in an election comes before what it says as a learner.
-                if let QuorumPacket::LearnerInfo { info: Some(LearnerInfo { server, .. }), .. } = packet
-                    && let Some(epoch) = self.seat().elections.own_epoch_of(server)
-                {
-                    self.lead(LeaderInput::DataEpoch { server, epoch }, now);
-                }
-                self.lead(LeaderInput::Packet { link, packet }, now);
-            }
-            Role::Learning(learning) if learning.leader.link == link => self.learn(LearnerInput::Packet(packet), now),
-            Role::Learning(_) => self.observer_packet(link, packet, now),
-            _ => {}
         }
     }
 

@@ -97,23 +97,19 @@ impl Worker {
     /// False: it is answered here, but has to wait for the answers to the writes before it.
     fn carry_out(&mut self, conn: &mut Connection, header: Header<'_>, view: View<'_>) -> bool {
         let (xid, since) = (header.xid, self.arrived);
-        if conn.read_only && OpCode::from_code(header.op).is_some_and(needs_leader) {
-            // A closeSession may be in flight even here.
-            if !conn.in_flight.is_empty() {
-                return false;
-            }
+        let decoded = decode(header.op, header.body);
+        let needs_leader = conn.read_only && OpCode::from_code(header.op).is_some_and(needs_leader);
+        let is_undecodable = matches!(decoded, Err(Refusal::Undecodable(_)));
+        let is_overdue = conn.overdue && decoded.as_ref().is_ok_and(|request| !is_never_overdue(request));
+        // Refused here, a write is none any more and has no place among those in flight.
+        if (needs_leader || is_undecodable || is_overdue) && !conn.in_flight.is_empty() {
+            return false;
+        }
+        if needs_leader {
             self.refuse_as_read_only(conn, &header, view);
             return true;
         }
-        let decoded = decode(header.op, header.body);
-        // A write that is none any more once it is decoded has no place among those in flight.
-        if matches!(decoded, Err(Refusal::Undecodable(_))) && !conn.in_flight.is_empty() {
-            return false;
-        }
-        if conn.overdue && decoded.as_ref().is_ok_and(|request| !is_never_overdue(request)) {
-            if !conn.in_flight.is_empty() {
-                return false;
-            }
+        if is_overdue {
             self.metrics.count(Counter::ThrottledOps);
             response::error(conn.out.tail(), xid, view.last_zxid(), ErrorCode::ThrottledOp);
             self.replied(conn, op_code(header.op), xid, view.last_zxid(), since);

@@ -39,8 +39,13 @@ impl Quorum {
 
     /// Whether `acked` decides; who is no voter does not count.
     pub fn is_reached_by(&self, acked: &BTreeSet<ServerId>) -> bool {
+        self.is_reached_where(|id| acked.contains(&id))
+    }
+
+    /// Whether those decide of whom `has_it` says so; voters alone are asked.
+    pub fn is_reached_where(&self, has_it: impl Fn(ServerId) -> bool) -> bool {
         if self.groups.is_empty() {
-            return acked.iter().filter(|id| self.is_voter(**id)).count() > self.voters.len() / 2;
+            return self.voters.iter().filter(|id| has_it(**id)).count() > self.voters.len() / 2;
         }
         let weight_of = |ids: &mut dyn Iterator<Item = &ServerId>| ids.map(|id| self.weight(*id)).sum::<i64>();
         let mut counting = 0;
@@ -52,7 +57,7 @@ impl Quorum {
                 continue;
             }
             counting += 1;
-            if weight_of(&mut voters().filter(|id| acked.contains(id))) > whole / 2 {
+            if weight_of(&mut voters().filter(|id| has_it(**id))) > whole / 2 {
                 won += 1;
             }
         }

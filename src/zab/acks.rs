@@ -5,7 +5,7 @@
 
 use super::reconfig::Configs;
 use crate::types::{PutBack, Quorum, ServerId, Zxid};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 #[derive(Clone, Debug)]
 pub(super) struct Acks {
@@ -59,17 +59,15 @@ impl Acks {
 
     /// Highest zxid that is in the flushed logs of a quorum.
     fn flushed_by(&self, quorum: &Quorum) -> Option<Zxid> {
-        let mut by_zxid: Vec<(Zxid, ServerId)> = self.flushed.iter().map(|(voter, zxid)| (*zxid, *voter)).collect();
-        by_zxid.sort_unstable();
-        let mut have = BTreeSet::new();
-        while let Some((zxid, server)) = by_zxid.pop() {
-            have.insert(server);
-            let counted = PutBack::CommitByCountOfLearners.is_on() && have.len() > quorum.voters().len() / 2;
-            if counted || quorum.is_reached_by(&have) {
-                return Some(zxid);
+        let is_there = |zxid: Zxid| {
+            let has_it = |flushed: Option<&Zxid>| flushed.is_some_and(|flushed| *flushed >= zxid);
+            if PutBack::CommitByCountOfLearners.is_on() {
+                let count = self.flushed.values().filter(|flushed| has_it(Some(flushed))).count();
+                return count > quorum.voters().len() / 2;
             }
-        }
-        None
+            quorum.is_reached_where(|server| has_it(self.flushed.get(&server)))
+        };
+        self.flushed.values().copied().filter(|zxid| is_there(*zxid)).max()
     }
 }
 

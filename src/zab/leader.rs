@@ -416,7 +416,9 @@ impl Leader {
         let (server, observer) = (learner.server, learner.observer);
         if !observer {
             self.acks.add(server, zxid);
-            self.commit(now, out);
+            if zxid > self.acks.committed() {
+                self.commit(now, out);
+            }
         }
     }
 

@@ -100,15 +100,22 @@ pub(super) fn connect(port: u16) -> TcpStream {
 
 /// Whether the server ends the connection in time, whatever it says before.
 pub(super) fn is_closed(stream: &mut TcpStream) -> bool {
+    is_closed_while(stream, || ())
+}
+
+/// Likewise; `meanwhile` is done every second.
+fn is_closed_while(stream: &mut TcpStream, mut meanwhile: impl FnMut()) -> bool {
     let deadline = Instant::now() + CLOSED_WITHIN;
-    stream.set_read_timeout(Some(CLOSED_WITHIN)).expect("a socket option");
+    stream.set_read_timeout(Some(Duration::from_secs(1))).expect("a socket option");
     let mut answer = [0; 4096];
     while Instant::now() < deadline {
         match stream.read(&mut answer) {
             Ok(0) => return true,
             Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
             Err(error) => return error.kind() == std::io::ErrorKind::ConnectionReset,
         }
+        meanwhile();
     }
     false
 }
@@ -226,8 +233,8 @@ fn throw_at(scene: &mut Scene, what: &str, port: u16, pieces: Vec<Vec<u8>>) {
     scene.check_on_writer(what);
     for (stream, bytes) in streams.iter_mut().zip(&pieces) {
         let begin = &bytes[..bytes.len().min(40)];
-        assert!(is_closed(stream), "{what}: not closed after {}\n{}", begin.escape_ascii(), scene.ensemble.logs());
-        scene.writer.ask(-2, &ping());
+        let is_closed = is_closed_while(stream, || drop(scene.writer.ask(-2, &ping())));
+        assert!(is_closed, "{what}: not closed after {}\n{}", begin.escape_ascii(), scene.ensemble.logs());
     }
     scene.check_on_writer(what);
 }
