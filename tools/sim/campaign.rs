@@ -10,6 +10,8 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 
 pub struct Campaign {
     pub seeds: Range<u64>,
+    /// The one to begin with; behind the last come those before it.
+    pub first: u64,
     pub steps_max: Option<u64>,
     pub jobs: usize,
     pub minutes_max: Option<f64>,
@@ -33,20 +35,22 @@ pub struct Outcome {
 
 impl Campaign {
     pub fn run(&self) -> Outcome {
-        let (next, stops) = (AtomicU64::new(self.seeds.start), AtomicBool::new(false));
+        let (begun, stops) = (AtomicU64::new(0), AtomicBool::new(false));
+        let count = self.seeds.end - self.seeds.start;
         let mut outcome = Outcome::default();
         let began = Instant::now();
         std::thread::scope(|scope| {
             let (sender, reports) = mpsc::channel();
             for _ in 0..self.jobs {
-                let (sender, next, stops) = (sender.clone(), &next, &stops);
+                let (sender, begun, stops) = (sender.clone(), &begun, &stops);
                 scope.spawn(move || {
                     if let Some(fault) = self.put_back {
                         fault.put_back();
                     }
                     while !stops.load(Ordering::Relaxed) {
-                        let seed = next.fetch_add(1, Ordering::Relaxed);
-                        if seed >= self.seeds.end || sender.send(run(seed, self.steps_max, false)).is_err() {
+                        let place = begun.fetch_add(1, Ordering::Relaxed);
+                        let seed = self.seeds.start + (self.first - self.seeds.start + place) % count;
+                        if place >= count || sender.send(run(seed, self.steps_max, false)).is_err() {
                             return;
                         }
                     }

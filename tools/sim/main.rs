@@ -6,6 +6,7 @@ mod table;
 use campaign::{Campaign, Outcome};
 use clap::Parser;
 use ringkeeper::sim::{PutBack, Report, run};
+use std::ops::Range;
 use std::process::{Command, ExitCode};
 
 #[global_allocator]
@@ -35,8 +36,9 @@ struct Arguments {
     /// Begin no further seed after so many minutes
     #[arg(long)]
     minutes: Option<f64>,
-    /// Take seeds that follow from the commit that is checked out: others for each, and the same again for the same one
-    #[arg(long, conflicts_with_all = ["seed", "seeds"])]
+    /// Begin among --seeds where the commit says that is checked out, and go round: with others for each commit, and with the same
+    /// again for the same one
+    #[arg(long, conflicts_with = "seed")]
     from_commit: bool,
     /// Run with a fault put back (needs a build with RUSTFLAGS='--cfg put_backs')
     #[arg(long, value_parser = parse_put_back, value_name = "NAME")]
@@ -49,7 +51,10 @@ struct Arguments {
 fn parse_range(text: &str) -> Result<(u64, u64), String> {
     let (from, to) = text.split_once("..").ok_or("FROM..TO expected")?;
     let number = |text: &str| text.trim().parse().map_err(|_| format!("{text} is no number"));
-    Ok((number(from)?, number(to)?))
+    match (number(from)?, number(to)?) {
+        (from, to) if from < to => Ok((from, to)),
+        (from, to) => Err(format!("{from}..{to} holds no seed")),
+    }
 }
 
 fn parse_put_back(name: &str) -> Result<PutBack, String> {
@@ -71,8 +76,9 @@ fn main() -> ExitCode {
     if let Some(seed) = arguments.seed {
         return one(seed, &arguments);
     }
-    let seeds = match arguments.from_commit.then(seeds_of_commit).transpose() {
-        Ok(of_commit) => of_commit.unwrap_or(arguments.seeds),
+    let (from, to) = arguments.seeds;
+    let first = match arguments.from_commit.then(|| seed_of_commit(from..to)).transpose() {
+        Ok(of_commit) => of_commit.unwrap_or(from),
         Err(why) => {
             eprintln!("sim: {why}");
             return ExitCode::FAILURE;
@@ -80,7 +86,8 @@ fn main() -> ExitCode {
     };
     let jobs = arguments.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let campaign = Campaign {
-        seeds: seeds.0..seeds.1,
+        seeds: from..to,
+        first,
         steps_max: arguments.steps,
         jobs: jobs.max(1),
         minutes_max: arguments.minutes,
@@ -106,14 +113,15 @@ fn one(seed: u64, arguments: &Arguments) -> ExitCode {
     exit_code(report.failure.is_none())
 }
 
-/// A billion seeds from where the commit's name says.
-fn seeds_of_commit() -> Result<(u64, u64), String> {
+/// One of `seeds`, by the commit's name.
+fn seed_of_commit(seeds: Range<u64>) -> Result<u64, String> {
     let output = Command::new("git").args(["rev-parse", "HEAD"]).output().map_err(|error| format!("git: {error}"))?;
     let name = String::from_utf8_lossy(&output.stdout);
-    let digits = name.get(..12).ok_or("git knows no commit here; name the seeds with --seeds")?;
+    let digits = name.get(..12).ok_or("git knows no commit here; name the seeds with --seeds alone")?;
     let number = u64::from_str_radix(digits, 16).map_err(|_| format!("{digits} is no commit"))?;
-    println!("seeds of commit {digits}: from {} on", number * 1000);
-    Ok((number * 1000, number * 1000 + 1_000_000_000))
+    let first = seeds.start + number % (seeds.end - seeds.start);
+    println!("seeds of commit {digits}: from {first} on, then those from {} on", seeds.start);
+    Ok(first)
 }
 
 fn exit_code(is_well: bool) -> ExitCode {

@@ -13,9 +13,10 @@ pub fn print(campaign: &Campaign) -> ExitCode {
     println!("| row of the field | switch | seeds needed | found as |\n|---|---|---|---|");
     let mut missed = Vec::new();
     for fault in PutBack::ALL.into_iter().filter(|fault| fault.is_for_ensembles()) {
-        let Campaign { ref seeds, steps_max, jobs, minutes_max, .. } = *campaign;
+        let Campaign { ref seeds, first, steps_max, jobs, minutes_max, .. } = *campaign;
         let hunt = Campaign {
             seeds: seeds.clone(),
+            first,
             steps_max,
             jobs,
             minutes_max,
