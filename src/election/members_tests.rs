@@ -77,6 +77,8 @@ fn another_configuration_is_told_of_once_and_only_while_looking() {
     assert!(is_told(&alone.hear(2, 2, Some("another"))));
     assert!(!is_told(&alone.hear(3, 3, Some("another"))));
     assert!(is_told(&alone.hear(9, 9, Some("a stranger's"))));
+    alone.look();
+    assert!(is_told(&alone.hear(9, 9, Some("a stranger's"))), "a new search may not know of it");
     let vote = Vote { leader: ServerId(3), zxid: Zxid(5), round: -1, peer_epoch: -1 };
     alone.step(Input::Assigned { state: ServerState::Following, vote });
     assert!(!is_told(&alone.hear(2, 2, Some("a third"))));

@@ -125,6 +125,7 @@ pub struct Election {
     /// Looking servers that were told of something not final; they hear again when the leader is active.
     askers: BTreeSet<ServerId>,
     answered: BTreeMap<ServerId, (Instant, Answered)>,
+    /// Told of in this search.
     config_seen: Option<Arc<str>>,
 }
 
@@ -200,6 +201,8 @@ impl Election {
         };
         self.clock = round;
         self.askers.clear();
+        // Whoever was told of it before has begun anew, and may not have taken it up.
+        self.config_seen = None;
         let initial = ballot::initial_vote(self.my_id, role, zxid, epoch, &self.electorate);
         self.phase = Phase::Looking(Box::new(Search::new(now, self.my_id, role, initial, round, self.rules)));
         for (from, notification) in parked {

@@ -309,8 +309,9 @@ impl Ensemble {
         self.snapshots.logged(entry.len());
     }
 
-    /// What the leader says the tree is after a transaction. A difference is told once; the server goes on, as Java's does.
-    pub(super) fn compare_digest(&mut self, zxid: Zxid, expected: Option<TxnDigest>) {
+    /// Whether the tree after a transaction is what the leader says. A difference is told once; once it serves, the server goes
+    /// on, as Java's does.
+    pub(super) fn compare_digest(&mut self, zxid: Zxid, expected: Option<TxnDigest>) -> bool {
         let ours = self.tree.view().digest();
         if let Some(expected) = expected.filter(|digest| digest.version == TxnDigest::VERSION)
             && self.rules.request.digest
@@ -325,7 +326,9 @@ impl Ensemble {
             );
             // One difference makes every later digest differ.
             self.compare_after = Zxid(i64::MAX);
+            return false;
         }
+        true
     }
 
     pub(super) fn keep_digest(&mut self, zxid: Zxid) {

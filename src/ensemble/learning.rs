@@ -158,10 +158,18 @@ impl Ensemble {
         let effects = if is_serving { &mut self.batch.effects } else { &mut self.unsaid };
         let result = request::apply(&mut self.tree, &header, &body, Some(effects));
         count_writes(&self.metrics, &body);
-        self.compare_digest(header.zxid, digest);
+        let is_same = self.compare_digest(header.zxid, digest);
         self.keep_digest(header.zxid);
         if !is_serving {
-            return self.let_go_of_kept(header.session);
+            self.let_go_of_kept(header.session);
+            if !is_same {
+                // Somebody's log lacks what nobody could miss, at the end of an epoch. The leader's state does not.
+                self.needs_snapshot = true;
+                self.end_role(
+                    "what the leader sends does not lead to its state: the next time it is asked for all of it",
+                );
+            }
+            return;
         }
         self.metrics.count(Counter::LearnerCommitReceivedCount);
         let ms_since_proposed = ms_between(header.time, now.wall);

@@ -85,8 +85,10 @@ impl Worker {
                 }
             }
             Reply::SessionClosed { xid, zxid, .. } => {
-                self.answered(&mut conn, xid, zxid, true, way, &[]);
-                response::header_only(conn.out.tail(), xid, zxid, 0);
+                if conn.phase == Phase::Established {
+                    self.answered(&mut conn, xid, zxid, true, way, &[]);
+                    response::header_only(conn.out.tail(), xid, zxid, 0);
+                }
                 // The ensemble thread has forgotten the session already.
                 conn.session = crate::types::SessionId::NONE;
                 self.end(&mut conn);

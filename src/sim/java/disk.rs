@@ -19,6 +19,8 @@ pub struct JavaDisk(Arc<Mutex<Kept>>);
 #[derive(Default)]
 struct Kept {
     snapshot: Option<Snapshot>,
+    /// The one before it.
+    before: Option<Snapshot>,
     log: Vec<Entry>,
     /// What was appended since an onlooker asked last.
     written: Vec<Entry>,
@@ -102,7 +104,7 @@ impl JavaDisk {
     pub fn save_snapshot(&self, snapshot: Snapshot) {
         let mut kept = self.0.lock();
         kept.stale = kept.log.len();
-        kept.snapshot = Some(snapshot);
+        kept.before = kept.snapshot.replace(snapshot);
     }
 
     pub fn snapshot(&self) -> Option<Snapshot> {
@@ -127,6 +129,7 @@ impl JavaDisk {
         match kept.log.iter().rposition(|(zxid, _)| *zxid == to) {
             Some(at) => {
                 kept.shorten(at + 1);
+                kept.give_up_snapshot_above(to);
                 Cut::Done
             }
             None if kept.snapshot.as_ref().is_some_and(|snapshot| snapshot.zxid >= to) => Cut::Covered,
@@ -168,6 +171,15 @@ impl JavaDisk {
 }
 
 impl Kept {
+    /// A leader that was never established sent it, and what it holds above `to` did not happen. The log that led to `to` before is
+    /// still there. (Java keeps the snapshot, and shows its state under the zxid of the cut.)
+    fn give_up_snapshot_above(&mut self, to: Zxid) {
+        if self.snapshot.as_ref().is_some_and(|snapshot| snapshot.zxid > to) {
+            self.snapshot = self.before.take();
+            self.stale = 0;
+        }
+    }
+
     fn shorten(&mut self, entries: usize) {
         self.log.truncate(entries);
         self.flushed = self.flushed.min(entries);
@@ -216,6 +228,19 @@ mod tests {
         assert_eq!(zxids(&disk.log_after(Zxid::new(2, 5))), [Zxid::new(3, 1), Zxid::new(4, 1)]);
         assert_eq!(zxids(&disk.log_after(Zxid::new(4, 0))), [Zxid::new(4, 1)]);
         assert_eq!(zxids(&disk.log_since_snapshot()), [Zxid::new(4, 1)]);
+    }
+
+    #[test]
+    fn a_cut_gives_up_a_snapshot_of_what_did_not_happen() {
+        let disk = JavaDisk::default();
+        let of = |counter| Snapshot { zxid: Zxid::new(1, counter), stream: Arc::from([]) };
+        disk.save_snapshot(of(1));
+        disk.append(entry(1, 2));
+        disk.save_snapshot(of(4));
+        assert_eq!(disk.cut_behind(Zxid::new(1, 2)), Cut::Done);
+        assert_eq!(disk.snapshot().map(|snapshot| snapshot.zxid), Some(Zxid::new(1, 1)));
+        assert_eq!(disk.cut_behind(Zxid::new(1, 2)), Cut::Done);
+        assert_eq!(disk.snapshot().map(|snapshot| snapshot.zxid), Some(Zxid::new(1, 1)));
     }
 
     #[test]
