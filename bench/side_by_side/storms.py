@@ -17,6 +17,9 @@ WATCHES = CONNECTIONS * WATCHES_EACH
 # Somebody who has nothing to do with the storm: reads on a timetable.
 BYSTANDER = ["--workload", "get", "--connections", "16", "--depth", "64", "--rate", "1000"]
 BYSTANDER_P99_US_MAX = 20_000
+# All watches are seen to be set only between two storms, which may take a few seconds; and when the storms are over 10,000
+# sessions are closed at once, which is another thing.
+STORMS_LONGER_SECONDS = 15
 RECONNECTS = 3
 # The most that a server gives by default with its tick of 2 s.
 SESSION_TIMEOUT_MS = 40_000
@@ -43,10 +46,12 @@ class StormBench:
     def watch_storm(self, server, round_number):
         running = self.start(server)
         seconds = max(self.arguments.seconds, 10)
-        storms = self.begin(running, "--workload", "watch-storm-multi", "--seconds", str(seconds + 4))
+        storms = self.begin(running, "--workload", "watch-storm-multi", "--seconds", str(seconds + STORMS_LONGER_SECONDS))
         self.wait_for_watches(running, storms)
         quiet = ["--seconds", str(seconds), "--warmup-seconds", "1", "--keys", str(measurements.KEYS), "--no-setup"]
         bystander = self.bench.generate(running, *BYSTANDER, *quiet)
+        if storms.poll() is not None:
+            raise Stop(f"the storms over {running.name} were over before the others' reads were")
         result = self.end(running, storms)
         running.stop()
         latency = result["latency_us"]
