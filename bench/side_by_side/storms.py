@@ -50,9 +50,10 @@ class StormBench:
         self.wait_for_watches(running, storms)
         quiet = ["--seconds", str(seconds), "--warmup-seconds", "1", "--keys", str(measurements.KEYS), "--no-setup"]
         bystander = self.bench.generate(running, *BYSTANDER, *quiet)
-        if storms.poll() is not None:
-            raise Stop(f"the storms over {running.name} were over before the others' reads were")
+        outlasted = storms.poll() is None
         result = self.end(running, storms)
+        if not outlasted and result["failure"] is None:
+            raise Stop(f"the storms over {running.name} were over before the others' reads were")
         running.stop()
         latency = result["latency_us"]
         figures = {
@@ -62,6 +63,7 @@ class StormBench:
             "one_told_us": latency["watch-event"]["p50"],
             "bystander_p99_us": bystander["latency_us"]["get"]["p99"],
             "bystander_max_us": bystander["latency_us"]["get"]["max"],
+            "failure": result["failure"],
             "generator_cores": result["generator_cores"],
         }
         self.book.add("watch-storm", server, round_number, figures)
@@ -154,7 +156,8 @@ def parts(book):
 def brief(line):
     if line["test"] == "watch-storm":
         told, p99 = line["all_told_us"] / 1000, line["bystander_p99_us"] / 1000
-        return f"watches    all told after {told:,.1f} ms ({line['storms']} storms), somebody else's p99 {p99:,.1f} ms"
+        end = f", then {line['failure']}" if line["failure"] else ""
+        return f"watches    all told after {told:,.1f} ms ({line['storms']} storms), somebody else's p99 {p99:,.1f} ms{end}"
     if line["test"] == "reconnect-storm":
         back = f"all back after {line['all_back_us'] / 1e6:,.2f} s" if line["all_back_us"] else line["failure"]
         return f"reconnect  {back} ({line['storms']} storms), {line['expired']} expired"
