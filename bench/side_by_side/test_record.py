@@ -91,7 +91,7 @@ class SummaryTest(unittest.TestCase):
     def test_storms_are_compared(self):
         for server, told, p99, back, expired in [(self.java, 3_000_000, 90_000, 8e6, 2), (self.ours, 500_000, 15_000, 2e6, 0)]:
             figures = {"storms": 3, "all_told_us": told, "one_told_us": told / 2, "bystander_p99_us": p99, "generator_cores": 0.5}
-            self.book.add("watch-storm", server, 1, figures)
+            self.book.add("watch-storm", server, 1, {**figures, "failure": None})
             figures = {"storms": 3, "all_back_us": back, "all_back_us_max": back, "expired": expired, "failure": None}
             self.book.add("reconnect-storm", server, 1, figures)
             figures = {"planned_rate": 1000, "snapshots": 4, "get_p50_us": 100, "get_p99.9_us": told / 1000, "set_p50_us": 100}
