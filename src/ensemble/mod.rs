@@ -4,8 +4,8 @@
 //! `snapshots.rs` are what is due now and then. In an ensemble `roles.rs` leads from role to role (`role.rs`): `elections.rs`
 //! speaks with the others until there is a leader, `leading.rs` and `learning.rs` do what `zab` asks for, `feeding.rs` decides
 //! what learners are sent, `learner_feed.rs` is the stream to one of them, over `links.rs`, and `packets.rs` what comes back;
-//! `observer_master.rs` has observers follow a follower. `membership.rs` knows who the members are, `reconfiguring.rs` does what changes of them mean;
-//! `local_sessions.rs` is what needs no leader, `read_only.rs` the time without one. `stages.rs` says how long
+//! `observer_master.rs` has observers follow a follower. `membership.rs` knows who the members are, `reconfiguring.rs` does
+//! what changes of them mean; `local_sessions.rs` is what needs no leader, `read_only.rs` the time without one. `stages.rs` says how long
 //! transactions take where. `startup.rs` makes all of it from the data directory; `witness.rs` shows it to the simulator.
 
 mod batch;
