@@ -19,6 +19,8 @@ from .text import aligned, spread
 # Contenders in the order of the tables; the floor is what the others are measured by.
 SERVERS = ("floor", "java", "ringkeeper")
 RUNS = servers.REPOSITORY / "bench" / "runs"
+# In the order of a report.
+REPORTED = ("floor", "echo", "java", "ringkeeper")
 # More than this fraction of a core busy with something else, and a figure deserves suspicion.
 OTHER_CORES_MAX = 0.15
 
@@ -58,7 +60,7 @@ class Book:
     def add(self, test, server, round_number, figures):
         line = {"test": test, "server": server.name, "round": round_number, **figures}
         self.lines.append(line)
-        self.raw.write(json.dumps(line) + "\n")
+        self.raw.write(anywhere(json.dumps(line)) + "\n")
         self.raw.flush()
         print(f"round {round_number}  {server.name:<11}{self.brief(line)}", flush=True)
 
@@ -75,11 +77,10 @@ class Book:
         """`report-<row>.html` of each row that was measured: its runs laid over each other. The record is complete without them,
         so a failure is told and ends nothing."""
         for row in self.rows:
-            runs = [
-                f"{server}={path}"
-                for server in ("floor", "echo", "java", "ringkeeper")
-                for path in sorted((self.saved / row.file_name).glob(f"{server}-*.json"))
-            ]
+            saved = {server: sorted((self.saved / row.file_name).glob(f"{server}-*.json")) for server in REPORTED}
+            runs = [f"{server}={path}" for server, paths in saved.items() for path in paths]
+            for path in (path for paths in saved.values() for path in paths):
+                path.write_text(anywhere(path.read_text(encoding="utf-8")), encoding="utf-8")
             if not runs:
                 continue
             page = self.folder / f"report-{row.file_name}.html"
@@ -294,6 +295,11 @@ def brief(line):
     if line["test"] in storms.TESTS:
         return storms.brief(line)
     return f"stall      p99.9 {line['p99.9_without']:,.0f} us, with {line['snapshots']} snapshots {line['p99.9_with']:,.0f} us"
+
+
+def anywhere(text):
+    """Without where this repository lies: a record is read on other machines."""
+    return text.replace(f"{servers.REPOSITORY}/", "")
 
 
 def commit():

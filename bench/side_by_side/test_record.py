@@ -88,6 +88,9 @@ class SummaryTest(unittest.TestCase):
             self.book.add("restart", server, 1, {"seconds": seconds, "resident_kib": 1})
         self.assertRegex(self.book.summary(), r"faster +x 12")
 
+    def test_no_record_says_where_the_repository_lies(self):
+        self.assertEqual(record.anywhere(f"--save {record.servers.REPOSITORY}/target/a.json"), "--save target/a.json")
+
     def test_storms_are_compared(self):
         for server, told, p99, back, expired in [(self.java, 3_000_000, 90_000, 8e6, 2), (self.ours, 500_000, 15_000, 2e6, 0)]:
             figures = {"storms": 3, "all_told_us": told, "one_told_us": told / 2, "bystander_p99_us": p99, "generator_cores": 0.5}
