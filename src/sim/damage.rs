@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 const HEADER_BYTES: usize = 16;
 const SECTOR_BYTES: u64 = 512;
+/// A transaction or two.
+const FIRST_FLUSH_BYTES: u64 = 200;
 /// More than any flush of a simulated server.
 const FAR_BYTES: usize = 70 << 10;
 
@@ -28,27 +30,29 @@ struct Damage {
     others: Vec<PathBuf>,
 }
 
-/// Does one or two kinds of damage; says what was done.
+/// Each with its weight. What only one in many of its kind leads to, of the rows of the recovery table, comes more often.
+const MENU: [(u64, (&str, Deed)); 14] = [
+    (4, ("a bit flipped", Damage::flip_bit)),
+    (9, ("a bit flipped in the last record of an epoch", Damage::flip_last_of_epoch)),
+    (1, ("a sector unreadable", Damage::make_unreadable)),
+    (1, ("a sector zeroed", Damage::zero_sector)),
+    (1, ("the last log cut", Damage::cut_last_log)),
+    (3, ("a log emptied", Damage::empty_log)),
+    (3, ("a log cut inside its header", Damage::cut_header)),
+    (4, ("a header zeroed", Damage::zero_header)),
+    (1, ("a foreign file in place of a log", Damage::foreign_log)),
+    (1, ("a log gone", Damage::remove_log)),
+    (1, ("garbage behind the records of a log", Damage::append_garbage)),
+    (3, ("an unknown or repeated record behind the others", Damage::append_record)),
+    (1, ("an empty log file behind the last", Damage::add_log)),
+    (1, ("garbage far behind the last record", Damage::append_far)),
+];
+
+/// Does one to three kinds of damage; says what was done.
 pub(super) fn damage(disk: &SimDisk, random: &mut Random) -> Vec<&'static str> {
-    const MENU: [(&str, Deed); 14] = [
-        ("a bit flipped", Damage::flip_bit),
-        ("a bit flipped in the last record of an epoch", Damage::flip_last_of_epoch),
-        ("a sector unreadable", Damage::make_unreadable),
-        ("a sector zeroed", Damage::zero_sector),
-        ("the last log cut", Damage::cut_last_log),
-        ("a log emptied", Damage::empty_log),
-        ("a log cut inside its header", Damage::cut_header),
-        ("a header zeroed", Damage::zero_header),
-        ("a foreign file in place of a log", Damage::foreign_log),
-        ("a log gone", Damage::remove_log),
-        ("garbage behind the records of a log", Damage::append_garbage),
-        ("an unknown or repeated record behind the others", Damage::append_record),
-        ("an empty log file behind the last", Damage::add_log),
-        ("garbage far behind the last record", Damage::append_far),
-    ];
     let mut done = Vec::new();
-    for _ in 0..1 + random.below(2) {
-        let (name, deed) = MENU[random.below(MENU.len() as u64) as usize];
+    for _ in 0..1 + random.below(3) {
+        let Some((name, deed)) = random.weighted(&MENU) else { continue };
         if deed(&mut Damage::of(disk, random.split())) {
             done.push(name);
         }
@@ -90,7 +94,7 @@ impl Damage {
         let snapshots: Vec<&PathBuf> = self.others.iter().filter(|path| is_snapshot(path)).collect();
         match self.random.chance(1, 4) {
             true => self.random.pick(&snapshots).map(|path| (*path).clone()),
-            false => self.some_log(),
+            false => self.some_log_before_others(),
         }
     }
 
@@ -161,10 +165,16 @@ impl Damage {
     }
 
     fn zero_header(&mut self) -> bool {
-        let path = if self.random.chance(1, 2) { self.some_log() } else { self.logs.last().cloned() };
+        let path = if self.random.chance(1, 4) { self.some_log() } else { self.logs.last().cloned() };
         self.rewrite(path, |contents, random| {
-            // All of it, at times: a file that was prepared and never written.
-            let until = if random.chance(1, 3) { contents.len() } else { HEADER_BYTES.min(contents.len()) };
+            match random.below(3) {
+                // A file that was prepared and never written.
+                0 => contents.fill(0),
+                // One whose first flush alone had reached it.
+                1 => contents.truncate(HEADER_BYTES + 1 + random.below(FIRST_FLUSH_BYTES) as usize),
+                _ => {}
+            }
+            let until = HEADER_BYTES.min(contents.len());
             contents[..until].fill(0);
         })
     }

@@ -36,13 +36,8 @@ impl Simulator {
             (weights.stumble, Simulator::begin_stumbling),
             (weights.lose_directory, Simulator::lose_directory),
         ];
-        let mut drawn = self.random.below(menu.iter().map(|(weight, _)| weight).sum());
-        for (weight, strike) in menu {
-            if drawn < weight {
-                strike(self);
-                break;
-            }
-            drawn -= weight;
+        if let Some(strike) = self.random.weighted(&menu) {
+            strike(self);
         }
         let micros = 1 + self.random.below(2 * self.options.fault_every_us);
         self.agenda.after(micros, Event::Fault);

@@ -117,7 +117,7 @@ impl Options {
             wall_jump: weight(random, 2),
             strand_leader: 2 + weight(random, 10),
             hush: weight(random, 3),
-            damage: weight(random, 8),
+            damage: weight(random, 12),
             ambush: weight(random, 10),
             stumble: weight(random, 6),
             lose_directory: weight(random, 4),

@@ -34,6 +34,18 @@ impl Random {
         items.get(self.below(items.len() as u64) as usize)
     }
 
+    /// One of the menu, as often as its weight is of all of them. `None` where all are 0.
+    pub fn weighted<T: Copy>(&mut self, menu: &[(u64, T)]) -> Option<T> {
+        let mut left = self.below(menu.iter().map(|(weight, _)| weight).sum());
+        for (weight, item) in menu {
+            match left.checked_sub(*weight) {
+                Some(behind) => left = behind,
+                None => return Some(*item),
+            }
+        }
+        None
+    }
+
     /// A stream of its own.
     pub fn split(&mut self) -> Random {
         Random::new(self.draw())
