@@ -68,7 +68,7 @@ impl Ensemble {
             };
             let ack = decoded.as_ref().ok().and_then(|packet| ack_of_txn(packet.as_ref()?));
             if let Some(before) = acked.take()
-                && ack.is_none_or(|zxid| zxid.epoch() != before.epoch() || zxid < before)
+                && !ack.is_some_and(|ack| stands_for(ack, before))
             {
                 self.packet(link, QuorumPacket::Ack { zxid: before }, now);
                 if self.seat().links.get_mut(link).is_none() {
@@ -111,5 +111,35 @@ fn ack_of_txn(packet: &QuorumPacket) -> Option<Zxid> {
     match packet {
         QuorumPacket::Ack { zxid } if zxid.counter() != 0 => Some(*zxid),
         _ => None,
+    }
+}
+
+/// An acknowledgement stands for those before it, of its epoch.
+fn stands_for(ack: Zxid, before: Zxid) -> bool {
+    ack.epoch() == before.epoch() && ack >= before
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ack(epoch: u32, counter: u32) -> Option<Zxid> {
+        ack_of_txn(&QuorumPacket::Ack { zxid: Zxid::new(epoch, counter) })
+    }
+
+    #[test]
+    fn the_acknowledgement_of_newleader_is_of_no_transaction() {
+        assert_eq!(ack(3, 0), None);
+        assert_eq!(ack(3, 1), Some(Zxid::new(3, 1)));
+        assert_eq!(ack_of_txn(&QuorumPacket::UpToDate), None);
+    }
+
+    /// The last of several may be all that a leader hears, so nothing may get lost with those before it.
+    #[test]
+    fn an_acknowledgement_stands_for_what_it_covers_alone() {
+        let of = |epoch, counter| Zxid::new(epoch, counter);
+        assert!(stands_for(of(3, 9), of(3, 8)) && stands_for(of(3, 9), of(3, 1)) && stands_for(of(3, 9), of(3, 9)));
+        assert!(!stands_for(of(3, 8), of(3, 9)), "one that went back says less");
+        assert!(!stands_for(of(4, 1), of(3, 9)) && !stands_for(of(2, 9), of(3, 1)), "another epoch's");
     }
 }

@@ -16,6 +16,7 @@ const CONN: ConnId = ConnId(0);
 const SESSION: SessionId = SessionId(0x77);
 const PING: i32 = 11;
 const CREATE: i32 = 1;
+const CLOSE_SESSION: i32 = -11;
 
 struct Stage {
     worker: Worker,
@@ -211,6 +212,29 @@ fn an_undecodable_write_is_answered_behind_the_writes_before_it() {
     assert!(matches!(submitted[..], [Submit::Write { xid: Xid(4), .. }]), "{submitted:?}");
     stage.answer(write_reply(4, 7, Err(ErrorCode::NodeExists)));
     assert_eq!(replies(&stage.sent()), [(4, 7, -110), (-2, 5, 0)]);
+}
+
+/// What it writes behind a closeSession makes it lose its connection, and with it the answers to the writes before that. The
+/// answer to the closeSession would say that they were done.
+#[test]
+fn a_close_is_not_answered_where_the_writes_before_it_are_not() {
+    let mut stage = Stage::connected(SessionId::NONE);
+    stage.receive(&[frame(-2, PING, |_| {})]);
+    // The answer to the ping is on its way meanwhile: what ends is still there when the answers come.
+    let hang_up = (-1_i32).to_be_bytes().to_vec();
+    stage.receive(&[create(2), frame(3, CLOSE_SESSION, |_| {}), hang_up]);
+    let submitted = stage.submitted();
+    assert!(matches!(submitted[..], [Submit::Write { .. }, Submit::CloseSession { .. }]), "{submitted:?}");
+    let written = write_reply(2, 6, Ok(WriteResult::Path("/a".to_owned())));
+    let closed = Reply::SessionClosed { conn: CONN, xid: Xid(3), zxid: Zxid(7) };
+    stage.deliver(vec![written, closed], Vec::new());
+    stage.turn(vec![]);
+    assert!(
+        stage.worker.get(CONN).is_some_and(|conn| conn.out.is_empty()),
+        "it waits for the ping's answer to be sent"
+    );
+    assert_eq!(replies(&stage.sent()), [(-2, 5, 0)]);
+    assert!(matches!(stage.actions[..], [SocketAction::Close { conn: CONN }]));
 }
 
 /// lop, lcxid and lzxid of `cons`, as a Java server was seen to set them.

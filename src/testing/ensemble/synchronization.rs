@@ -247,3 +247,56 @@ fn a_lost_directory_is_filled_before_anything_is_written() {
         write_some(&ensemble, 1, "later");
     }
 }
+
+/// The create of `path` in a server's log holds other data, and its checksum is right: a server that stopped has no means to tell.
+fn forge_data(version_2: &std::path::Path, path: &str, from: &[u8], to: &[u8]) {
+    const RECORD_HEAD_BYTES: usize = 12;
+    let field = |bytes: &[u8]| [&(bytes.len() as u32).to_be_bytes()[..], bytes].concat();
+    let pattern = [field(path.as_bytes()), field(from)].concat();
+    for file in fs::read_dir(version_2).expect("cannot list").flatten() {
+        let mut log = fs::read(file.path()).expect("cannot read");
+        let Some(found) = log.windows(pattern.len()).position(|at| at == pattern) else { continue };
+        let data = found + pattern.len() - from.len();
+        log[data..data + to.len()].copy_from_slice(to);
+        let record = (0..found).rev().find(|at| {
+            let head = &log[*at..];
+            let length = u32::from_be_bytes(head[8..12].try_into().expect("four bytes")) as usize;
+            head[..4] == [0; 4] && head.get(RECORD_HEAD_BYTES + length) == Some(&b'B') && at + 12 + length > found
+        });
+        let record = record.expect("a record around it");
+        let length = u32::from_be_bytes(log[record + 8..record + 12].try_into().expect("four bytes")) as usize;
+        let entry = record + RECORD_HEAD_BYTES..record + RECORD_HEAD_BYTES + length;
+        let checksum = u64::from(simd_adler32::adler32(&&log[entry]));
+        log[record..record + 8].copy_from_slice(&checksum.to_be_bytes());
+        return fs::write(file.path(), log).expect("cannot write");
+    }
+    panic!("no log has {path}");
+}
+
+/// Its digests tell that what it is sent does not lead to its leader's tree; so it asks for that tree, and serves no other.
+#[test]
+fn a_server_whose_log_holds_something_else_takes_a_snapshot() {
+    let mut ensemble = Ensemble::of(&[OURS, OURS, OURS]);
+    ensemble.start_led_by(3);
+    let (mut client, _) = session(ensemble.address(1), SESSION_MS);
+    client.ask(1, &create("/forged", b"as written", PERSISTENT));
+    client.ask(2, &close_session());
+    let version_2 = ensemble.version_2(1);
+    wait_until("server 1 has it in its log", || holds(&version_2, "/forged"));
+    ensemble.server_mut(1).kill();
+    forge_data(&version_2, "/forged", b"as written", b"as altered");
+    write_some(&ensemble, 2, "missed");
+    ensemble.server_mut(1).spawn();
+    ensemble.wait_until_serving(&[1]);
+    let told = ensemble.server(1).log();
+    for line in ["the two servers differ", "what the leader sends does not lead to its state", SNAP.to_us] {
+        assert!(told.contains(line), "not {line:?}:\n{told}");
+    }
+    let led = ensemble.server(3).log();
+    let ways: Vec<&str> = led.lines().filter(|line| line.contains("server 1: its log ends at")).collect();
+    assert!(
+        matches!(ways[..], [.., diff, snap] if diff.contains(DIFF.from_us) && snap.contains(SNAP.from_us)),
+        "{led}"
+    );
+    ensemble.assert_equal_trees();
+}
