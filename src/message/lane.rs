@@ -40,8 +40,8 @@ impl Standing {
     }
 }
 
-/// Written by the ensemble thread, read by everybody. It also counts how often service ended, so that nobody who looks
-/// seldom misses that it did.
+/// Written by the ensemble thread, read by everybody. It also counts how often service under a leader began, and how often service
+/// ended, so that nobody who looks seldom misses that it did.
 #[derive(Clone, Debug)]
 pub struct StandingSign(Arc<AtomicU64>);
 
@@ -54,31 +54,44 @@ const STANDINGS: [Standing; 6] = [
     Standing::Observing,
 ];
 const STANDING_BITS: u32 = 8;
+const COUNT_BITS: u32 = 28;
+
+const fn lowest(bits: u32) -> u64 {
+    (1 << bits) - 1
+}
 
 impl StandingSign {
     pub fn new(standing: Standing) -> StandingSign {
         StandingSign(Arc::new(AtomicU64::new(standing as u64)))
     }
 
+    fn store(&self, begins: u64, ends: u64, standing: Standing) {
+        let counts = (begins & lowest(COUNT_BITS)) << COUNT_BITS | (ends & lowest(COUNT_BITS));
+        self.0.store(counts << STANDING_BITS | standing as u64, Ordering::Release);
+    }
+
     /// Service begins.
     pub fn set(&self, standing: Standing) {
-        let ends = self.ends();
-        self.0.store(ends << STANDING_BITS | standing as u64, Ordering::Release);
+        self.store(self.begins() + u64::from(standing.is_led()), self.ends(), standing);
     }
 
     /// Service ends: whatever was not answered will not be.
     pub fn end(&self) {
-        let ends = self.ends() + 1;
-        self.0.store(ends << STANDING_BITS | Standing::Looking as u64, Ordering::Release);
+        self.store(self.begins(), self.ends() + 1, Standing::Looking);
     }
 
     pub fn get(&self) -> Standing {
-        STANDINGS[(self.0.load(Ordering::Acquire) & ((1 << STANDING_BITS) - 1)) as usize]
+        STANDINGS[(self.0.load(Ordering::Acquire) & lowest(STANDING_BITS)) as usize]
+    }
+
+    /// How often service under a leader has begun.
+    pub fn begins(&self) -> u64 {
+        self.0.load(Ordering::Acquire) >> (STANDING_BITS + COUNT_BITS)
     }
 
     /// How often service has ended.
     pub fn ends(&self) -> u64 {
-        self.0.load(Ordering::Acquire) >> STANDING_BITS
+        self.0.load(Ordering::Acquire) >> STANDING_BITS & lowest(COUNT_BITS)
     }
 }
 

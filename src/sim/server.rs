@@ -149,7 +149,7 @@ pub struct Running {
     pub seat: Seat,
     pub workers: Vec<WorkerSeat>,
     reader: TreeReader,
-    standing: StandingSign,
+    pub standing: StandingSign,
     pub events: Vec<LinkEvent>,
     pub flushed: Option<io::Result<()>>,
     pub flush: Option<SyncId>,
@@ -164,6 +164,8 @@ pub struct Running {
     /// What the checkers know of it.
     pub led: bool,
     pub served: bool,
+    /// How often its service had begun.
+    pub begins: u64,
     pub in_force: Option<Arc<QuorumConfig>>,
 }
 
@@ -420,6 +422,7 @@ impl Running {
             members: MembersSign::default(),
             led: false,
             served: false,
+            begins: 0,
             in_force: None,
         }
     }

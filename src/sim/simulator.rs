@@ -333,8 +333,10 @@ impl Simulator {
         let begins_to_lead = is_leading && !running.led;
         running.led = is_leading;
         let is_serving = running.is_serving();
-        // A role that ends says what was committed before.
-        if !std::mem::replace(&mut running.served, is_serving) && !is_serving {
+        // A role that ends says what was committed before, and so does one that began in the same turn.
+        let begins = running.standing.begins();
+        let has_begun = std::mem::replace(&mut running.begins, begins) != begins;
+        if !std::mem::replace(&mut running.served, is_serving) && !is_serving && !has_begun {
             return Ok(());
         }
         let (zxid, digest) = running.shown();
