@@ -15,9 +15,9 @@ const FILE_BYTES: u64 = 8 << 20;
 pub struct Journal {
     mapping: RefCell<Box<dyn LogMapping>>,
     staged: RefCell<Vec<u8>>,
-    /// Number of the flush that what is staged now will share.
-    next_flush: Cell<u64>,
-    /// All flushes below this number are done.
+    /// Bytes since the start, those that are staged among them.
+    appended: Cell<u64>,
+    /// Of these, how many are on disk.
     flushed: Cell<u64>,
     writer: Cell<Option<Waker>>,
     waiting: RefCell<Vec<Waker>>,
@@ -31,7 +31,7 @@ impl Journal {
         Ok(Rc::new(Journal {
             mapping: RefCell::new(mapping),
             staged: RefCell::default(),
-            next_flush: Cell::new(0),
+            appended: Cell::new(0),
             flushed: Cell::new(0),
             writer: Cell::default(),
             waiting: RefCell::default(),
@@ -44,16 +44,24 @@ impl Journal {
         let mut staged = self.staged.borrow_mut();
         let end = staged.len() + bytes;
         staged.resize(end, b'x');
+        self.appended.set(self.appended.get() + bytes as u64);
         if let Some(writer) = self.writer.take() {
             writer.wake();
         }
     }
 
-    /// Until everything appended before is on disk; false once the disk has failed.
-    pub async fn flushed(&self) -> bool {
-        let mine = self.next_flush.get();
+    pub fn appended(&self) -> u64 {
+        self.appended.get()
+    }
+
+    pub fn flushed(&self) -> u64 {
+        self.flushed.get()
+    }
+
+    /// Until `is_so`, which may change with every flush, and whenever `tell` is called; false once the disk has failed.
+    pub async fn wait_until(&self, is_so: impl Fn() -> bool) -> bool {
         poll_fn(|cx| {
-            if self.failed.borrow().is_some() || self.flushed.get() > mine {
+            if self.failed.borrow().is_some() || is_so() {
                 return Poll::Ready(());
             }
             self.waiting.borrow_mut().push(cx.waker().clone());
@@ -63,6 +71,11 @@ impl Journal {
         self.failed.borrow().is_none()
     }
 
+    /// Whoever waits looks again.
+    pub fn tell(&self) {
+        self.waiting.borrow_mut().drain(..).for_each(Waker::wake);
+    }
+
     /// Flushes what is staged, for ever, or until the disk fails: then it says why.
     pub async fn write(self: Rc<Journal>) -> io::Error {
         let error = match self.write_until_it_fails().await {
@@ -70,7 +83,7 @@ impl Journal {
             Err(error) => error,
         };
         *self.failed.borrow_mut() = Some(error.to_string());
-        self.wake_all();
+        self.tell();
         error
     }
 
@@ -90,19 +103,15 @@ impl Journal {
             .await;
             bytes.clear();
             std::mem::swap(&mut bytes, &mut *self.staged.borrow_mut());
-            self.next_flush.set(self.next_flush.get() + 1);
+            let through = self.appended.get();
             if offset + bytes.len() as u64 > FILE_BYTES {
                 offset = 0;
             }
             self.mapping.borrow_mut().write(offset, &bytes)?;
             offset += bytes.len() as u64;
             on_ring.sync_data().await?;
-            self.flushed.set(self.next_flush.get());
-            self.wake_all();
+            self.flushed.set(through);
+            self.tell();
         }
-    }
-
-    fn wake_all(&self) {
-        self.waiting.borrow_mut().drain(..).for_each(Waker::wake);
     }
 }

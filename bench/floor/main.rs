@@ -4,16 +4,20 @@
 //! ```text
 //! ringkeeper-floor serve --port P             answers every frame with a reply of the right form and size (`serve`, `replies`)
 //! ringkeeper-floor serve --port P --log FILE  the same, and writes are answered when their records are on disk (`journal`)
+//! ringkeeper-floor serve --port P --log FILE --copies A,B   the same, and when a majority has them there (`copies`)
+//! ringkeeper-floor serve --port P --log FILE --copy-port Q  keeps such a copy
 //! ringkeeper-floor append --file FILE         records of a setData of 100 B appended and flushed, nothing else (`append`)
 //! ```
 
 mod append;
+mod copies;
 mod journal;
 mod record;
 mod replies;
 mod serve;
 
 use clap::{Parser, Subcommand};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -38,6 +42,12 @@ enum Command {
         /// Write each change's record into this file and answer when it is flushed; the file is made anew
         #[arg(long)]
         log: Option<PathBuf>,
+        /// Copy ports of other floors; a write is answered when a majority of all logs has it
+        #[arg(long, value_delimiter = ',', requires = "log", value_name = "ADDRESS")]
+        copies: Vec<SocketAddr>,
+        /// Port on 127.0.0.1 where this one keeps copies for another
+        #[arg(long, requires = "log", value_name = "PORT")]
+        copy_port: Option<u16>,
         /// Bytes of data in the answer to getData
         #[arg(long, default_value_t = 100)]
         value_bytes: usize,
@@ -60,8 +70,9 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Args::parse().command {
-        Command::Serve { port, log, value_bytes, children } => {
-            serve::run(port, log.as_deref(), replies::Replies::new(value_bytes, children))
+        Command::Serve { port, log, copies, copy_port, value_bytes, children } => {
+            let log = log.as_deref().map(|file| serve::Log { file, copies: &copies, copy_port });
+            serve::run(port, log, replies::Replies::new(value_bytes, children))
         }
         Command::Append { file, batch, seconds } => append::run(&file, batch, seconds),
     };

@@ -23,8 +23,8 @@ class EnsembleBook(record.Book):
         "latency of mixes is getData's"
     )
     shares_title = (
-        "As a share of what the machine allows: reads of three io_uring servers that answer without looking; writes of a single "
-        "one, which flushes one copy and talks to nobody (rate / its rate; its time / time)"
+        "As a share of what the machine allows: three io_uring servers that answer without looking; one of them takes the writes, "
+        "and answers them when two of three have their records on disk (rate / its rate; its time / time)"
     )
 
 

@@ -107,19 +107,26 @@ class Ensemble:
 
 
 class Floors(Ensemble):
-    """Three floors side by side. They do not talk to each other: reads are spread over all, as over an ensemble; writes go to
-    one, which keeps a single copy, so that it has less to do than any ensemble."""
+    """Three floors. Reads are spread over all, as over an ensemble; writes go to the first, which answers when two of three logs
+    have them on disk: the least that an ensemble must do."""
 
     def __init__(self, server):
         self.server, self.members = server, {}
         self.folder = server.fresh_data()
-        self.ports = dict(zip(MEMBERS, free_ports(len(MEMBERS))))
+        ports = free_ports(2 * len(MEMBERS) - 1)
+        self.ports = dict(zip(MEMBERS, ports))
+        leader, *others = MEMBERS
+        copy_ports = dict(zip(others, ports[len(MEMBERS) :]))
         os.sync()
-        for member in MEMBERS:
-            (self.folder / str(member) / "data").mkdir(parents=True)
-            self.members[member] = server.launch(self.folder / str(member), self.ports[member])
+        for member in others:
+            self.launch(member, copy_port=copy_ports[member])
+        self.launch(leader, copies=copy_ports.values())
         for running in self.members.values():
             running.wait_for_reply(retry_seconds=RETRY_SECONDS)
+
+    def launch(self, member, **how):
+        (self.folder / str(member) / "data").mkdir(parents=True)
+        self.members[member] = self.server.launch(self.folder / str(member), self.ports[member], **how)
 
     def leader(self):
         return MEMBERS[0]

@@ -289,12 +289,15 @@ class Floor(Server):
         what = "one io_uring thread that answers without looking"
         return f"{what}, writes when their records are flushed" if self.durable else what
 
-    def launch(self, folder, port, **settings):
-        if settings:
-            raise ValueError(f"the floor has no settings: {settings}")
+    def launch(self, folder, port, copies=(), copy_port=None):
+        """`copies`: ports of others that keep copies of its log; `copy_port`: where it keeps one itself."""
         command = [str(self.binary), "serve", "--port", str(port), "--children", str(LISTED_CHILDREN)]
         if self.durable:
             command += ["--log", str(folder / "data" / "floor.log")]
+        if copies:
+            command += ["--copies", ",".join(f"127.0.0.1:{port}" for port in copies)]
+        if copy_port is not None:
+            command += ["--copy-port", str(copy_port)]
         started = time.perf_counter()
         return Running(self.name, command, port, folder / "server.log", started)
 

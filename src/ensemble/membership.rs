@@ -37,6 +37,8 @@ pub(super) struct Configurations {
     options: ReconfigOptions,
     committed: Arc<QuorumConfig>,
     last_seen: Option<Arc<QuorumConfig>>,
+    /// It is durable, if there is one.
+    is_last_seen_kept: bool,
     /// The committed one as it travels, and the newest.
     text: Arc<str>,
     newest_text: Arc<str>,
@@ -76,6 +78,7 @@ impl Configurations {
             role: own.as_ref().map_or(seat.role, |own| own.role),
             own,
             last_seen: last_seen.map(Arc::new),
+            is_last_seen_kept: true,
             committed,
         }
     }
@@ -176,11 +179,12 @@ impl Configurations {
     /// A configuration is proposed, or named by a leader; durable when this returns. `is_newest`: a leader says that there is
     /// nothing newer, so what was heard of before has come to nothing.
     pub fn see(&mut self, config: Arc<QuorumConfig>, is_newest: bool) -> Result<(), StorageError> {
-        if !self.options.enabled || config.version == self.newest().version {
+        if !self.options.enabled || config.version == self.newest().version && self.is_last_seen_kept {
             return Ok(());
         }
         if config.version <= self.committed.version {
             if is_newest && self.last_seen.take().is_some() {
+                self.is_last_seen_kept = true;
                 self.newest_text = self.text.clone();
                 return self.options.files.as_ref().map_or(Ok(()), ConfigFiles::forget_next);
             }
@@ -194,9 +198,22 @@ impl Configurations {
             }
             kept => kept?,
         }
+        self.know_of(config, true);
+        Ok(())
+    }
+
+    /// A leader's configuration that could not be kept is pending all the same. Whoever else knows of it may be the one to be
+    /// elected, which this server would not understand. Nothing is acknowledged before `see` has kept it.
+    pub fn remember(&mut self, config: Arc<QuorumConfig>) {
+        if self.options.enabled && config.version > self.newest().version {
+            self.know_of(config, false);
+        }
+    }
+
+    fn know_of(&mut self, config: Arc<QuorumConfig>, is_kept: bool) {
         self.newest_text = config.to_string().into();
         self.last_seen = Some(config);
-        Ok(())
+        self.is_last_seen_kept = is_kept;
     }
 
     /// A configuration is committed. `None`: it was known to be, or nothing changes here.
@@ -232,6 +249,7 @@ impl Configurations {
         self.text = self.committed.to_string().into();
         if self.last_seen.is_none() {
             self.newest_text = self.text.clone();
+            self.is_last_seen_kept = true;
         }
         self.quorum = Quorum::of(&self.committed.membership);
         self.role = role;
@@ -259,6 +277,40 @@ mod tests {
         Arc::new(QuorumConfig::parse(text).expect("a configuration"))
     }
 
+    /// Its disk failed when the leader named it. Others know of it, and may elect whom only the new members name.
+    #[test]
+    fn what_could_not_be_kept_is_known_of_and_not_taken_for_kept() {
+        let committed = config("server.1=a:2888:3888\nserver.2=b:2888:3888\nversion=1");
+        let pending = config("server.1=a:2888:3888\nserver.2=b:2888:3888\nserver.3=c:2888:3888\nversion=2");
+        let home = tempfile::tempdir().expect("a directory");
+        let nowhere = home.path().join("none/zoo.cfg");
+        let edit = |_: &[u8], _: &str, _: bool| Ok(String::new());
+        let files = ConfigFiles::new(Arc::new(crate::io::real_disk::RealDisk), nowhere, edit);
+        let text: Arc<str> = committed.to_string().into();
+        let mut configs = Configurations {
+            me: ServerId(1),
+            options: ReconfigOptions { enabled: true, files: Some(files), ..ReconfigOptions::disabled() },
+            quorum: Quorum::of(&committed.membership),
+            role: Role::Participant,
+            own: None,
+            newest_text: text.clone(),
+            text,
+            committed,
+            last_seen: None,
+            is_last_seen_kept: true,
+        };
+        assert!(configs.see(pending.clone(), false).is_err());
+        assert!(!configs.electorate().may_lead(ServerId(3)));
+        configs.remember(pending.clone());
+        assert!(configs.electorate().may_lead(ServerId(3)));
+        assert!(configs.see(pending.clone(), false).is_err(), "it has to be kept before anything is acknowledged");
+        std::fs::create_dir(home.path().join("none")).expect("the disk is well again");
+        configs.see(pending.clone(), false).expect("kept");
+        assert!(home.path().join("none/zoo.cfg.dynamic.next").exists());
+        std::fs::remove_dir_all(home.path().join("none")).expect("removed");
+        configs.see(pending, false).expect("nothing is written again");
+    }
+
     /// It was started anew while a change is pending that makes it a member: the others look for it where that says.
     #[test]
     fn a_member_to_come_is_where_the_others_look_for_it() {
@@ -275,6 +327,7 @@ mod tests {
             text,
             committed,
             last_seen: Some(pending),
+            is_last_seen_kept: true,
         };
         assert_eq!(to_come.own_quorum_addresses(), [("d".to_owned(), 2889)]);
         let votes = [ElectionAddress { host: "d".to_owned(), port: 3889 }];

@@ -80,7 +80,10 @@ impl Ensemble {
 
     /// A learner takes no part in what it could not keep.
     pub(super) fn see_as_learner(&mut self, config: Arc<QuorumConfig>, is_newest: bool, now: Now) {
-        if let Err(why) = self.see_config(config, is_newest, now.mono) {
+        if let Err(why) = self.see_config(config.clone(), is_newest, now.mono) {
+            let seat = self.seat();
+            seat.configs.remember(config);
+            seat.tell_elections(now.mono);
             self.end_role(&format!("{why}: the configuration that the leader names cannot be kept"));
         }
     }

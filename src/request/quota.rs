@@ -194,7 +194,7 @@ pub fn record_change(tree: &mut TreeWriter, path: &str, count: i64, bytes: i64) 
         usage.add(count, bytes);
         let stat = stats.stat_persisted();
         let stats_path = format!("{QUOTA}{subtree}/{STATS_NODE}");
-        tree.set_data(&stats_path, Some(usage.to_text().as_bytes()), &stat);
+        tree.set_data(&stats_path, Some(usage.to_text().as_bytes()), |_| stat);
     }
 }
 
@@ -220,7 +220,7 @@ fn recount(tree: &mut TreeWriter, stats_path: &str, subtree: &str) {
         to_visit.extend(node.children());
     }
     let text = Amounts::usage(count, bytes).to_text();
-    tree.set_data(stats_path, Some(text.as_bytes()), &stat);
+    tree.set_data(stats_path, Some(text.as_bytes()), |_| stat);
 }
 
 /// Recounts every tracked subtree. To be called once a snapshot is loaded and before its log is replayed: a snapshot

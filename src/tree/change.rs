@@ -5,7 +5,7 @@ use super::digest;
 use super::node::{Parts, Znode};
 use super::tables::AclKey;
 use super::trie::{self, EMPTY, Record, Slot};
-use super::view::components;
+use super::view::{NodeRef, components};
 use super::writer::{TreeWriter, Undo};
 use crate::types::{Acl, StatPersisted, Zxid, path};
 use std::ptr;
@@ -139,15 +139,20 @@ impl TreeWriter {
         true
     }
 
-    /// New data and stat; false if the znode is not there.
-    pub fn set_data(&mut self, path: &str, data: Option<&[u8]>, stat: &StatPersisted) -> bool {
-        self.change_node(path, stat, Some(data), None)
+    /// New data, and the stat that `stat_of` makes of the znode as it was; false if the znode is not there.
+    pub fn set_data(
+        &mut self,
+        path: &str,
+        data: Option<&[u8]>,
+        stat_of: impl FnOnce(NodeRef<'_>) -> StatPersisted,
+    ) -> bool {
+        self.change_node(path, stat_of, Some(data), None)
     }
 
     /// New ACL and stat; false if the znode is not there.
     pub fn set_acl(&mut self, path: &str, acl: Option<&[Acl]>, stat: &StatPersisted) -> bool {
         let key = self.acquire_acl(acl);
-        let changed = self.change_node(path, stat, None, Some(key));
+        let changed = self.change_node(path, |_| *stat, None, Some(key));
         if !changed {
             self.release_acl(key);
         }
@@ -156,18 +161,18 @@ impl TreeWriter {
 
     /// New stat; false if the znode is not there. The owner must stay the same.
     pub fn set_stat(&mut self, path: &str, stat: &StatPersisted) -> bool {
-        self.change_node(path, stat, None, None)
+        self.change_node(path, |_| *stat, None, None)
     }
 
     /// `acl` was acquired for this znode, which gives up its old one.
     pub(super) fn change_node(
         &mut self,
         path: &str,
-        stat: &StatPersisted,
+        stat_of: impl FnOnce(NodeRef<'_>) -> StatPersisted,
         data: Option<Option<&[u8]>>,
         acl: Option<AclKey>,
     ) -> bool {
-        let changed = self.change_in_place(path, stat, data, acl);
+        let changed = self.change_in_place(path, stat_of, data, acl);
         self.settle_root();
         changed
     }
@@ -175,14 +180,16 @@ impl TreeWriter {
     fn change_in_place(
         &mut self,
         path: &str,
-        stat: &StatPersisted,
+        stat_of: impl FnOnce(NodeRef<'_>) -> StatPersisted,
         data: Option<Option<&[u8]>>,
         acl: Option<AclKey>,
     ) -> bool {
         let Some(place) = self.own_place(path) else { return false };
         // SAFETY: `place` holds the node, on a path the writer owns.
         unsafe {
-            let mut parts = Znode::parts((*place).record::<Znode>());
+            let record = (*place).record::<Znode>();
+            let stat = stat_of(NodeRef { node: record, view: self.view() });
+            let mut parts = Znode::parts(record);
             if let Some(data) = data {
                 let data = data.map(ptr::from_ref);
                 let bytes = |d: Option<*const [u8]>| d.map_or(0, |d| d.len()) as u64;
@@ -194,7 +201,7 @@ impl TreeWriter {
                 parts.acl = key.0;
             }
             debug_assert_eq!(parts.stat.ephemeral_owner, stat.ephemeral_owner);
-            parts.stat = *stat;
+            parts.stat = stat;
             self.redigest(path, &mut parts);
             self.replace(place, &parts);
         }

@@ -52,7 +52,7 @@ impl Loading {
     ) -> Result<(), InsertError> {
         if path.is_empty() {
             tree.acquire_interned(acl);
-            tree.change_node(path, stat, Some(data), Some(acl));
+            tree.change_node(path, |_| *stat, Some(data), Some(acl));
             return Ok(());
         }
         let node = NewNode { path, data, acl, stat };

@@ -126,7 +126,7 @@ fn random_change(rng: &mut SmallRng, tree: &mut TreeWriter, model: &mut Model, z
             node.stat.version += 1;
             node.stat.mzxid = Zxid(zxid);
             node.stat.mtime = zxid * 7;
-            assert!(tree.set_data(&path, node.data.as_deref(), &node.stat));
+            assert!(tree.set_data(&path, node.data.as_deref(), |_| node.stat));
         }
     }
 }
@@ -240,7 +240,7 @@ fn readers_see_whole_versions_that_move_forward() {
             let data = round.to_string();
             for name in ["/a", "/b"] {
                 let stat = StatPersisted { version: round, ..Default::default() };
-                tree.set_data(name, Some(data.as_bytes()), &stat);
+                tree.set_data(name, Some(data.as_bytes()), |_| stat);
             }
             let child = format!("/a/{round}");
             tree.insert(&child, None, None, &StatPersisted::default(), ParentChange::default()).unwrap();
@@ -274,7 +274,7 @@ fn a_cleared_tree_leaves_readers_what_they_look_at() {
         // Sealed and not published, with znodes of the published version replaced and new ones removed again.
         for nth in 100..rng.random_range(101..110) {
             insert(&mut tree, nth);
-            tree.set_data(&format!("/{round}-0"), Some(b"other"), &StatPersisted::default());
+            tree.set_data(&format!("/{round}-0"), Some(b"other"), |_| StatPersisted::default());
             tree.seal();
             tree.remove(&format!("/{round}-{nth}"), ParentChange::default());
         }

@@ -156,7 +156,7 @@ impl<'a> View<'a> {
 #[derive(Clone, Copy)]
 pub struct NodeRef<'a> {
     pub(super) node: *const Znode,
-    view: View<'a>,
+    pub(super) view: View<'a>,
 }
 
 // Every accessor below relies on one fact: the node belongs to a version that is alive for 'a.

@@ -27,29 +27,33 @@ pub enum PathError {
 
 /// Full validation: what the final path of a create, and every setData, setACL and check, must pass.
 pub fn validate(path: &str) -> Result<(), PathError> {
-    if path.is_empty() {
-        return Err(PathError::Empty);
+    let bytes = path.as_bytes();
+    match bytes {
+        [] => return Err(PathError::Empty),
+        b"/" => return Ok(()),
+        [b'/', .., b'/'] => return Err(PathError::TrailingSlash),
+        [b'/', ..] => {}
+        _ => return Err(PathError::NotAbsolute),
     }
-    if !path.starts_with('/') {
-        return Err(PathError::NotAbsolute);
-    }
-    if path.len() == 1 {
-        return Ok(());
-    }
-    if path.ends_with('/') {
-        return Err(PathError::TrailingSlash);
-    }
-    for component in path[1..].split('/') {
-        match component {
-            "" => return Err(PathError::EmptyComponent),
-            "." | ".." => return Err(PathError::RelativeComponent),
-            _ => {}
+    // One walk over the bytes: every write passes here.
+    let (mut component, mut is_plain) = (1, true);
+    for (at, byte) in bytes.iter().enumerate().skip(1) {
+        if *byte == b'/' {
+            validate_component(&bytes[component..at])?;
+            component = at + 1;
         }
+        is_plain &= (0x20..0x7f).contains(byte);
     }
-    if path.bytes().all(|b| (0x20..0x7f).contains(&b)) {
-        return Ok(());
+    validate_component(&bytes[component..])?;
+    if is_plain || path.chars().all(is_allowed) { Ok(()) } else { Err(PathError::BadCharacter) }
+}
+
+fn validate_component(name: &[u8]) -> Result<(), PathError> {
+    match name {
+        b"" => Err(PathError::EmptyComponent),
+        b"." | b".." => Err(PathError::RelativeComponent),
+        _ => Ok(()),
     }
-    if path.chars().all(is_allowed) { Ok(()) } else { Err(PathError::BadCharacter) }
 }
 
 /// The ranges `PathUtils` refuses; characters outside the BMP are surrogates to Java, hence refused too.

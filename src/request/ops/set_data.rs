@@ -41,21 +41,23 @@ pub(in crate::request) fn apply(
     version: i32,
     effects: Option<&mut Vec<Effect>>,
 ) -> Result<Stat, ErrorCode> {
-    let node = tree.view().lookup(path).ok_or(ErrorCode::NoNode)?;
-    let stored = StatPersisted { mzxid: header.zxid, mtime: header.time.0, version, ..node.stat_persisted() };
-    let shown =
-        Stat { mzxid: stored.mzxid, mtime: stored.mtime, version, data_length: bytes(data) as i32, ..node.stat() };
-    let more_bytes = bytes(data) - bytes(node.data());
-    if let Some(effects) = effects {
-        effects.push(Effect {
-            zxid: header.zxid,
-            kind: EffectKind::DataChanged,
-            path: path.into(),
-            acl: node.acl().clone(),
-            parent_acl: None,
-        });
-    }
-    tree.set_data(path, data, &stored);
+    let mut done = None;
+    tree.set_data(path, data, |node| {
+        let shown =
+            Stat { mzxid: header.zxid, mtime: header.time.0, version, data_length: bytes(data) as i32, ..node.stat() };
+        if let Some(effects) = effects {
+            effects.push(Effect {
+                zxid: header.zxid,
+                kind: EffectKind::DataChanged,
+                path: path.into(),
+                acl: node.acl().clone(),
+                parent_acl: None,
+            });
+        }
+        done = Some((shown, bytes(data) - bytes(node.data())));
+        StatPersisted { mzxid: header.zxid, mtime: header.time.0, version, ..node.stat_persisted() }
+    });
+    let (shown, more_bytes) = done.ok_or(ErrorCode::NoNode)?;
     quota::record_change(tree, path, 0, more_bytes);
     Ok(shown)
 }
