@@ -28,10 +28,13 @@ impl Leading {
 impl Ensemble {
     pub(super) fn lead(&mut self, input: LeaderInput, now: Now) {
         let Role::Leading(leading) = &mut self.role else { return };
-        let mut outputs = Vec::new();
+        let mut outputs = std::mem::take(&mut leading.outputs);
         leading.zab.step(now.mono, input, &mut outputs);
-        for output in outputs {
+        for output in outputs.drain(..) {
             self.carry_out_as_leader(output, now);
+        }
+        if let Role::Leading(leading) = &mut self.role {
+            leading.outputs = outputs;
         }
     }
 

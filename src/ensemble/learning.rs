@@ -23,10 +23,13 @@ use std::sync::atomic::Ordering;
 impl Ensemble {
     pub(super) fn learn(&mut self, input: LearnerInput, now: Now) {
         let Role::Learning(learning) = &mut self.role else { return };
-        let mut outputs = Vec::new();
+        let mut outputs = std::mem::take(&mut learning.outputs);
         learning.zab.step(now.mono, input, &mut outputs);
-        for output in outputs {
+        for output in outputs.drain(..) {
             self.carry_out_as_learner(output, now);
+        }
+        if let Role::Learning(learning) = &mut self.role {
+            learning.outputs = outputs;
         }
     }
 

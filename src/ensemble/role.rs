@@ -8,7 +8,7 @@ use crate::message::Outcome;
 use crate::message::Txn;
 use crate::message::lane::ConnRef;
 use crate::types::{ErrorCode, Instant, LinkId, ServerId, SessionId, Xid, Zxid};
-use crate::zab::{Leader, Learner, SyncToken};
+use crate::zab::{Leader, LeaderOutput, Learner, LearnerOutput, SyncToken};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -31,6 +31,8 @@ pub(super) enum Owner {
 
 pub(super) struct Leading {
     pub zab: Leader,
+    /// Empty: where the next outputs go.
+    pub outputs: Vec<LeaderOutput>,
     pub feeds: BTreeMap<LinkId, Feed>,
     /// Learners for which the log is looked at.
     pub looks: BTreeMap<LinkId, Look>,
@@ -53,6 +55,8 @@ pub(super) struct WaitingSync {
 
 pub(super) struct Learning {
     pub zab: Learner,
+    /// Empty: where the next outputs go.
+    pub outputs: Vec<LearnerOutput>,
     pub leader: Dial,
     /// In the log, not applied, in order.
     pub unapplied: VecDeque<Unapplied>,

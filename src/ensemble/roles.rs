@@ -296,6 +296,7 @@ impl Ensemble {
             let zab = Leader::new(start, now.mono);
             self.role = Role::Leading(Box::new(Leading {
                 zab,
+                outputs: Vec::new(),
                 feeds: BTreeMap::new(),
                 looks: BTreeMap::new(),
                 owners: BTreeMap::new(),
@@ -334,6 +335,7 @@ impl Ensemble {
         };
         self.role = Role::Learning(Box::new(Learning {
             zab: Learner::new(start, now.mono),
+            outputs: Vec::new(),
             leader,
             unapplied: VecDeque::new(),
             forwarded: BTreeMap::new(),
