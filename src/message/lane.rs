@@ -219,3 +219,30 @@ impl Deliver {
         size_of::<Deliver>() + self.replies.len() * size_of::<Reply>() + self.effects.len() * size_of::<Effect>()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sign_counts_what_nobody_looked_at() {
+        let sign = StandingSign::new(Standing::Looking);
+        let all = |sign: &StandingSign| (sign.get(), sign.begins(), sign.ends());
+        sign.set(Standing::Leading);
+        assert_eq!(all(&sign), (Standing::Leading, 1, 0));
+        sign.end();
+        sign.set(Standing::ReadOnly);
+        assert_eq!(all(&sign), (Standing::ReadOnly, 1, 1), "nobody leads it");
+        sign.end();
+        sign.set(Standing::Following);
+        sign.end();
+        assert_eq!(all(&sign), (Standing::Looking, 2, 3));
+        // They go round, and nothing else changes with that.
+        let old = StandingSign::new(Standing::Looking);
+        old.store(lowest(COUNT_BITS), lowest(COUNT_BITS), Standing::Observing);
+        old.end();
+        assert_eq!(all(&old), (Standing::Looking, lowest(COUNT_BITS), 0));
+        old.set(Standing::Following);
+        assert_eq!(all(&old), (Standing::Following, 0, 0));
+    }
+}

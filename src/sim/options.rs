@@ -18,7 +18,7 @@ pub const QUORUM_PORT: u16 = 2888;
 const WRITES_MIN: u64 = 550;
 const WRITES_SPREAD: u64 = 900;
 const LOCAL_SESSIONS_ONE_IN: u64 = 4;
-const INIT_MS_MIN_WITH_JAVA: u64 = 600;
+const INIT_MS_MIN_WITH_JAVA: u64 = 1200;
 
 /// How likely each kind of fault is, in parts of their sum.
 #[derive(Clone, Copy, Debug)]
@@ -196,7 +196,8 @@ impl Options {
     /// These voters are Java's, and there is nothing that the model of it does not know.
     pub fn give_to_java(&mut self, java: BTreeSet<usize>) {
         if !java.is_empty() {
-            // Java decides 200 ms after it knows enough: who follows it has to be more patient than that.
+            // Java decides when it knows enough and has heard nothing for 200 ms, and who looks for a leader repeats itself at
+            // shorter distances at first: who waits for it has to be more patient than all of that.
             self.limits.init_ticks = self.limits.init_ticks.max(INIT_MS_MIN_WITH_JAVA.div_ceil(self.limits.tick_ms));
         }
         self.java = java;

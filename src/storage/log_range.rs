@@ -2,10 +2,11 @@
 //!
 //! Zxids of one epoch tell a hole by themselves. Between two epochs they do not: a log may end in the middle of one and go on
 //! with the next where a snapshot of the leader's was taken in between, whose file tells of it. Snapshots are purged oldest
-//! first, so those behind the oldest that is there are all there.
+//! first, so those behind the oldest that is there are all there. And a file may be damaged at its end, which a start does not
+//! mind where a snapshot holds what stood there: nobody can tell what that was.
 
 use super::error::{At, StorageError};
-use super::log_reader::LogReader;
+use super::log_reader::{LogReader, LogRecord};
 use super::recovery::follows;
 use super::snapshot::list_snapshots;
 use super::txnlog_format::RECORD_FRAME_BYTES;
@@ -57,7 +58,7 @@ impl LogPlace {
             if zxid <= peer {
                 from = Some(zxid);
             } else {
-                if !last.is_some_and(|last| follows(last, zxid) && !is_told_of(last, zxid)) {
+                if !last.is_some_and(|last| is_next(last, &record) && !is_told_of(last, zxid)) {
                     return Ok(None);
                 }
                 next.get_or_insert(zxid);
@@ -88,7 +89,7 @@ impl LogPlace {
         {
             let zxid = record.txn.header.zxid;
             if zxid > after {
-                if !last.is_some_and(|last| follows(last, zxid)) && !is_unchecked {
+                if !last.is_some_and(|last| is_next(last, &record)) && !is_unchecked {
                     return Err(StorageError::NotInLog(last.unwrap_or(after).next()).into());
                 }
                 each(zxid, record.entry)?;
@@ -100,6 +101,12 @@ impl LogPlace {
         }
         Ok(())
     }
+}
+
+/// Nothing is missing between `last` and the record.
+fn is_next(last: Zxid, record: &LogRecord<'_>) -> bool {
+    let zxid = record.txn.header.zxid;
+    zxid == last.next() || (follows(last, zxid) && !record.is_behind_tear)
 }
 
 #[cfg(test)]
@@ -181,6 +188,22 @@ mod tests {
         assert!(place(&[Zxid(0)], &files).look(one(2), two(4)).is_some());
         assert_eq!(place(&[Zxid(0), one(7)], &files).look(one(2), two(4)), None);
         assert_eq!(place(&[two(1)], &files).look(one(2), two(4)), None, "older snapshots may have been purged");
+    }
+
+    #[test]
+    fn what_a_damaged_end_held_is_not_read_across() {
+        let (one, two) = (|counter| Zxid::new(1, counter), |counter| Zxid::new(2, counter));
+        for (next, is_known) in [(two(1), false), (one(3), true)] {
+            let place = place(&[Zxid(0)], &[epoch(1, 1..=3), (0..2).map(|n| Zxid(next.0 + n)).collect()]);
+            let path = place.place.logs.join(file_name::log(one(1)));
+            let mut bytes = std::fs::read(&path).unwrap();
+            let last = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+            bytes[last - 4] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+            // Where the next file begins with the same transaction, nothing is missing.
+            assert_eq!(place.look(one(1), Zxid(next.0 + 1)).is_some(), is_known, "{next}");
+            assert_eq!(place.read(one(1), Zxid(next.0 + 1)).is_ok(), is_known, "{next}");
+        }
     }
 
     #[test]

@@ -22,6 +22,8 @@ const READ_BYTES: usize = 256 << 10;
 pub struct LogRecord<'a> {
     pub txn: Txn,
     pub entry: &'a [u8],
+    /// It is the first of its file, and the one before that ends with something else than records: what that was is not known.
+    pub is_behind_tear: bool,
 }
 
 /// One file, record after record, until it stops making sense.
@@ -159,6 +161,15 @@ impl LogFileReader {
         Ok(())
     }
 
+    /// Nothing but zeros follows behind the last record. To be asked once `advance` has returned `None`.
+    fn ends_with_its_records(&self) -> Result<bool, StorageError> {
+        Ok(match self.stop {
+            Some(Stop::EndOfFile) => true,
+            Some(Stop::ZeroLength) => self.last_non_zero_end(self.offset())?.is_none(),
+            _ => false,
+        })
+    }
+
     /// Whether anything but zeros follows from the stop on, and what it looks like. Reads the rest of the file.
     pub fn tear(&self) -> Result<Option<Tear>, StorageError> {
         let start = self.offset();
@@ -213,6 +224,8 @@ pub struct LogReader {
     rest: Vec<String>,
     current: Option<LogFileReader>,
     last: Option<Zxid>,
+    /// The file before the present one did not end with its records, and nothing was read of this one.
+    is_behind_tear: bool,
 }
 
 impl LogReader {
@@ -220,7 +233,15 @@ impl LogReader {
         let names = disk.names(directory).at("cannot list", directory)?;
         let mut rest: Vec<String> = file_name::logs_from(&names, from).into_iter().map(|(_, name)| name).collect();
         rest.reverse();
-        Ok(LogReader { disk: Arc::clone(disk), directory: directory.to_owned(), from, rest, current: None, last: None })
+        Ok(LogReader {
+            disk: Arc::clone(disk),
+            directory: directory.to_owned(),
+            from,
+            rest,
+            current: None,
+            last: None,
+            is_behind_tear: false,
+        })
     }
 
     /// From the start of the file that may hold `zxid` on; whatever is missing in between is an error.
@@ -235,7 +256,7 @@ impl LogReader {
         };
         let current = self.current.as_ref().expect("the transaction came from a file");
         let entry = current.entry();
-        Ok(Some(LogRecord { txn, entry }))
+        Ok(Some(LogRecord { txn, entry, is_behind_tear: std::mem::take(&mut self.is_behind_tear) }))
     }
 
     fn advance(&mut self) -> Result<Option<Txn>, StorageError> {
@@ -260,7 +281,11 @@ impl LogReader {
                     }
                 }
                 None if self.rest.is_empty() => return Ok(None),
-                None => self.current = None,
+                None => {
+                    // A file without a record says nothing of the one before it.
+                    self.is_behind_tear |= !current.ends_with_its_records()?;
+                    self.current = None;
+                }
             }
         }
     }
