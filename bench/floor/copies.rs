@@ -5,6 +5,7 @@
 use crate::journal::Journal;
 use ringkeeper::runtime::without_pacing;
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -132,6 +133,10 @@ async fn hear(stream: Rc<TcpStream>, copy: Rc<Copy>, journal: Rc<Journal>) -> io
     }
 }
 
+/// How far the leader's bytes have come in the journal here, which holds others too: where they end there, and how many of the
+/// leader's that makes, oldest first.
+type Taken = Rc<RefCell<VecDeque<(u64, u64)>>>;
+
 /// Keeps a copy for whoever connects.
 pub async fn keep(listener: std::net::TcpListener, journal: Rc<Journal>) -> io::Result<()> {
     let listener = TcpListener::from_std(listener);
@@ -139,30 +144,34 @@ pub async fn keep(listener: std::net::TcpListener, journal: Rc<Journal>) -> io::
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
         without_pacing(&stream);
-        let (stream, began_at) = (Rc::new(stream), journal.appended());
-        tokio_uring::spawn(take(stream.clone(), journal.clone()));
-        tokio_uring::spawn(acknowledge(stream, journal.clone(), began_at));
+        let (stream, taken) = (Rc::new(stream), Taken::default());
+        tokio_uring::spawn(take(stream.clone(), journal.clone(), taken.clone()));
+        tokio_uring::spawn(acknowledge(stream, journal.clone(), taken));
     }
 }
 
 /// Until the leader is gone.
-async fn take(stream: Rc<TcpStream>, journal: Rc<Journal>) {
-    let mut received = Vec::with_capacity(READ_BYTES);
+async fn take(stream: Rc<TcpStream>, journal: Rc<Journal>, taken: Taken) {
+    let (mut received, mut total) = (Vec::with_capacity(READ_BYTES), 0);
     loop {
         let (read, buffer) = stream.read(received).await;
         let Ok(bytes @ 1..) = read else { return };
         received = buffer;
         received.clear();
         journal.append(bytes);
+        total += bytes as u64;
+        taken.borrow_mut().push_back((journal.appended(), total));
     }
 }
 
-async fn acknowledge(stream: Rc<TcpStream>, journal: Rc<Journal>, began_at: u64) {
-    let mut told = began_at;
-    while journal.wait_until(|| journal.flushed() > told).await {
-        told = journal.flushed();
-        let word = (told - began_at).to_be_bytes().to_vec();
-        if stream.write_all(word).await.0.is_err() {
+async fn acknowledge(stream: Rc<TcpStream>, journal: Rc<Journal>, taken: Taken) {
+    let is_flushed = |taken: &VecDeque<(u64, u64)>| taken.front().is_some_and(|(end, _)| *end <= journal.flushed());
+    while journal.wait_until(|| is_flushed(&taken.borrow())).await {
+        let mut last = 0;
+        while is_flushed(&taken.borrow()) {
+            (_, last) = taken.borrow_mut().pop_front().expect("just seen");
+        }
+        if stream.write_all(last.to_be_bytes().to_vec()).await.0.is_err() {
             return;
         }
     }
