@@ -1,6 +1,6 @@
 //! Copies of the journal at other floors: the least that an ensemble must do before it answers a write. The leader sends the
-//! bytes of its records to each, which appends and flushes them and says how many it has on disk; a majority, the
-//! leader's own among them, is enough. There is no election, no order to keep, and nothing to apply.
+//! bytes of its records to each, which appends and flushes them and says how many it has on disk; a majority of all
+//! logs, its own counted as one, is enough. There is no election, no order to keep, and nothing to apply.
 
 use crate::journal::Journal;
 use ringkeeper::runtime::without_pacing;
@@ -22,7 +22,7 @@ const CONNECT_PAUSE: Duration = Duration::from_millis(20);
 
 /// The journal here, and its copies.
 pub struct Copies {
-    pub journal: Rc<Journal>,
+    journal: Rc<Journal>,
     others: Vec<Rc<Copy>>,
 }
 

@@ -3,6 +3,8 @@
 
 use std::fs;
 
+use ringkeeper::storage::txnlog_format::{RECORD_HEAD_BYTES, find_records, push_record};
+
 use super::{Ensemble, JAVA, OURS, SESSION_MS};
 use crate::client::Connection;
 use crate::process::Kind;
@@ -250,24 +252,18 @@ fn a_lost_directory_is_filled_before_anything_is_written() {
 
 /// The create of `path` in a server's log holds other data, and its checksum is right: a server that stopped has no means to tell.
 fn forge_data(version_2: &std::path::Path, path: &str, from: &[u8], to: &[u8]) {
-    const RECORD_HEAD_BYTES: usize = 12;
     let field = |bytes: &[u8]| [&(bytes.len() as u32).to_be_bytes()[..], bytes].concat();
     let pattern = [field(path.as_bytes()), field(from)].concat();
     for file in fs::read_dir(version_2).expect("cannot list").flatten() {
         let mut log = fs::read(file.path()).expect("cannot read");
         let Some(found) = log.windows(pattern.len()).position(|at| at == pattern) else { continue };
+        let record = find_records(&log).into_iter().find(|record| (record.start..record.end).contains(&found));
+        let record = record.expect("a record around it");
         let data = found + pattern.len() - from.len();
         log[data..data + to.len()].copy_from_slice(to);
-        let record = (0..found).rev().find(|at| {
-            let head = &log[*at..];
-            let length = u32::from_be_bytes(head[8..12].try_into().expect("four bytes")) as usize;
-            head[..4] == [0; 4] && head.get(RECORD_HEAD_BYTES + length) == Some(&b'B') && at + 12 + length > found
-        });
-        let record = record.expect("a record around it");
-        let length = u32::from_be_bytes(log[record + 8..record + 12].try_into().expect("four bytes")) as usize;
-        let entry = record + RECORD_HEAD_BYTES..record + RECORD_HEAD_BYTES + length;
-        let checksum = u64::from(simd_adler32::adler32(&&log[entry]));
-        log[record..record + 8].copy_from_slice(&checksum.to_be_bytes());
+        let mut forged = Vec::new();
+        push_record(&mut forged, &log[record.start + RECORD_HEAD_BYTES..record.end - 1]);
+        log[record.start..record.end].copy_from_slice(&forged);
         return fs::write(file.path(), log).expect("cannot write");
     }
     panic!("no log has {path}");
