@@ -37,6 +37,15 @@ const EXIT_CODE_DATA_DIR: i32 = 3;
 const SNAPSHOT_PIECES_MAX: usize = 8;
 
 fn main() {
+    let missing = process::missing_processor_features();
+    if !missing.is_empty() {
+        eprintln!(
+            "ringkeeper: this build needs a processor with {}; a virtual machine may hide what its host has. Let it show a \
+             newer model, or build with RUSTFLAGS='-C target-cpu=x86-64'",
+            missing.join(", ")
+        );
+        exit(EXIT_CODE_UNEXPECTED);
+    }
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr).init();

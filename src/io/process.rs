@@ -25,6 +25,26 @@ pub fn raise_file_descriptor_limit() {
     }
 }
 
+/// What this program was compiled for and the processor lacks; to be asked before anything else is done, since an instruction
+/// that is not there ends the process without a word.
+pub fn missing_processor_features() -> Vec<&'static str> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        /// Bits of leaf 1, register ecx. Detection by std is no detection for what the program was compiled for.
+        const NEEDED: [(&str, bool, u32); 5] = [
+            ("SSE3", cfg!(target_feature = "sse3"), 0),
+            ("SSSE3", cfg!(target_feature = "ssse3"), 9),
+            ("SSE4.1", cfg!(target_feature = "sse4.1"), 19),
+            ("SSE4.2", cfg!(target_feature = "sse4.2"), 20),
+            ("POPCNT", cfg!(target_feature = "popcnt"), 23),
+        ];
+        let has = std::arch::x86_64::__cpuid(1).ecx;
+        NEEDED.iter().filter(|(_, is_needed, bit)| *is_needed && has & 1 << bit == 0).map(|(name, ..)| *name).collect()
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    Vec::new()
+}
+
 /// Name, release and host name of the system.
 pub struct System {
     pub name: String,
