@@ -21,7 +21,7 @@ use super::snapshots::Snapshots;
 use super::stages::Stages;
 use crate::io::ending::stop;
 use crate::io::halfway::halfway;
-use crate::message::lane::{ConnRef, Standing, StandingSign};
+use crate::message::lane::{ConnRef, Standing, StandingSign, Submit};
 use crate::message::{Effect, TxnBody, TxnDigest, TxnHeader, WriteOp};
 use crate::observe::{Counter, MetricsWriter, Namespaced, Summary};
 use crate::request::{self, Executed, RequestRules, Requester};
@@ -72,6 +72,8 @@ pub struct Ensemble {
     pub(super) restore_options: RestoreOptions,
     pub(super) dirs: Arc<DataDirs>,
     pub(super) lanes: EnsembleLanes,
+    /// Empty: where those go that are taken off a lane together.
+    pub(super) submits: Vec<Submit>,
     /// Known to all servers.
     pub(super) sessions: SessionTable,
     /// Known to this server alone, through all its roles.
@@ -288,7 +290,7 @@ impl Ensemble {
         if let Some(seat) = &mut self.seat {
             self.metrics.count(Counter::ProposalCount);
             self.metrics.proposal(entry.len() as u64, now.mono.micros);
-            seat.history.push(zxid, entry.as_slice().into());
+            seat.history.push(zxid, &entry);
             self.entry = entry;
             let input = match request::config_of(&executed.txn.body) {
                 Some(Ok(config)) => LeaderInput::ProposedConfig { config: Arc::new(config) },

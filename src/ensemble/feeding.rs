@@ -169,6 +169,7 @@ impl Ensemble {
                 lost.push((*id, why));
             }
         }
+        seat.history.sent_to_all(leading.feeds.values().map(Feed::sent).min());
         for (id, why) in lost {
             self.link_broken(id, &why, now);
         }

@@ -7,12 +7,12 @@
 //! which it asked, and stops answering them for good where that order is not kept. A learner that cannot be fed from the log
 //! either is closed; it comes back and gets a snapshot.
 
-use super::history::{Entry, History};
+use super::history::History;
 use super::log_feed::{LogAccess, LogFeed};
 use super::snapshot_feed::SnapshotFeed;
 use crate::message::QuorumPacket;
 use crate::types::{ServerId, Zxid};
-use crate::wire::quorum::{Side, encode};
+use crate::wire::quorum::{Side, encode, encode_inform, encode_inform_and_activate, encode_proposal};
 use crate::zab::SyncPlan;
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
@@ -108,6 +108,11 @@ impl Feed {
         }
     }
 
+    /// Everything through this has been sent.
+    pub fn sent(&self) -> Zxid {
+        self.sent
+    }
+
     /// A SYNC packet is owed behind the commit of `after`, the last proposal; not before it is proven that this server leads.
     pub fn sync_asked(&mut self, after: Zxid) {
         self.syncs.push_back(Sync { after, is_proven: false });
@@ -183,7 +188,7 @@ impl Feed {
             && let Some(log) = &mut self.log
             && let Some(entry) = log.take()
         {
-            self.send_entry(entry, progress, words, out);
+            self.send_entry(entry.zxid, &entry.bytes, progress, words, out);
         }
         if let Some(log) = &self.log
             && log.is_over()?
@@ -206,21 +211,19 @@ impl Feed {
             if entry.zxid > may_send || out.len() >= OUTPUT_BYTES_MAX {
                 break;
             }
-            self.send_entry(entry.clone(), progress, words, out);
+            self.send_entry(entry.zxid, entry.bytes, progress, words, out);
         }
     }
 
-    fn send_entry(&mut self, entry: Entry, progress: Progress, words: &Words<'_>, out: &mut Vec<u8>) {
-        let Entry { zxid, bytes } = entry;
+    fn send_entry(&mut self, zxid: Zxid, entry: &[u8], progress: Progress, words: &Words<'_>, out: &mut Vec<u8>) {
         self.sent = zxid;
         if self.observer && self.new_leader.is_none() {
-            let packet = match words.activations.get(&zxid) {
-                Some(designated) => QuorumPacket::InformAndActivate { zxid, designated: *designated, entry: bytes },
-                None => QuorumPacket::Inform { zxid, entry: bytes },
+            return match words.activations.get(&zxid) {
+                Some(designated) => encode_inform_and_activate(zxid, *designated, entry, out),
+                None => encode_inform(zxid, entry, out),
             };
-            return encode(&packet, Side::Leader, out);
         }
-        encode(&QuorumPacket::Proposal { zxid, entry: bytes }, Side::Leader, out);
+        encode_proposal(zxid, entry, out);
         self.uncommitted.push_back(zxid);
         // Java's leader sends history pair by pair; and what is committed need not be remembered.
         self.send_commits(progress.committed, words, out);
@@ -292,7 +295,7 @@ mod tests {
             self.progress.proposed = Zxid::new(1, counter);
             let mut entry = vec![0; 32];
             entry[12..20].copy_from_slice(&self.progress.proposed.0.to_be_bytes());
-            self.history.push(self.progress.proposed, entry.into());
+            self.history.push(self.progress.proposed, &entry);
         }
 
         fn commit(&mut self, counter: u32) {

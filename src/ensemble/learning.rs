@@ -147,11 +147,11 @@ impl Ensemble {
 
     fn commit_through(&mut self, through: Zxid, now: Now) {
         while let Role::Learning(learning) = &mut self.role
-            && let Some(next) = learning.unapplied.pop_front_if(|next| next.zxid() <= through)
+            && let Some(next) = learning.next_committed(through, self.tree.view())
         {
             let zxid = next.zxid();
             self.apply_committed(next.txn, next.appended, now);
-            self.seat().history.push(zxid, next.entry);
+            self.seat().history.push(zxid, &next.entry);
         }
     }
 

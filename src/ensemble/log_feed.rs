@@ -1,7 +1,6 @@
 //! Transactions that are no longer in memory, on their way from the log files to a learner: first a look whether they are all
 //! there, then they are read, each by a job of its own, while the leader goes on.
 
-use super::history::Entry;
 use super::pieces::{FeedWriter, PieceSender, Pieces, Wake};
 use crate::storage::{LogEnd, LogPlace, StorageError};
 use crate::types::Zxid;
@@ -40,10 +39,16 @@ impl LogLook {
     }
 }
 
+/// A transaction as the log has it: header ‖ record ‖ digest.
+pub(super) struct LoggedEntry {
+    pub zxid: Zxid,
+    pub bytes: Box<[u8]>,
+}
+
 pub(super) struct LogFeed {
     pub through: Zxid,
-    pieces: Pieces<VecDeque<Entry>>,
-    taken: VecDeque<Entry>,
+    pieces: Pieces<VecDeque<LoggedEntry>>,
+    taken: VecDeque<LoggedEntry>,
 }
 
 /// Why a job ends.
@@ -59,10 +64,10 @@ impl LogFeed {
     /// Everything behind `after` through `through`, which is flushed.
     pub fn begin(access: &LogAccess, after: Zxid, through: Zxid) -> LogFeed {
         let place = access.place.clone();
-        let job = move |sender: &mut PieceSender<VecDeque<Entry>>| {
+        let job = move |sender: &mut PieceSender<VecDeque<LoggedEntry>>| {
             let (mut piece, mut bytes) = (VecDeque::new(), 0);
             let read = place.read(after, through, |zxid, entry| {
-                piece.push_back(Entry { zxid, bytes: entry.into() });
+                piece.push_back(LoggedEntry { zxid, bytes: entry.into() });
                 bytes += entry.len();
                 if bytes >= PIECE_BYTES || zxid == through {
                     bytes = 0;
@@ -76,7 +81,7 @@ impl LogFeed {
     }
 
     /// The next entry that is there.
-    pub fn take(&mut self) -> Option<Entry> {
+    pub fn take(&mut self) -> Option<LoggedEntry> {
         if self.taken.is_empty() {
             self.taken = self.pieces.take()?;
         }

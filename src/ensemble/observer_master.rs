@@ -234,6 +234,7 @@ impl Ensemble {
                 lost.push((*id, why));
             }
         }
+        seat.history.sent_to_all(observers.feeds.values().map(Feed::sent).min());
         for (id, why) in lost {
             self.close_observer(id, &why);
         }

@@ -2,10 +2,11 @@
 
 use super::driver::Ensemble;
 use super::role::Role;
-use crate::message::{LearnerInfo, QuorumPacket};
+use crate::message::{ForwardedRequest, LearnerInfo, QuorumPacket};
 use crate::runtime::link_io::LinkAction;
-use crate::types::{LinkId, Now, Zxid};
-use crate::wire::Decoded;
+use crate::tree::View;
+use crate::types::{LinkId, Now, OpCode, Zxid};
+use crate::wire::{Decoded, Reader};
 use crate::zab::{LeaderInput, LearnerInput};
 
 /// Staged log bytes above which nothing further is read from the leader.
@@ -39,13 +40,13 @@ impl Ensemble {
         }
     }
 
-    /// Whole packets, one by one: what one means may be that the bytes behind it are no packets. Of acknowledgements in a row
-    /// the last one is enough, since each stands for all before it.
+    /// Whole packets. What one means may be that the bytes behind it are no packets, so each is acted upon before the next is
+    /// looked for; but for requests and acknowledgements, which leave the rest as it is and come in numbers.
     fn take_packets(&mut self, link: LinkId, now: Now) {
         let Some(state) = self.seat().links.get_mut(link) else { return };
         let mut input = std::mem::take(&mut state.input);
         let mut taken = 0;
-        let mut acked: Option<Zxid> = None;
+        let mut row = Row::default();
         while !matches!(self.role, Role::Ending | Role::Looking) {
             if self.is_loading_from(link) {
                 match self.load_snapshot(&input[taken..], now) {
@@ -66,17 +67,21 @@ impl Ensemble {
                 Ok(Decoded::NeedMore { .. }) => Ok(None),
                 Err(error) => Err(error),
             };
-            let ack = decoded.as_ref().ok().and_then(|packet| ack_of_txn(packet.as_ref()?));
-            if let Some(before) = acked.take()
-                && !ack.is_some_and(|ack| stands_for(ack, before))
-            {
-                self.packet(link, QuorumPacket::Ack { zxid: before }, now);
-                if self.seat().links.get_mut(link).is_none() {
-                    return;
+            let decoded = match decoded {
+                Ok(Some(packet)) if Row::takes(&packet) => {
+                    row.add(packet);
+                    if row.is_full() {
+                        self.row(link, &mut row, now);
+                    }
+                    continue;
                 }
+                decoded => decoded,
+            };
+            self.row(link, &mut row, now);
+            if self.seat().links.get_mut(link).is_none() {
+                return;
             }
             match decoded {
-                Ok(Some(_)) if ack.is_some() => acked = ack,
                 Ok(Some(packet)) => self.packet(link, packet, now),
                 Ok(None) => break,
                 Err(error) => return self.link_broken(link, &format!("its bytes are no packet: {error}"), now),
@@ -85,6 +90,18 @@ impl Ensemble {
         if let Some(state) = self.seat().links.get_mut(link) {
             input.drain(..taken);
             state.input = input;
+        }
+    }
+
+    /// Acts upon packets that came in a row; the znodes that requests name are fetched together.
+    fn row(&mut self, link: LinkId, row: &mut Row, now: Now) {
+        if self.is_in_charge() {
+            self.tree.view().prefetch(row.packets.iter().filter_map(path_of));
+        }
+        for packet in row.packets.drain(..) {
+            if self.seat().links.get_mut(link).is_some() {
+                self.packet(link, packet, now);
+            }
         }
     }
 
@@ -106,6 +123,30 @@ impl Ensemble {
     }
 }
 
+/// Requests and acknowledgements that came one behind the other. Of acknowledgements in a row the last one is enough, since
+/// each stands for all before it.
+#[derive(Default)]
+struct Row {
+    packets: Vec<QuorumPacket>,
+}
+
+impl Row {
+    fn takes(packet: &QuorumPacket) -> bool {
+        matches!(packet, QuorumPacket::Request(_)) || ack_of_txn(packet).is_some()
+    }
+
+    fn add(&mut self, packet: QuorumPacket) {
+        match self.packets.last_mut() {
+            Some(last) if stands_for(&packet, last) => *last = packet,
+            _ => self.packets.push(packet),
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.packets.len() == View::PREFETCHED_AT_ONCE
+    }
+}
+
 /// The transaction that is acknowledged; the acknowledgement of NEWLEADER is of none.
 fn ack_of_txn(packet: &QuorumPacket) -> Option<Zxid> {
     match packet {
@@ -115,13 +156,29 @@ fn ack_of_txn(packet: &QuorumPacket) -> Option<Zxid> {
 }
 
 /// An acknowledgement stands for those before it, of its epoch.
-fn stands_for(ack: Zxid, before: Zxid) -> bool {
-    ack.epoch() == before.epoch() && ack >= before
+fn stands_for(packet: &QuorumPacket, before: &QuorumPacket) -> bool {
+    match (ack_of_txn(packet), ack_of_txn(before)) {
+        (Some(ack), Some(before)) => ack.epoch() == before.epoch() && ack >= before,
+        _ => false,
+    }
+}
+
+/// Of the znode that a request is about, where its record begins with that.
+fn path_of(packet: &QuorumPacket) -> Option<&str> {
+    let QuorumPacket::Request(ForwardedRequest { op, body, .. }) = packet else { return None };
+    match OpCode::from_code(*op) {
+        Some(OpCode::Create | OpCode::Create2 | OpCode::Delete | OpCode::SetData | OpCode::SetAcl) => {
+            Reader::new(body).string("path").ok().flatten()
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::SessionId;
+    use crate::wire::Writer;
 
     fn ack(epoch: u32, counter: u32) -> Option<Zxid> {
         ack_of_txn(&QuorumPacket::Ack { zxid: Zxid::new(epoch, counter) })
@@ -137,9 +194,40 @@ mod tests {
     /// The last of several may be all that a leader hears, so nothing may get lost with those before it.
     #[test]
     fn an_acknowledgement_stands_for_what_it_covers_alone() {
-        let of = |epoch, counter| Zxid::new(epoch, counter);
+        let of = |epoch, counter| QuorumPacket::Ack { zxid: Zxid::new(epoch, counter) };
+        let stands_for = |ack: QuorumPacket, before: QuorumPacket| super::stands_for(&ack, &before);
         assert!(stands_for(of(3, 9), of(3, 8)) && stands_for(of(3, 9), of(3, 1)) && stands_for(of(3, 9), of(3, 9)));
         assert!(!stands_for(of(3, 8), of(3, 9)), "one that went back says less");
         assert!(!stands_for(of(4, 1), of(3, 9)) && !stands_for(of(2, 9), of(3, 1)), "another epoch's");
+        assert!(!stands_for(of(3, 1), of(3, 0)), "NEWLEADER's is heard by itself");
+    }
+
+    fn request(op: OpCode, path: Option<&str>) -> QuorumPacket {
+        let mut body = Vec::new();
+        Writer::new(&mut body).string_or_null(path);
+        QuorumPacket::Request(ForwardedRequest { session: SessionId(1), cxid: 1, op: op.code(), body, ids: Vec::new() })
+    }
+
+    #[test]
+    fn requests_keep_their_places_among_acknowledgements() {
+        let ack = |counter| QuorumPacket::Ack { zxid: Zxid::new(1, counter) };
+        let (set, sync) = (request(OpCode::SetData, Some("/a")), request(OpCode::Sync, None));
+        let mut row = Row::default();
+        for packet in [ack(1), ack(2), set.clone(), ack(3), sync.clone(), ack(4), ack(5), ack(6)] {
+            assert!(Row::takes(&packet));
+            row.add(packet);
+        }
+        assert_eq!(row.packets, [ack(2), set, ack(3), sync, ack(6)]);
+        assert!(!Row::takes(&ack(0)) && !Row::takes(&QuorumPacket::UpToDate));
+    }
+
+    #[test]
+    fn a_request_names_a_znode_or_none() {
+        assert_eq!(path_of(&request(OpCode::Delete, Some("/a/b"))), Some("/a/b"));
+        assert_eq!(path_of(&request(OpCode::Create, None)), None);
+        assert_eq!(path_of(&request(OpCode::CloseSession, Some("/a"))), None);
+        let cut =
+            ForwardedRequest { session: SessionId(1), cxid: 1, op: 5, body: vec![0, 0, 0, 9, b'/'], ids: Vec::new() };
+        assert_eq!(path_of(&QuorumPacket::Request(cut)), None, "whoever decodes it whole will tell");
     }
 }

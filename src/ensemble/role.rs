@@ -7,6 +7,7 @@ use super::snapshot_load::SnapshotLoad;
 use crate::message::Outcome;
 use crate::message::Txn;
 use crate::message::lane::ConnRef;
+use crate::tree::View;
 use crate::types::{ErrorCode, Instant, LinkId, ServerId, SessionId, Xid, Zxid};
 use crate::zab::{Leader, LeaderOutput, Learner, LearnerOutput, SyncToken};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -60,6 +61,8 @@ pub(super) struct Learning {
     pub leader: Dial,
     /// In the log, not applied, in order.
     pub unapplied: VecDeque<Unapplied>,
+    /// So many of them, from the front, have had their znodes fetched ahead.
+    pub fetched: usize,
     /// Writes that went to the leader, by session, in order.
     pub forwarded: BTreeMap<SessionId, VecDeque<Forwarded>>,
     /// Syncs that went to the leader; it answers them in order.
@@ -86,6 +89,18 @@ pub(super) enum LearnerSync {
 }
 
 impl Learning {
+    /// The oldest transaction if it is committed. Those behind it, which will follow soon, have their znodes fetched.
+    pub fn next_committed(&mut self, through: Zxid, view: View<'_>) -> Option<Unapplied> {
+        if self.fetched == 0 {
+            let ahead = self.unapplied.iter().take(View::PREFETCHED_AT_ONCE);
+            self.fetched = ahead.len();
+            view.prefetch(ahead.flat_map(|next| next.txn.body.paths()));
+        }
+        let next = self.unapplied.pop_front_if(|next| next.zxid() <= through)?;
+        self.fetched -= 1;
+        Some(next)
+    }
+
     /// A snapshot of which nothing more comes is given up then: the state machine waits for its end alone.
     pub fn stalls_at(&self, init_ms: u64) -> Option<Instant> {
         self.loading.is_some().then(|| self.heard_at.plus_millis(init_ms))

@@ -338,6 +338,7 @@ impl Ensemble {
             outputs: Vec::new(),
             leader,
             unapplied: VecDeque::new(),
+            fetched: 0,
             forwarded: BTreeMap::new(),
             syncs: VecDeque::new(),
             attaching: BTreeMap::new(),
@@ -402,6 +403,7 @@ impl Ensemble {
             self.standing.end();
         }
         self.seat().close_quorum_links();
+        self.seat().history.sent_to_all(None);
         let batch = std::mem::replace(&mut self.batch, Batch::new(self.lanes.workers()));
         // Watchers are owed what is applied, should it turn out to be committed.
         for sealed in self.sealed.drain(..) {
@@ -442,7 +444,7 @@ impl Ensemble {
             self.let_go_of_kept(header.session);
             let _ = request::apply(&mut self.tree, header, body, Some(&mut self.unsaid));
             let zxid = unapplied.zxid();
-            self.seat().history.push(zxid, unapplied.entry);
+            self.seat().history.push(zxid, &unapplied.entry);
         }
         if self.has_room(0, now.mono) {
             match self.seat().successor.take() {

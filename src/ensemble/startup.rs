@@ -142,7 +142,7 @@ pub fn start(
         Some(seat) => {
             let epochs = load_epochs(&*dirs.disk, &dirs.snapshots, last_zxid)?;
             let mut history = History::new(base, seat.commit_log_count);
-            entries.into_iter().for_each(|(zxid, entry)| history.push(zxid, entry));
+            entries.into_iter().for_each(|(zxid, entry)| history.push(zxid, &entry));
             let alarm = lanes.alarm().cloned();
             let wake = Arc::new(move || alarm.iter().for_each(|alarm| alarm.ring()));
             let place =
@@ -166,6 +166,7 @@ pub fn start(
         restore_options: options.restore,
         dirs,
         lanes,
+        submits: Vec::new(),
         batch: Batch::new(workers),
         sealed: VecDeque::new(),
         in_flight: None,
@@ -216,7 +217,7 @@ impl Ensemble {
         );
         let history = &mut self.seat().history;
         history.begin_at(base);
-        entries.into_iter().for_each(|(zxid, entry)| history.push(zxid, entry));
+        entries.into_iter().for_each(|(zxid, entry)| history.push(zxid, &entry));
         self.open_log();
     }
 

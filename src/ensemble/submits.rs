@@ -9,6 +9,7 @@ use crate::message::{ConnectResponse, Outcome, QuorumPart, QuorumStatus, WriteOp
 use crate::observe::Namespaced;
 use crate::request::{self, Requester};
 use crate::session::{SessionTable, password};
+use crate::tree::View;
 use crate::types::{ErrorCode, Id, Instant, Now, PutBack, Role as MemberRole, SessionId, Xid, Zxid};
 use std::sync::atomic::Ordering;
 
@@ -19,16 +20,29 @@ impl Ensemble {
     pub(super) fn take_submits(&mut self, now: Now) {
         for worker in 0..self.lanes.workers() {
             let mut taken = 0;
-            while taken < SUBMITS_PER_TURN_MAX
-                && let Some(submit) = self.lanes.next_submit(worker)
-            {
-                self.take(submit, now);
-                taken += 1;
-            }
+            while taken < SUBMITS_PER_TURN_MAX && self.take_some(worker, now, &mut taken) {}
             if taken > 0 {
                 self.lanes.made_room(worker);
             }
         }
+    }
+
+    /// As many as have their znodes fetched together; false if there are none.
+    fn take_some(&mut self, worker: usize, now: Now, taken: &mut usize) -> bool {
+        let mut submits = std::mem::take(&mut self.submits);
+        while submits.len() < View::PREFETCHED_AT_ONCE
+            && let Some(submit) = self.lanes.next_submit(worker)
+        {
+            submits.push(submit);
+        }
+        if self.is_in_charge() {
+            self.tree.view().prefetch(submits.iter().filter_map(Submit::write).flat_map(WriteOp::paths));
+        }
+        *taken += submits.len();
+        let are_some = !submits.is_empty();
+        submits.drain(..).for_each(|submit| self.take(submit, now));
+        self.submits = submits;
+        are_some
     }
 
     fn take(&mut self, submit: Submit, now: Now) {

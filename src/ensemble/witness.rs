@@ -19,6 +19,6 @@ impl Ensemble {
     /// begin later than that.
     pub fn history_after(&self, zxid: Zxid) -> Option<impl Iterator<Item = (Zxid, Arc<[u8]>)> + '_> {
         let history = self.seat.as_ref().map(|seat| &seat.history)?;
-        history.reaches_back_to(zxid).then(|| history.after(zxid).map(|entry| (entry.zxid, entry.bytes.clone())))
+        history.reaches_back_to(zxid).then(|| history.after(zxid).map(|entry| (entry.zxid, entry.bytes.into())))
     }
 }

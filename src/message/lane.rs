@@ -156,6 +156,15 @@ pub enum Submit {
     Describe { whole: bool, tell: Tell },
 }
 
+impl Submit {
+    pub fn write(&self) -> Option<&WriteOp> {
+        match self {
+            Submit::Write { op, .. } => Some(op),
+            _ => None,
+        }
+    }
+}
+
 /// From the ensemble thread to one worker: answers, in the order of their transactions.
 #[derive(Debug)]
 pub enum Reply {

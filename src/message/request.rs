@@ -170,6 +170,20 @@ pub struct AuthPacket<'a> {
 }
 
 impl WriteOp {
+    /// Of the znodes that it names.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        let (path, ops): (Option<&str>, &[MultiOp]) = match self {
+            WriteOp::Create(CreateOp { path, .. })
+            | WriteOp::Delete { path, .. }
+            | WriteOp::SetData { path, .. }
+            | WriteOp::SetAcl { path, .. } => (path.as_deref(), &[]),
+            WriteOp::DeleteContainer { path } => (Some(path), &[]),
+            WriteOp::Multi(ops) => (None, ops),
+            WriteOp::BadMulti | WriteOp::Reconfig { .. } => (None, &[]),
+        };
+        path.into_iter().chain(ops.iter().filter_map(MultiOp::path))
+    }
+
     pub fn operation(&self) -> Operation {
         match self {
             WriteOp::Create(_) => Operation::Create,
@@ -202,6 +216,15 @@ impl CreateOp {
 }
 
 impl MultiOp {
+    fn path(&self) -> Option<&str> {
+        match self {
+            MultiOp::Create(CreateOp { path, .. })
+            | MultiOp::Delete { path, .. }
+            | MultiOp::SetData { path, .. }
+            | MultiOp::Check { path, .. } => path.as_deref(),
+        }
+    }
+
     fn entry_bytes_max(&self) -> usize {
         match self {
             MultiOp::Create(op) => op.entry_bytes_max(),

@@ -115,4 +115,25 @@ impl TxnBody {
             TxnBody::Error(_) => OpCode::Error,
         }
     }
+
+    /// Of the znodes that it names; a closeSession's are left out.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        let subs = if let TxnBody::Multi(subs) = self { subs.as_slice() } else { &[] };
+        self.path().into_iter().chain(subs.iter().filter_map(|sub| sub.body.path()))
+    }
+
+    fn path(&self) -> Option<&str> {
+        match self {
+            TxnBody::Create { path, .. }
+            | TxnBody::CreateContainer { path, .. }
+            | TxnBody::CreateTtl { path, .. }
+            | TxnBody::Delete { path, .. }
+            | TxnBody::SetData { path, .. }
+            | TxnBody::SetAcl { path, .. }
+            | TxnBody::Check { path, .. } => Some(path),
+            TxnBody::Multi(_) | TxnBody::CreateSession { .. } | TxnBody::CloseSession { .. } | TxnBody::Error(_) => {
+                None
+            }
+        }
+    }
 }

@@ -11,11 +11,11 @@
 //!
 //! Invariant: a record that was published is never written again.
 
+use super::memory;
 use super::reclaim::{Reclaim, VersionNumber};
 use super::trie::{self, EMPTY, Record, Slot};
 use crate::types::limits::NODE_NAME_BYTES_MAX;
 use crate::types::{StatPersisted, Zxid};
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr;
 
 const CHILDREN: u32 = 1 << 24;
@@ -98,9 +98,8 @@ fn blocks_bytes(flags: u32) -> usize {
     bytes
 }
 
-fn layout(flags: u32, name_length: usize, data_length: usize) -> Layout {
-    let bytes = size_of::<Znode>() + blocks_bytes(flags) + name_length + data_length;
-    Layout::from_size_align(bytes, align_of::<Znode>()).expect("a znode is smaller than memory")
+fn record_bytes(flags: u32, name_length: usize, data_length: usize) -> usize {
+    size_of::<Znode>() + blocks_bytes(flags) + name_length + data_length
 }
 
 impl Znode {
@@ -113,14 +112,10 @@ impl Znode {
         // SAFETY: alive by the contract.
         let (name, data) = unsafe { ((*parts.name).as_bytes(), parts.data.map_or(&[][..], |data| &*data)) };
         assert!(name.len() <= NODE_NAME_BYTES_MAX && data.len() < NULL_DATA as usize);
-        let layout = layout(flags, name.len(), data.len());
+        let node = memory::take(record_bytes(flags, name.len(), data.len())).cast::<Znode>();
         let stat = &parts.stat;
-        // SAFETY: the layout was computed from the same flags and lengths that are written here.
+        // SAFETY: the size was computed from the same flags and lengths that are written here.
         unsafe {
-            let node = alloc(layout).cast::<Znode>();
-            if node.is_null() {
-                handle_alloc_error(layout);
-            }
             node.write(Znode {
                 birth,
                 czxid: stat.czxid.0,
@@ -297,7 +292,7 @@ impl Record for Znode {
         let node = this.cast::<Znode>();
         unsafe {
             let flags = (*node).flags_and_name_length;
-            dealloc(node.cast(), layout(flags, Znode::name_length(node), Znode::data_length(node)));
+            memory::give_back(node.cast(), record_bytes(flags, Znode::name_length(node), Znode::data_length(node)));
         }
     }
 

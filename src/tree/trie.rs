@@ -10,8 +10,14 @@
 //! round number, so equal hashes need no special case. A branch never holds a single record alone
 //! (removal collapses it), so equal contents mean equal shape.
 
+mod build;
+mod walk;
+
+pub(super) use build::{Seed, build, sort};
+pub(super) use walk::{Step, Walk};
+
+use super::memory;
 use super::reclaim::{Reclaim, VersionNumber};
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::hash::BuildHasher;
 use std::marker::PhantomData;
 use std::ptr;
@@ -82,18 +88,12 @@ struct Branch {
 }
 
 impl Branch {
-    fn layout(slots: usize) -> Layout {
-        Layout::from_size_align(size_of::<Branch>() + slots * size_of::<Slot>(), align_of::<Branch>())
-            .expect("at most 64 slots")
+    const fn bytes(slots: usize) -> usize {
+        size_of::<Branch>() + slots * size_of::<Slot>()
     }
 
     unsafe fn new(birth: VersionNumber, bitmap: u64) -> *mut Branch {
-        let layout = Branch::layout(bitmap.count_ones() as usize);
-        // SAFETY: the layout is never empty.
-        let branch = unsafe { alloc(layout) }.cast::<Branch>();
-        if branch.is_null() {
-            handle_alloc_error(layout);
-        }
+        let branch = memory::take(Branch::bytes(bitmap.count_ones() as usize)).cast::<Branch>();
         unsafe { branch.write(Branch { birth, bitmap }) };
         branch
     }
@@ -113,7 +113,7 @@ impl Branch {
 
     unsafe fn free(this: *mut ()) {
         let branch = this.cast::<Branch>();
-        unsafe { dealloc(branch.cast(), Branch::layout(Branch::count(branch))) };
+        unsafe { memory::give_back(branch.cast(), Branch::bytes(Branch::count(branch))) };
     }
 
     unsafe fn retire(this: *mut Branch, reclaim: &mut Reclaim) {
@@ -165,13 +165,15 @@ impl Branch {
 struct Bits<'a, K: ?Sized> {
     key: &'a K,
     seed: &'a HashSeed,
-    level: u32,
+    round: u32,
+    /// Bits of this round's hash that are used up.
+    used: u32,
     hash: u64,
 }
 
 impl<'a, K: ?Sized + std::hash::Hash> Bits<'a, K> {
     fn new(key: &'a K, seed: &'a HashSeed) -> Self {
-        Bits { key, seed, level: 0, hash: seed.hash_one(key) }
+        Bits { key, seed, round: 0, used: 0, hash: seed.hash_one(key) }
     }
 
     fn at_level(key: &'a K, seed: &'a HashSeed, level: u32) -> Self {
@@ -182,14 +184,21 @@ impl<'a, K: ?Sized + std::hash::Hash> Bits<'a, K> {
         bits
     }
 
+    /// How many levels the bits so far have chosen slots on.
+    fn level(&self) -> u32 {
+        self.round * LEVELS_PER_ROUND + self.used / BITS_PER_LEVEL
+    }
+
     /// The bit that chooses the slot on the current level; moves to the next.
     fn next(&mut self) -> u64 {
-        let in_round = self.level % LEVELS_PER_ROUND;
-        if in_round == 0 && self.level > 0 {
-            self.hash = self.seed.hash_one((self.level / LEVELS_PER_ROUND, self.key));
+        if self.used == LEVELS_PER_ROUND * BITS_PER_LEVEL {
+            self.round += 1;
+            self.used = 0;
+            self.hash = self.seed.hash_one((self.round, self.key));
         }
-        self.level += 1;
-        1 << ((self.hash >> (in_round * BITS_PER_LEVEL)) & 63)
+        let bit = 1 << ((self.hash >> self.used) & 63);
+        self.used += BITS_PER_LEVEL;
+        bit
     }
 }
 
@@ -283,7 +292,7 @@ unsafe fn insert_at<R: Record>(
         if R::key(other) == key {
             return false;
         }
-        let mut other_bits = Bits::at_level(R::key(other), seed, bits.level);
+        let mut other_bits = Bits::at_level(R::key(other), seed, bits.level());
         loop {
             let (bit, other_bit) = (bits.next(), other_bits.next());
             let branch = Branch::new(reclaim.birth, bit | other_bit);
@@ -295,80 +304,6 @@ unsafe fn insert_at<R: Record>(
             }
             place = Branch::slots(branch);
         }
-    }
-}
-
-/// A record that waits to be built into a trie with others.
-pub(super) struct Seed<R> {
-    /// The hash with its bits reversed: sorted by it, records that share a path stand together on every level.
-    order: u64,
-    pub record: *mut R,
-}
-
-impl<R: Record> Seed<R> {
-    /// # Safety
-    /// `record` is alive.
-    pub unsafe fn new(record: *mut R, seed: &HashSeed) -> Seed<R> {
-        Seed { order: seed.hash_one(unsafe { R::key(record) }).reverse_bits(), record }
-    }
-
-    /// What chooses the slot on a level of the first round.
-    fn digit(&self, level: u32) -> u32 {
-        let bits = (self.order >> (u64::BITS - BITS_PER_LEVEL * (level + 1))) as u32;
-        (bits & 63).reverse_bits() >> (u32::BITS - BITS_PER_LEVEL)
-    }
-
-    /// Whether the first round does not tell the two apart.
-    fn collides_with(&self, other: &Seed<R>) -> bool {
-        (self.order ^ other.order) >> (u64::BITS - BITS_PER_LEVEL * LEVELS_PER_ROUND) == 0
-    }
-}
-
-/// Sorts what is to be built; false if a key is there twice.
-///
-/// # Safety
-/// The records are alive.
-pub(super) unsafe fn sort<R: Record>(seeds: &mut [Seed<R>]) -> bool {
-    seeds.sort_unstable_by_key(|seed| seed.order);
-    let is_twice = |at: usize| {
-        let later = seeds[at + 1..].iter().take_while(|later| later.collides_with(&seeds[at]));
-        // SAFETY: alive by the contract.
-        unsafe { later.into_iter().any(|later| R::key(later.record) == R::key(seeds[at].record)) }
-    };
-    !(0..seeds.len()).any(is_twice)
-}
-
-/// The trie of all these records, each branch made once and in its final size.
-///
-/// # Safety
-/// The seeds went through `sort`, and no trie holds their records yet.
-pub(super) unsafe fn build<R: Record>(seeds: &[Seed<R>], seed: &HashSeed, reclaim: &mut Reclaim) -> Slot {
-    unsafe { build_level(seeds, 0, seed, reclaim) }
-}
-
-unsafe fn build_level<R: Record>(seeds: &[Seed<R>], level: u32, seed: &HashSeed, reclaim: &mut Reclaim) -> Slot {
-    unsafe {
-        match seeds {
-            [] => return EMPTY,
-            [only] => return Slot::of(only.record),
-            _ if level == LEVELS_PER_ROUND => {
-                let mut slot = EMPTY;
-                for Seed { record, .. } in seeds {
-                    let bits = Bits::at_level(R::key(*record), seed, level);
-                    assert!(insert_at(&raw mut slot, *record, bits, reclaim), "sorted, so no key is there twice");
-                }
-                return slot;
-            }
-            _ => {}
-        }
-        let groups = || seeds.chunk_by(|a, b| a.digit(level) == b.digit(level));
-        let bitmap = groups().fold(0, |bitmap, group| bitmap | 1 << group[0].digit(level));
-        let branch = Branch::new(reclaim.birth, bitmap);
-        for group in groups() {
-            let slot = build_level(group, level + 1, seed, reclaim);
-            Branch::slots(branch).add(Branch::position(branch, 1 << group[0].digit(level))).write(slot);
-        }
-        Slot::of_branch(branch)
     }
 }
 
@@ -518,45 +453,5 @@ impl<'a, R: Record> Iterator for Iter<'a, R> {
     fn next(&mut self) -> Option<&'a R> {
         // SAFETY: alive for 'a by the contract of `iter`.
         self.next_record().map(|record| unsafe { &*record })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::node::{Parts, Znode};
-    use super::*;
-    use crate::types::StatPersisted;
-
-    /// Nobody finds names that collide, so the hashes are set by hand.
-    #[test]
-    fn records_whose_hashes_are_equal_are_built_into_one_trie_all_the_same() {
-        let (seed, mut reclaim) = (HashSeed::with_seed(1), Reclaim::new(1));
-        let names: Vec<String> = (0..50).map(|n| format!("name-{n}")).collect();
-        let record = |name: &str| {
-            let stat = StatPersisted::default();
-            let parts = Parts { name, data: None, stat, acl: 0, digest: 0, children: EMPTY, child_count: 0 };
-            // SAFETY: the name is borrowed.
-            unsafe { Znode::build(1, &parts) }
-        };
-        let seeds = |names: &[String]| -> Vec<Seed<Znode>> {
-            let seed_of =
-                |(nth, name): (usize, &String)| Seed { order: (7 << 60) | (nth as u64 % 3), record: record(name) };
-            names.iter().enumerate().map(seed_of).collect()
-        };
-        // SAFETY: the records are alive until they are freed with the trie.
-        unsafe {
-            let mut all = seeds(&names);
-            assert!(sort(&mut all));
-            let trie = build(&all, &seed, &mut reclaim);
-            let mut found: Vec<&str> = iter::<Znode>(trie).map(|node| Znode::name(node)).collect();
-            found.sort_unstable();
-            let mut expected: Vec<&str> = names.iter().map(String::as_str).collect();
-            expected.sort_unstable();
-            assert_eq!(found, expected);
-            free_since::<Znode>(trie, 0);
-            let mut twice = seeds(&[names.clone(), names[20..21].to_vec()].concat());
-            assert!(!sort(&mut twice));
-            twice.iter().for_each(|seed| Znode::free(seed.record.cast()));
-        }
     }
 }

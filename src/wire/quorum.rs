@@ -99,7 +99,7 @@ impl Kind {
 pub fn encode(packet: &QuorumPacket, from: Side, out: &mut Vec<u8>) {
     match packet {
         QuorumPacket::Request(request) => encode_request(request, out),
-        QuorumPacket::Proposal { zxid, entry } => with_data(Kind::Proposal, zxid.0, out, |w| w.raw(entry)),
+        QuorumPacket::Proposal { zxid, entry } => encode_proposal(*zxid, entry, out),
         QuorumPacket::Ack { zxid } => without_data(Kind::Ack, zxid.0, out),
         QuorumPacket::Commit { zxid } => without_data(Kind::Commit, zxid.0, out),
         QuorumPacket::Ping { zxid, touched: _ } if from == Side::Leader => without_data(Kind::Ping, zxid.0, out),
@@ -121,15 +121,12 @@ pub fn encode(packet: &QuorumPacket, from: Side, out: &mut Vec<u8>) {
             w.bool(*valid);
         }),
         QuorumPacket::Sync => without_data(Kind::Sync, 0, out),
-        QuorumPacket::Inform { zxid, entry } => with_data(Kind::Inform, zxid.0, out, |w| w.raw(entry)),
+        QuorumPacket::Inform { zxid, entry } => encode_inform(*zxid, entry, out),
         QuorumPacket::CommitAndActivate { zxid, designated } => {
             with_data(Kind::CommitAndActivate, zxid.0, out, |w| w.long(designated.0));
         }
         QuorumPacket::InformAndActivate { zxid, designated, entry } => {
-            with_data(Kind::InformAndActivate, zxid.0, out, |w| {
-                w.long(designated.0);
-                w.raw(entry);
-            });
+            encode_inform_and_activate(*zxid, *designated, entry, out);
         }
         QuorumPacket::NewLeader { zxid, config: None } => without_data(Kind::NewLeader, zxid.0, out),
         QuorumPacket::NewLeader { zxid, config: Some(config) } => {
@@ -151,6 +148,23 @@ pub fn encode(packet: &QuorumPacket, from: Side, out: &mut Vec<u8>) {
             with_data(Kind::AckEpoch, last_zxid.0, out, |w| w.int(epoch));
         }
     }
+}
+
+// What carries a transaction, from wherever that lies.
+
+pub fn encode_proposal(zxid: Zxid, entry: &[u8], out: &mut Vec<u8>) {
+    with_data(Kind::Proposal, zxid.0, out, |w| w.raw(entry));
+}
+
+pub fn encode_inform(zxid: Zxid, entry: &[u8], out: &mut Vec<u8>) {
+    with_data(Kind::Inform, zxid.0, out, |w| w.raw(entry));
+}
+
+pub fn encode_inform_and_activate(zxid: Zxid, designated: ServerId, entry: &[u8], out: &mut Vec<u8>) {
+    with_data(Kind::InformAndActivate, zxid.0, out, |w| {
+        w.long(designated.0);
+        w.raw(entry);
+    });
 }
 
 fn head(kind: Kind, zxid: i64, w: &mut Writer<'_>) {
