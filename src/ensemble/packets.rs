@@ -77,9 +77,11 @@ impl Ensemble {
                 }
                 decoded => decoded,
             };
-            self.row(link, &mut row, now);
-            if self.seat().links.get_mut(link).is_none() {
-                return;
+            if !row.packets.is_empty() {
+                self.row(link, &mut row, now);
+                if self.seat().links.get_mut(link).is_none() {
+                    return;
+                }
             }
             match decoded {
                 Ok(Some(packet)) => self.packet(link, packet, now),

@@ -31,9 +31,10 @@ pub fn missing_processor_features() -> Vec<&'static str> {
     #[cfg(target_arch = "x86_64")]
     {
         /// Bits of leaf 1, register ecx. Detection by std is no detection for what the program was compiled for.
-        const NEEDED: [(&str, bool, u32); 5] = [
+        const NEEDED: [(&str, bool, u32); 6] = [
             ("SSE3", cfg!(target_feature = "sse3"), 0),
             ("SSSE3", cfg!(target_feature = "ssse3"), 9),
+            ("CMPXCHG16B", cfg!(target_feature = "cmpxchg16b"), 13),
             ("SSE4.1", cfg!(target_feature = "sse4.1"), 19),
             ("SSE4.2", cfg!(target_feature = "sse4.2"), 20),
             ("POPCNT", cfg!(target_feature = "popcnt"), 23),

@@ -93,7 +93,13 @@ impl Scene {
 }
 
 pub(super) fn connect(port: u16) -> TcpStream {
-    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the port takes connections");
+    // A server says that it looks for a leader a moment before it listens.
+    let mut connected = None;
+    wait_until("the port takes connections", || {
+        connected = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok();
+        connected.is_some()
+    });
+    let stream = connected.expect("waited for");
     stream.set_nodelay(true).expect("a socket option");
     stream
 }
