@@ -1,7 +1,7 @@
 //! What the transactions between two flushes mean to the workers: effects for everybody's watches, replies for whom
 //! they concern. Nothing of it is said before the flush that covers it.
 
-use crate::message::lane::{ConnRef, Deliver, Reply};
+use crate::message::lane::{ConnRef, Cuts, Deliver, Reply};
 use crate::message::{Effect, Passage};
 use crate::runtime::lanes::EnsembleLanes;
 use crate::tree::VersionNumber;
@@ -21,6 +21,7 @@ pub(super) struct SealedBatch {
     pub version: VersionNumber,
     /// End of that version.
     version_ends: Zxid,
+    cuts: Option<Cuts>,
     batch: Batch,
 }
 
@@ -50,8 +51,8 @@ impl Batch {
         self.effects
     }
 
-    pub fn seal(self, version: VersionNumber, version_ends: Zxid) -> SealedBatch {
-        SealedBatch { version, version_ends, batch: self }
+    pub fn seal(self, version: VersionNumber, version_ends: Zxid, cuts: Option<Cuts>) -> SealedBatch {
+        SealedBatch { version, version_ends, cuts, batch: self }
     }
 }
 
@@ -74,7 +75,10 @@ impl SealedBatch {
             if !replies.is_empty() || !effects.is_empty() {
                 let (version, last_zxid) = (self.version, self.version_ends);
                 let (effects, passages) = (effects.clone(), Arc::clone(&passages));
-                let deliver = Deliver { version, last_zxid, effects, replies, passages };
+                // Not for whoever has no use for them: nothing they reach is freed as long as a lane holds them.
+                let has_overtaken = || replies.iter().any(|reply| matches!(reply, Reply::Overtaken { .. }));
+                let cuts = self.cuts.clone().filter(|_| has_overtaken());
+                let deliver = Deliver { version, last_zxid, effects, replies, passages, cuts };
                 lanes.deliver(WorkerIndex(index as u16), deliver);
             }
         }

@@ -21,7 +21,7 @@ use super::snapshots::Snapshots;
 use super::stages::Stages;
 use crate::io::ending::stop;
 use crate::io::halfway::halfway;
-use crate::message::lane::{ConnRef, Standing, StandingSign, Submit};
+use crate::message::lane::{ConnRef, Cuts, Reply, Standing, StandingSign, Submit};
 use crate::message::{Effect, TxnBody, TxnDigest, TxnHeader, WriteOp};
 use crate::observe::{Counter, MetricsWriter, Namespaced, Summary};
 use crate::request::{self, Executed, RequestRules, Requester};
@@ -411,14 +411,21 @@ impl Ensemble {
             }
     }
 
+    /// The reads that a write of this connection has overtaken are answered from the state as it is now, before that write.
+    pub(super) fn keep_for_overtaken(&mut self, from: ConnRef) {
+        let (cut, zxid) = (self.tree.cut(), self.tree.view().last_zxid());
+        self.batch.reply(from.worker, Reply::Overtaken { conn: from.conn, cut, zxid });
+    }
+
     pub(super) fn seal_batch(&mut self) {
         if self.batch.is_empty() {
             return;
         }
         let batch = std::mem::replace(&mut self.batch, Batch::new(self.lanes.workers()));
+        let cuts = self.tree.take_cuts().map(|cuts| Cuts(Arc::new(cuts)));
         // The head of a server that serves nobody holds what is not committed. All it can say is that it ends connections.
         let version = if self.is_serving() { self.tree.seal() } else { self.tree.published_version() };
-        self.sealed.push_back(batch.seal(version, self.tree.view().last_zxid()));
+        self.sealed.push_back(batch.seal(version, self.tree.view().last_zxid(), cuts));
     }
 
     fn flush_ended(&mut self, result: io::Result<()>, now: Now) {

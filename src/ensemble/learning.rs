@@ -158,6 +158,11 @@ impl Ensemble {
     fn apply_committed(&mut self, txn: Txn, appended: Instant, now: Now) {
         let Txn { header, body, digest } = txn;
         let is_serving = matches!(&self.role, Role::Learning(learning) if learning.zab.is_serving());
+        let (session, xid) = (header.session, Xid(header.cxid));
+        let awaited = if is_serving { self.take_forwarded(session, xid) } else { None };
+        if let Some(Forwarded { from, what: Awaited::Write { overtakes: true, .. }, .. }) = awaited {
+            self.keep_for_overtaken(from);
+        }
         let effects = if is_serving { &mut self.batch.effects } else { &mut self.unsaid };
         let result = request::apply(&mut self.tree, &header, &body, Some(effects));
         count_writes(&self.metrics, &body);
@@ -179,12 +184,10 @@ impl Ensemble {
         self.metrics.record(Summary::CommitPropagationLatency, ms_since_proposed);
         self.metrics.record(Summary::PropagationLatency, ms_since_proposed);
         self.batch.last_zxid = Some(header.zxid);
-        let (session, xid) = (header.session, Xid(header.cxid));
         let result = match &body {
             TxnBody::Error(code) => Err(ErrorCode::from_code(*code).unwrap_or(ErrorCode::SystemError)),
             _ => result,
         };
-        let awaited = self.take_forwarded(session, xid);
         let forwarded = awaited.as_ref().map(|awaited| awaited.since);
         self.stages.applied(header.zxid, Operation::of(body.op_code()), appended, forwarded);
         if awaited.is_none()
@@ -221,7 +224,7 @@ impl Ensemble {
             (_, Some(Forwarded { from, .. })) if result == Err(ErrorCode::SessionMoved) => self.batch.close(from),
             (_, Some(Forwarded { from, xid, what, .. })) => {
                 let known_refusal = match what {
-                    Awaited::Write { known_refusal } => known_refusal,
+                    Awaited::Write { known_refusal, .. } => known_refusal,
                     _ => None,
                 };
                 let result = result.map_err(|refusal| known_refusal.unwrap_or(refusal));
@@ -281,10 +284,15 @@ impl Ensemble {
 
     // Clients.
 
-    pub(super) fn forward_write(&mut self, from: ConnRef, session: SessionId, xid: Xid, op: &WriteOp, ids: &[Id]) {
-        if !self.is_held_by(session, from) {
-            return;
-        }
+    pub(super) fn forward_write(
+        &mut self,
+        from: ConnRef,
+        session: SessionId,
+        xid: Xid,
+        op: &WriteOp,
+        ids: &[Id],
+        overtakes: bool,
+    ) {
         let since = self.stages.turn_began();
         let upgrade = self.upgrade_for(session, op);
         // In a multi the leader's answer stands.
@@ -293,14 +301,14 @@ impl Ensemble {
             // A Java leader would lose its way over it.
             let zxid = self.tree.view().last_zxid();
             let outcome = Outcome { zxid, result: Err(ErrorCode::MarshallingError) };
-            self.expect_answer(session, Forwarded { from, xid, what: Awaited::Decided(outcome), since });
+            self.expect_answer(session, Forwarded { from, xid, what: Awaited::Decided { outcome, overtakes }, since });
             return self.tell_decided(session);
         };
         if upgrade == Upgrade::Due {
             self.upgrade_as_learner(from, session);
         }
         let known_refusal = is_refused.then_some(ErrorCode::EphemeralOnLocalSession);
-        self.expect_answer(session, Forwarded { from, xid, what: Awaited::Write { known_refusal }, since });
+        self.expect_answer(session, Forwarded { from, xid, what: Awaited::Write { known_refusal, overtakes }, since });
         let request = ForwardedRequest { session, cxid: xid.0, op: op.code(), body, ids: ids.to_vec() };
         self.tell_leader(&QuorumPacket::Request(request));
     }
@@ -398,7 +406,10 @@ impl Ensemble {
             && let Some(queue) = learning.forwarded.get_mut(&session)
         {
             match queue.pop_front_if(|front| front.what.is_decided()) {
-                Some(Forwarded { from, xid, what: Awaited::Decided(outcome), .. }) => {
+                Some(Forwarded { from, xid, what: Awaited::Decided { outcome, overtakes }, .. }) => {
+                    if overtakes {
+                        self.keep_for_overtaken(from);
+                    }
                     self.batch.reply(from.worker, Reply::Write { conn: from.conn, xid, outcome });
                 }
                 Some(Forwarded { from, xid, .. }) => {

@@ -158,6 +158,8 @@ pub(super) enum Awaited {
     Write {
         /// What this server knows of the reason if it fails; the leader has only heard half of it.
         known_refusal: Option<ErrorCode>,
+        /// Reads of its connection are to be answered from the state right before it.
+        overtakes: bool,
     },
     CreateSession {
         read_only: Option<bool>,
@@ -166,7 +168,10 @@ pub(super) enum Awaited {
     /// A session of this server's that becomes global; its client waits for what comes behind.
     Upgrade,
     /// Decided here, told when its turn comes.
-    Decided(Outcome),
+    Decided {
+        outcome: Outcome,
+        overtakes: bool,
+    },
     /// A local session has ended, which is told when its turn comes.
     LocalClose,
 }
@@ -174,7 +179,7 @@ pub(super) enum Awaited {
 impl Awaited {
     /// Nothing comes from the leader for it.
     pub fn is_decided(&self) -> bool {
-        matches!(self, Awaited::Decided(_) | Awaited::LocalClose)
+        matches!(self, Awaited::Decided { .. } | Awaited::LocalClose)
     }
 }
 

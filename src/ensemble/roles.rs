@@ -374,7 +374,7 @@ impl Ensemble {
         self.batch.effects = std::mem::take(&mut self.unsaid);
         self.batch.last_zxid = Some(zxid);
         let batch = std::mem::replace(&mut self.batch, Batch::new(self.lanes.workers()));
-        self.sealed.push_back(batch.seal(self.tree.seal(), zxid));
+        self.sealed.push_back(batch.seal(self.tree.seal(), zxid, None));
         self.release();
         self.expiry_resumes = now.mono;
         self.may_vote = true;
@@ -410,6 +410,7 @@ impl Ensemble {
             self.unsaid.extend(sealed.give_up(&mut self.batch));
         }
         self.unsaid.extend(batch.give_up(&mut self.batch));
+        drop(self.tree.take_cuts());
         let owners = self.sessions.iter().filter_map(|(id, live)| live.owner.map(|conn| (id, conn)));
         self.kept.extend(owners);
         self.sessions = SessionTable::new(self.rules.tick_ms);

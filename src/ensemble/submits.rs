@@ -89,7 +89,18 @@ impl Ensemble {
 
     fn carry_out(&mut self, submit: Submit, now: Now) {
         match submit {
-            Submit::Write { from, session, xid, op, ids } => self.write(from, session, xid, op, &ids, now),
+            // A request that overtook the end of its session, or that came over a connection it has left, is dropped: the
+            // connection is being closed.
+            Submit::Write { from, session, .. }
+                if !self.is_held_by(session, from)
+                    && !PutBack::WritesAfterClose.is_on()
+                    && !PutBack::OwnerUnchecked.is_on() => {}
+            Submit::Write { from, session, xid, op, ids, overtakes } => {
+                if overtakes {
+                    self.keep_for_overtaken(from);
+                }
+                self.write(from, session, xid, op, &ids, now);
+            }
             Submit::Sync { from, xid, path, .. } => match &self.role {
                 Role::Leading(_) => self.sync_as_leader(from, xid, path, now),
                 _ => self.batch.reply(from.worker, Reply::Synced { conn: from.conn, xid, path }),
@@ -116,7 +127,10 @@ impl Ensemble {
     /// A learner hands on what is not its own to decide.
     fn forward(&mut self, submit: Submit) {
         match submit {
-            Submit::Write { from, session, xid, op, ids } => self.forward_write(from, session, xid, &op, &ids),
+            Submit::Write { from, session, .. } if !self.is_held_by(session, from) => {}
+            Submit::Write { from, session, xid, op, ids, overtakes } => {
+                self.forward_write(from, session, xid, &op, &ids, overtakes);
+            }
             Submit::Sync { from, session, xid, path } => self.forward_sync(from, session, xid, path),
             Submit::CreateSession { from, timeout_ms, read_only } => {
                 self.forward_create_session(from, timeout_ms, read_only);
@@ -138,11 +152,6 @@ impl Ensemble {
     }
 
     fn write(&mut self, from: ConnRef, session: SessionId, xid: Xid, op: WriteOp, ids: &[Id], now: Now) {
-        // A request that overtook the end of its session, or that came over a connection it has left, is dropped: the
-        // connection is being closed.
-        if !self.is_held_by(session, from) && !PutBack::WritesAfterClose.is_on() && !PutBack::OwnerUnchecked.is_on() {
-            return;
-        }
         let upgrade = self.upgrade_for(session, &op);
         if upgrade == Upgrade::Due && self.has_room(0, now.mono) {
             self.upgrade_as_leader(session, now);

@@ -2,6 +2,7 @@
 
 use super::{ConnectResponse, Effect, Outcome, Passage, QuorumStatus, WriteOp};
 use crate::types::{ConnId, Id, Instant, SessionId, WorkerIndex, Xid, Zxid};
+use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -137,8 +138,8 @@ pub struct LiveSession {
 /// From a worker to the ensemble thread.
 #[derive(Debug)]
 pub enum Submit {
-    /// A write of an established session.
-    Write { from: ConnRef, session: SessionId, xid: Xid, op: WriteOp, ids: Arc<[Id]> },
+    /// A write of an established session. `overtakes`: its connection has reads to answer from the state right before it.
+    Write { from: ConnRef, session: SessionId, xid: Xid, op: WriteOp, ids: Arc<[Id]>, overtakes: bool },
     /// sync, in an ensemble; `path` is echoed.
     Sync { from: ConnRef, session: SessionId, xid: Xid, path: Option<String> },
     /// closeSession asked by the client.
@@ -179,6 +180,13 @@ pub enum Reply {
         xid: Xid,
         path: Option<String>,
     },
+    /// The reads that this connection's next write has overtaken are answered now, from one of the batch's earlier states.
+    /// `zxid`: the last of that state.
+    Overtaken {
+        conn: ConnId,
+        cut: u32,
+        zxid: Zxid,
+    },
     /// Reply to closeSession; the connection is closed behind it.
     SessionClosed {
         conn: ConnId,
@@ -206,6 +214,16 @@ pub enum Reply {
     },
 }
 
+/// States between two published versions, which are kept as long as this is. What they are, the tree knows (`tree::Cuts`).
+#[derive(Clone)]
+pub struct Cuts(pub Arc<dyn Any + Send + Sync>);
+
+impl std::fmt::Debug for Cuts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Cuts")
+    }
+}
+
 /// Everything one batch of transactions means to one worker; it takes one slot on the ring.
 /// It is put on every lane before the version it is tagged with is published.
 #[derive(Debug)]
@@ -220,6 +238,8 @@ pub struct Deliver {
     pub replies: Vec<Reply>,
     /// How the transactions came here, in their order; the same for every worker.
     pub passages: Arc<[Passage]>,
+    /// What `Reply::Overtaken` refers to.
+    pub cuts: Option<Cuts>,
 }
 
 impl Deliver {

@@ -80,6 +80,7 @@ fn ensemble(mut lanes: EnsembleLanes, current: &AtomicU64, submits: u64, reply_e
                         effects: Arc::default(),
                         replies,
                         passages: Arc::default(),
+                        cuts: None,
                     },
                 );
             }
@@ -165,7 +166,14 @@ fn a_blocked_worker_goes_on_without_replies() {
 }
 
 fn batch(version: u64) -> Deliver {
-    Deliver { version, last_zxid: Zxid::ZERO, effects: Arc::default(), replies: Vec::new(), passages: Arc::default() }
+    Deliver {
+        version,
+        last_zxid: Zxid::ZERO,
+        effects: Arc::default(),
+        replies: Vec::new(),
+        passages: Arc::default(),
+        cuts: None,
+    }
 }
 
 #[test]

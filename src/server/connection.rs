@@ -27,8 +27,16 @@ pub(super) enum Phase {
     Ending,
 }
 
+/// What waits for the answers to writes before it.
+pub(super) enum Waiting {
+    Request(Request),
+    /// The place of a write that was handed over ahead of the reads before it.
+    Overtook,
+}
+
 /// A request that waits, as it came: what is proved later does not count for it.
-pub(super) struct Waiting {
+pub(super) struct Request {
+    pub op: i32,
     pub payload: Box<[u8]>,
     pub ids: Arc<[Id]>,
     pub since: Instant,
@@ -61,9 +69,12 @@ pub(super) struct Connection {
     pub held_buffer: Option<Vec<u8>>,
     /// Writes handed to the ensemble thread, oldest first.
     pub in_flight: VecDeque<Submitted>,
-    /// Requests that wait for writes of the same session before them: whole payloads.
+    /// Requests that wait for writes of the same session before them.
     pub waiting: VecDeque<Waiting>,
+    /// Bytes of their payloads.
     pub waiting_bytes: usize,
+    /// Writes in flight that have a place among those that wait.
+    pub overtook: usize,
     /// Replies and events not handed to the socket yet.
     pub out: Output,
     /// A write of the socket is in flight.
@@ -168,6 +179,7 @@ impl Connection {
             in_flight: VecDeque::new(),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
+            overtook: 0,
             out: Output::default(),
             sending: false,
             spare: Vec::new(),
@@ -183,7 +195,7 @@ impl Connection {
 
     /// Requests taken and not answered.
     pub fn outstanding(&self) -> usize {
-        self.in_flight.len() + self.waiting.len()
+        self.in_flight.len() + self.waiting.len() - self.overtook
     }
 
     /// The client was heard from.

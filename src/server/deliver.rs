@@ -4,15 +4,17 @@
 //! event its reads do reflect it. The ensemble thread puts a batch on every lane before it publishes the version the
 //! batch is tagged with. A worker reaps what its sockets got, *then* pins the published version (so nobody reads a state
 //! older than one that another client was told of), delivers everything tagged up to that version and nothing beyond,
-//! and only then answers requests, those that waited for a write included, from that version.
+//! and only then answers requests, those that waited for a write included, from that version. But for reads that a later write
+//! of their client has overtaken: they are answered in the midst of it, from the state right before that write.
 
-use super::connection::{Connection, Phase};
+use super::connection::{Connection, Phase, Waiting};
 use super::stages::{Answered, Way, path_of};
 use super::worker::{Worker, find};
 use crate::message::lane::{Deliver, Reply};
 use crate::message::{Effect, WatchEventKind};
 use crate::observe::Summary;
-use crate::types::{AclList, ConnId, OpCode, Operation, Xid, Zxid, perms};
+use crate::tree::{Cuts, View};
+use crate::types::{AclList, ConnId, OpCode, Operation, PutBack, Xid, Zxid, perms};
 use crate::wire::client::response;
 
 impl Worker {
@@ -20,10 +22,17 @@ impl Worker {
     pub(super) fn deliver(&mut self, deliver: Deliver) {
         let (mut effects, last_zxid) = (deliver.effects.iter().peekable(), deliver.last_zxid);
         let mut passages = &*deliver.passages;
+        let cuts = deliver.cuts.as_ref().map(|cuts| cuts.0.downcast_ref::<Cuts>().expect("made by the tree"));
         let mut passed = Way::of(passages.first());
+        let mut synced = Vec::new();
         for reply in deliver.replies {
+            if matches!(reply, Reply::Synced { .. }) {
+                // It shows the end of the batch: nobody may be told of that before overtaken reads have set their watches.
+                synced.push(reply);
+                continue;
+            }
             while let Some(effect) =
-                effects.next_if(|effect| reply_zxid(&reply, last_zxid).is_some_and(|zxid| effect.zxid <= zxid))
+                effects.next_if(|effect| reply_zxid(&reply).is_some_and(|zxid| effect.zxid <= zxid))
             {
                 self.tell_watchers(effect);
             }
@@ -33,11 +42,18 @@ impl Worker {
             {
                 (passages, passed) = (rest, Way::of(rest.first()));
             }
+            if let Reply::Overtaken { conn, cut, .. } = reply {
+                self.answer_overtaken(conn, cuts.expect("a batch brings its cuts").view(cut));
+                continue;
+            }
             let way = if zxid.is_some() { &passed } else { &Way::Asked };
             self.reply(reply, last_zxid, way, &deliver.effects);
         }
         for effect in effects {
             self.tell_watchers(effect);
+        }
+        for reply in synced {
+            self.reply(reply, last_zxid, &Way::Asked, &[]);
         }
     }
 
@@ -69,6 +85,16 @@ impl Worker {
         self.events = events;
     }
 
+    /// Reads before a write that is told next. The watches are those of the very state that they are answered from.
+    fn answer_overtaken(&mut self, id: ConnId, view: View<'_>) {
+        let Some(mut conn) = self.take(id) else { return };
+        if PutBack::OvertakenReadNewest.is_on() {
+            self.carry_out_overtaken(&mut conn, self.reader().pin().view());
+        }
+        self.carry_out_overtaken(&mut conn, view);
+        self.put(conn);
+    }
+
     fn reply(&mut self, reply: Reply, last_zxid: Zxid, way: &Way, effects: &[Effect]) {
         let Some(mut conn) = self.take(conn_of(&reply)) else { return };
         match reply {
@@ -97,6 +123,7 @@ impl Worker {
             Reply::Refused { response, .. } => self.refuse(&mut conn, &response),
             Reply::Resumed { last_heard, .. } => self.resumed(&mut conn, last_heard),
             Reply::Close { .. } => self.end(&mut conn),
+            Reply::Overtaken { .. } => unreachable!("no reply to a request"),
         }
         if conn.phase == Phase::Established && !conn.waiting.is_empty() {
             // Not here: the version they are answered from holds more than what is delivered so far.
@@ -117,6 +144,9 @@ impl Worker {
     ) {
         let Some(submitted) = conn.in_flight.pop_front() else { return };
         self.outstanding -= 1;
+        if conn.waiting.pop_front_if(|first| matches!(first, Waiting::Overtook)).is_some() {
+            conn.overtook -= 1;
+        }
         self.release_large(conn);
         let latency_ms = self.now.mono.micros_since(submitted.since) / 1000;
         self.metrics.record(Summary::Updatelatency, latency_ms);
@@ -141,13 +171,16 @@ fn txn_zxid(reply: &Reply) -> Option<Zxid> {
     }
 }
 
-/// What a reply reflects; `last_zxid` is the end of the version that its batch is tagged with.
-fn reply_zxid(reply: &Reply, last_zxid: Zxid) -> Option<Zxid> {
+/// What a reply reflects of its batch.
+fn reply_zxid(reply: &Reply) -> Option<Zxid> {
     match reply {
         Reply::Write { outcome, .. } => Some(outcome.zxid),
-        Reply::Synced { .. } => Some(last_zxid),
-        Reply::SessionClosed { zxid, .. } => Some(*zxid),
-        Reply::Connected { .. } | Reply::Refused { .. } | Reply::Resumed { .. } | Reply::Close { .. } => None,
+        Reply::SessionClosed { zxid, .. } | Reply::Overtaken { zxid, .. } => Some(*zxid),
+        Reply::Synced { .. }
+        | Reply::Connected { .. }
+        | Reply::Refused { .. }
+        | Reply::Resumed { .. }
+        | Reply::Close { .. } => None,
     }
 }
 
@@ -155,6 +188,7 @@ fn conn_of(reply: &Reply) -> ConnId {
     match reply {
         Reply::Write { conn, .. }
         | Reply::Synced { conn, .. }
+        | Reply::Overtaken { conn, .. }
         | Reply::SessionClosed { conn, .. }
         | Reply::Connected { conn, .. }
         | Reply::Refused { conn, .. }

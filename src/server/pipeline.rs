@@ -1,9 +1,9 @@
 //! In which order the requests of one connection are carried out: as they came. A write is handed to the ensemble
-//! thread at once; a read or a sync behind it waits until the write is answered, and everything behind a waiting request, or
-//! behind a sync, waits too.
-//! (Were a later write handed over first, the read would see it.)
+//! thread at once; a read or a sync behind it waits until the write is answered. A write behind reads that wait is handed over
+//! ahead of them, so that not every change from writing to reading costs a flush: they are answered from the state right before
+//! it, which the ensemble thread keeps for them. Behind everything else that waits, and behind a sync, everything waits.
 
-use super::connection::{Connection, Phase, Submitted, Waiting};
+use super::connection::{self, Connection, Phase, Submitted, Waiting};
 use super::read_only::needs_leader;
 use super::stages::Way;
 use super::throttle::is_never_overdue;
@@ -16,6 +16,9 @@ use crate::types::{ErrorCode, Instant, OpCode, Operation, Xid, Zxid};
 use crate::wire::client::response;
 use crate::wire::client::{Header, Refusal, Request, decode, decode_header};
 use crate::wire::frame::{self, FirstFrame, Frame};
+
+/// So many requests a write may overtake: all of them are answered together, whether or not the client reads.
+const OVERTAKEN_MAX: usize = 32;
 
 impl Worker {
     /// Carries out the whole frames at the start of `bytes`, as far as the connection takes them; says how many bytes are
@@ -63,46 +66,55 @@ impl Worker {
         let Ok(header) = decode_header(payload) else { return self.end(conn) };
         self.stages.arrived(Operation::of(op_code(header.op)));
         let at_once = matches!(OpCode::from_code(header.op), Some(OpCode::Auth | OpCode::Sasl));
-        let waits = !conn.waiting.is_empty() || self.must_wait(conn, header.op);
-        if (waits && !at_once) || !self.carry_out(conn, header, view) {
+        let overtakes = !conn.waiting.is_empty() && !at_once;
+        let waits = if overtakes { !may_overtake(conn, header.op) } else { must_wait(conn, header.op) && !at_once };
+        if waits || !self.carry_out(conn, header, overtakes, view) {
             conn.waiting_bytes += payload.len();
-            let (payload, ids) = (payload.into(), conn.ids.clone());
-            conn.waiting.push_back(Waiting { payload, ids, since: self.arrived });
+            let (op, payload, ids, since) = (header.op, payload.into(), conn.ids.clone(), self.arrived);
+            conn.waiting.push_back(Waiting::Request(connection::Request { op, payload, ids, since }));
         }
     }
 
     /// Goes on with what waited, as far as the writes before it are answered and the output has room.
     pub(super) fn carry_out_waiting(&mut self, conn: &mut Connection, view: View<'_>) {
-        while conn.phase == Phase::Established
-            && !conn.out.is_much()
-            && let Some(waiting) = conn.waiting.front()
-        {
-            let op = decode_header(&waiting.payload).map_or(0, |header| header.op);
-            if self.must_wait(conn, op) {
-                return;
-            }
-            let Waiting { payload, ids, since } = conn.waiting.pop_front().expect("just seen");
-            self.arrived = since;
-            let ids_now = std::mem::replace(&mut conn.ids, ids);
-            let is_done = decode_header(&payload).map_or(true, |header| self.carry_out(conn, header, view));
-            let ids = std::mem::replace(&mut conn.ids, ids_now);
-            self.arrived = self.now.mono;
-            if !is_done {
-                return conn.waiting.push_front(Waiting { payload, ids, since });
-            }
-            conn.waiting_bytes -= payload.len();
-        }
+        while !conn.out.is_much() && self.carry_out_next(conn, view) {}
     }
 
-    /// False: it is answered here, but has to wait for the answers to the writes before it.
-    fn carry_out(&mut self, conn: &mut Connection, header: Header<'_>, view: View<'_>) -> bool {
+    /// Carries out the reads that a write has overtaken, before that write is answered.
+    pub(super) fn carry_out_overtaken(&mut self, conn: &mut Connection, view: View<'_>) {
+        while self.carry_out_next(conn, view) {}
+    }
+
+    /// False if nothing waits that may be carried out.
+    fn carry_out_next(&mut self, conn: &mut Connection, view: View<'_>) -> bool {
+        if conn.phase != Phase::Established {
+            return false;
+        }
+        if !matches!(conn.waiting.front(), Some(Waiting::Request(next)) if !must_wait(conn, next.op)) {
+            return false;
+        }
+        let Some(Waiting::Request(mut request)) = conn.waiting.pop_front() else { unreachable!("just seen") };
+        self.arrived = request.since;
+        std::mem::swap(&mut conn.ids, &mut request.ids);
+        let is_done = decode_header(&request.payload).map_or(true, |header| self.carry_out(conn, header, false, view));
+        std::mem::swap(&mut conn.ids, &mut request.ids);
+        self.arrived = self.now.mono;
+        match is_done {
+            true => conn.waiting_bytes -= request.payload.len(),
+            false => conn.waiting.push_front(Waiting::Request(request)),
+        }
+        is_done
+    }
+
+    /// False: it is answered here, but has to wait for the answers to those before it. `overtakes`: reads that wait.
+    fn carry_out(&mut self, conn: &mut Connection, header: Header<'_>, overtakes: bool, view: View<'_>) -> bool {
         let (xid, since) = (header.xid, self.arrived);
         let decoded = decode(header.op, header.body);
         let needs_leader = conn.read_only && OpCode::from_code(header.op).is_some_and(needs_leader);
         let is_undecodable = matches!(decoded, Err(Refusal::Undecodable(_)));
         let is_overdue = conn.overdue && decoded.as_ref().is_ok_and(|request| !is_never_overdue(request));
         // Refused here, a write is none any more and has no place among those in flight.
-        if (needs_leader || is_undecodable || is_overdue) && !conn.in_flight.is_empty() {
+        if (needs_leader || is_undecodable || is_overdue) && (overtakes || has_unanswered(conn)) {
             return false;
         }
         if needs_leader {
@@ -129,7 +141,7 @@ impl Worker {
                 self.submitted(conn, OpCode::Sync);
             }
             Ok(Request::Read(op)) => self.read(conn, xid, &op, view),
-            Ok(Request::Write(op)) => self.write(conn, xid, op_code(header.op), op),
+            Ok(Request::Write(op)) => self.write(conn, xid, op_code(header.op), op, overtakes),
             Ok(Request::Auth(packet)) => {
                 self.auth(conn, xid, &packet);
                 self.stages.answered(Operation::Other, since, self.ordered_micros(), &Way::Here);
@@ -163,17 +175,14 @@ impl Worker {
         true
     }
 
-    fn write(&mut self, conn: &mut Connection, xid: Xid, op: OpCode, write: WriteOp) {
-        let from = self.conn_ref(conn.id);
-        self.lane.submit(Submit::Write { from, session: conn.session, xid, op: write, ids: conn.ids.clone() });
+    fn write(&mut self, conn: &mut Connection, xid: Xid, op: OpCode, write: WriteOp, overtakes: bool) {
+        let (from, session, ids) = (self.conn_ref(conn.id), conn.session, conn.ids.clone());
+        if overtakes {
+            conn.waiting.push_back(Waiting::Overtook);
+            conn.overtook += 1;
+        }
+        self.lane.submit(Submit::Write { from, session, xid, op: write, ids, overtakes });
         self.submitted(conn, op);
-    }
-
-    /// A request waits for the answers to those before it, unless it is a write behind writes: they are answered in the order of
-    /// their transactions. When a sync is answered depends on other servers, so nothing overtakes it, and it overtakes nothing.
-    fn must_wait(&self, conn: &Connection, op: i32) -> bool {
-        let is_behind_sync = || conn.in_flight.iter().any(|submitted| submitted.op == OpCode::Sync);
-        !conn.in_flight.is_empty() && (!is_write(op) || is_behind_sync())
     }
 
     fn submitted(&mut self, conn: &mut Connection, op: OpCode) {
@@ -201,6 +210,59 @@ impl Worker {
         conn.traffic.packets_sent += 1;
         self.metrics.packets_sent(1);
     }
+}
+
+/// A request waits for the answers to those before it, unless it is a write behind writes: they are answered in the order of
+/// their transactions. When a sync is answered depends on other servers, so nothing overtakes it, and it overtakes nothing.
+fn must_wait(conn: &Connection, op: i32) -> bool {
+    has_unanswered(conn) && (!is_write(op) || is_behind_sync(conn))
+}
+
+/// Something before the first that waits is not answered; what has overtaken it comes behind it.
+fn has_unanswered(conn: &Connection) -> bool {
+    conn.in_flight.len() > conn.overtook
+}
+
+fn is_behind_sync(conn: &Connection) -> bool {
+    conn.in_flight.iter().any(|submitted| submitted.op == OpCode::Sync)
+}
+
+/// Whether everything that waits may be answered from a state that the ensemble thread keeps.
+fn may_overtake(conn: &Connection, op: i32) -> bool {
+    is_write(op)
+        && op != OpCode::CloseSession.code()
+        && conn.waiting.len() < OVERTAKEN_MAX
+        && !conn.in_flight.is_empty()
+        && !conn.out.is_much()
+        && !is_behind_sync(conn)
+        && conn.waiting.iter().all(|waiting| match waiting {
+            Waiting::Request(request) => is_read(request.op),
+            Waiting::Overtook => true,
+        })
+}
+
+/// Answered from a version of the tree and the watches as they are with it.
+fn is_read(op: i32) -> bool {
+    matches!(
+        OpCode::from_code(op),
+        Some(
+            OpCode::Exists
+                | OpCode::GetData
+                | OpCode::GetAcl
+                | OpCode::GetChildren
+                | OpCode::GetChildren2
+                | OpCode::GetAllChildrenNumber
+                | OpCode::GetEphemerals
+                | OpCode::MultiRead
+                | OpCode::Ping
+                | OpCode::WhoAmI
+                | OpCode::SetWatches
+                | OpCode::SetWatches2
+                | OpCode::AddWatch
+                | OpCode::CheckWatches
+                | OpCode::RemoveWatches
+        )
+    )
 }
 
 fn is_write(op: i32) -> bool {

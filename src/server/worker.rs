@@ -183,6 +183,10 @@ impl Worker {
         self.pinned_early.replace(tree.pin()).unwrap_or_else(|| tree.pin())
     }
 
+    pub(super) fn reader(&self) -> TreeReader {
+        self.tree.clone()
+    }
+
     // Connections by id. One that is being worked on is taken out of its place.
 
     fn slot(&mut self, conn: ConnId) -> Option<&mut Option<Box<Connection>>> {

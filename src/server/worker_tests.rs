@@ -1,5 +1,8 @@
 //! Turns of a worker, with sockets and the ensemble thread played by hand.
 
+#[path = "overtaking_tests.rs"]
+mod overtaking;
+
 use super::*;
 use crate::admin::{Gate, TimeZone};
 use crate::io::process;
@@ -105,7 +108,10 @@ impl Stage {
 
     /// With a connection that sent its hello, asking for `session`; the ensemble thread has let it in.
     fn connected(session: SessionId) -> Stage {
-        let mut stage = Stage::new();
+        Stage::connected_to(Stage::new(), session)
+    }
+
+    fn connected_to(mut stage: Stage, session: SessionId) -> Stage {
         let peer = SocketAddr::from(([127, 0, 0, 1], 4321));
         let mut hello = Vec::new();
         Writer::frame(&mut hello, |w| {
@@ -141,8 +147,9 @@ impl Stage {
 
     fn deliver(&mut self, replies: Vec<Reply>, effects: Vec<Effect>) {
         let version = self.tree.published_version();
-        let (effects, passages) = (Arc::new(effects), Arc::default());
-        self.ensemble.deliver(WorkerIndex(0), Deliver { version, last_zxid: Zxid(5), effects, replies, passages });
+        let (effects, passages, cuts) = (Arc::new(effects), Arc::default(), None);
+        self.ensemble
+            .deliver(WorkerIndex(0), Deliver { version, last_zxid: Zxid(5), effects, replies, passages, cuts });
     }
 
     /// One more connection, with a session.

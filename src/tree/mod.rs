@@ -12,6 +12,7 @@
 //! nobody else does before `publish_through`. Memory: `reclaim`.
 
 mod change;
+mod cut;
 mod digest;
 mod entry;
 mod loading;
@@ -33,6 +34,7 @@ mod models;
 mod tests;
 
 pub use change::{InsertError, ParentChange};
+pub use cut::Cuts;
 pub use loading::Loading;
 pub use reader::{Held, Pinned, TreeReader};
 pub use reclaim::VersionNumber;

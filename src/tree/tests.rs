@@ -141,14 +141,26 @@ fn every_version_equals_a_plain_map() {
         let reader = tree.reader();
         let mut sealed: Vec<(VersionNumber, Model)> = Vec::new();
         let mut held: Vec<(Held, Model)> = Vec::new();
+        // Of the batch that grows; of those that are sealed, with the version at their end; of those that are published.
+        let mut cut: Vec<Model> = Vec::new();
+        let mut sealed_cuts: Vec<(VersionNumber, Cuts, Vec<Model>)> = Vec::new();
+        let mut shown_cuts: Vec<(Cuts, Vec<Model>)> = Vec::new();
         let mut published = None;
         for step in 1..steps {
             match rng.random_range(0..20) {
-                0..2 => sealed.push((tree.seal(), model.clone())),
+                0..2 => {
+                    let cuts = tree.take_cuts();
+                    sealed.push((tree.seal(), model.clone()));
+                    assert_eq!(cuts.is_some(), !cut.is_empty());
+                    sealed_cuts.extend(cuts.map(|cuts| (sealed[sealed.len() - 1].0, cuts, std::mem::take(&mut cut))));
+                }
                 2 if !sealed.is_empty() => {
                     let upto = rng.random_range(0..sealed.len());
                     tree.publish_through(sealed[upto].0);
                     published = sealed.drain(..=upto).next_back();
+                    let through = published.as_ref().map_or(0, |(number, _)| *number);
+                    let shown = sealed_cuts.extract_if(.., |(number, ..)| *number <= through);
+                    shown_cuts.extend(shown.map(|(_, cuts, models)| (cuts, models)));
                 }
                 3 => {
                     let savepoint = tree.savepoint();
@@ -174,6 +186,15 @@ fn every_version_equals_a_plain_map() {
                     let (held, model) = held.swap_remove(at);
                     check(held.view(), &model);
                 }
+                6..8 => {
+                    assert_eq!(tree.cut() as usize, cut.len());
+                    cut.push(model.clone());
+                }
+                8 if !shown_cuts.is_empty() => {
+                    let (cuts, models) = shown_cuts.swap_remove(rng.random_range(0..shown_cuts.len()));
+                    (0..).zip(&models).for_each(|(nth, model)| check(cuts.view(nth), model));
+                }
+                9 => tree.tidy(),
                 _ => random_change(&mut rng, &mut tree, &mut model, step),
             }
             if let Some((number, model)) = &published {

@@ -2,10 +2,11 @@
 //! tables beside them in `tables`.
 
 use super::change::ParentChange;
+use super::cut::Cuts;
 use super::digest;
 use super::node::{Parts, Znode};
 use super::reader::{Held, Published, TreeReader, Version, free_roots};
-use super::reclaim::{Reclaim, Retired, VersionNumber};
+use super::reclaim::{Reclaim, Released, Retired, VersionNumber};
 use super::trie::{EMPTY, HashSeed, Record, Slot};
 use super::view::{Roots, View};
 use crate::types::{Acl, AclList, EphemeralOwner, OwnerRules, StatPersisted, Zxid, path};
@@ -20,7 +21,9 @@ pub struct TreeWriter {
     /// Where the root hangs while a change is made; see `change.rs`.
     pub(super) root_place: NonNull<Slot>,
     pub(super) reclaim: Reclaim,
-    sealed: VecDeque<Sealed>,
+    pub(super) sealed: VecDeque<Sealed>,
+    /// Of the batch that grows.
+    pub(super) open_cuts: Option<Cuts>,
     pub(super) published: Arc<Published>,
     published_version: VersionNumber,
     pub(super) digest_enabled: bool,
@@ -36,9 +39,11 @@ pub struct TreeWriter {
 // nothing is tied to the thread it was made on.
 unsafe impl Send for TreeWriter {}
 
-struct Sealed {
+pub(super) struct Sealed {
     version: Version,
     retired: Vec<Retired>,
+    /// It is the first cut of a batch: as long as those may be looked at, nothing that they reach is freed.
+    pub cuts: Option<Released>,
 }
 
 pub(super) struct AclUse {
@@ -77,6 +82,7 @@ impl TreeWriter {
             root_place: NonNull::from(Box::leak(Box::new(EMPTY))),
             reclaim,
             sealed: VecDeque::new(),
+            open_cuts: None,
             published,
             published_version: 0,
             digest_enabled,
@@ -112,6 +118,7 @@ impl TreeWriter {
         let whole: *mut Roots = Box::into_raw(Box::new(old));
         // SAFETY: the published version reaches these records and no newer one does.
         unsafe { self.reclaim.retire(whole.cast(), 0, free_whole) };
+        self.open_cuts = None;
         self.head = Roots::empty(owner_rules);
         self.begin_head();
         self.acl_keys.clear();
@@ -238,7 +245,7 @@ impl TreeWriter {
         assert!(self.journal.is_none(), "no version ends inside a multi");
         let number = self.reclaim.birth;
         let retired = std::mem::take(&mut self.reclaim.retired);
-        self.sealed.push_back(Sealed { version: Version { number, roots: self.head }, retired });
+        self.sealed.push_back(Sealed { version: Version { number, roots: self.head }, retired, cuts: None });
         self.reclaim.birth += 1;
         number
     }
@@ -246,10 +253,11 @@ impl TreeWriter {
     /// Lets readers see every sealed version up to `number`.
     pub fn publish_through(&mut self, number: VersionNumber) {
         let mut newest = None;
-        let mut retired = Vec::new();
+        let (mut retired, mut cuts) = (Vec::new(), Vec::new());
         while self.sealed.front().is_some_and(|sealed| sealed.version.number <= number) {
             let sealed = self.sealed.pop_front().expect("just seen");
             newest = Some(sealed.version);
+            cuts.extend(sealed.cuts);
             if retired.is_empty() {
                 retired = sealed.retired;
             } else {
@@ -260,13 +268,13 @@ impl TreeWriter {
         self.published_version = version.number;
         let guard = epoch::pin();
         self.published.publish(version, &guard);
-        self.reclaim.published(self.published_version, retired, &guard);
+        self.reclaim.published(self.published_version, retired, cuts, &guard);
     }
 
     /// Frees some of what was kept for holds that have ended since; to be called now and then, also when nothing is written.
     pub fn tidy(&mut self) {
         if self.reclaim.has_backlog() {
-            self.reclaim.published(self.published_version, Vec::new(), &epoch::pin());
+            self.reclaim.go_on(&epoch::pin());
         }
     }
 

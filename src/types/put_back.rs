@@ -101,6 +101,8 @@ faults! {
     PublishBeforePosting, "publish_before_posting", "watch order", Ensembles;
     /// A worker answers from the version of its last turn what came since.
     PinBeforeReaping, "pin_before_reaping", "stale read", Ensembles;
+    /// Reads that a later write of their session has overtaken are answered from the newest version.
+    OvertakenReadNewest, "overtaken_read_newest", "a read of what comes after it", Ensembles;
     /// Sessions of the restored state are not taken up.
     SessionsNotRestored, "sessions_not_restored", "1367", Ensembles;
     /// Requests of a session are carried out after its end.

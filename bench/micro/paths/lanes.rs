@@ -14,7 +14,14 @@ pub fn submit() -> Step {
     let path = key_path(1);
     Box::new(move || {
         let op = WriteOp::SetData { path: Some(path.clone()), data: Some(VALUE.into()), version: -1 };
-        workers[0].submit(Submit::Write { from, session: SessionId(1), xid: Xid(1), op, ids: Arc::default() });
+        workers[0].submit(Submit::Write {
+            from,
+            session: SessionId(1),
+            xid: Xid(1),
+            op,
+            ids: Arc::default(),
+            overtakes: false,
+        });
         workers[0].announce();
         black_box(ensemble.next_submit(0).expect("just submitted"));
     })
@@ -27,7 +34,14 @@ pub fn deliver() -> Step {
         let replies = vec![Reply::Write { conn: ConnId(1), xid: Xid(1), outcome }];
         ensemble.deliver(
             WorkerIndex(0),
-            Deliver { version: 1, last_zxid: Zxid(1), effects: Arc::default(), replies, passages: Arc::default() },
+            Deliver {
+                version: 1,
+                last_zxid: Zxid(1),
+                effects: Arc::default(),
+                replies,
+                passages: Arc::default(),
+                cuts: None,
+            },
         );
         ensemble.announce(WorkerIndex(0), true);
         black_box(workers[0].next_deliver(1).expect("just delivered"));

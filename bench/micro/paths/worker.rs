@@ -89,8 +89,14 @@ impl Stage {
         let reply = Reply::Connected { conn: CONN, response, last_heard: Arc::default() };
         let version = self.database.tree.published_version();
         let last_zxid = self.database.tree.view().last_zxid();
-        let deliver =
-            Deliver { version, last_zxid, effects: Arc::default(), replies: vec![reply], passages: Arc::default() };
+        let deliver = Deliver {
+            version,
+            last_zxid,
+            effects: Arc::default(),
+            replies: vec![reply],
+            passages: Arc::default(),
+            cuts: None,
+        };
         self.ensemble.deliver(WorkerIndex(0), deliver);
         self.worker.turn(Now::default(), &mut self.events, &mut self.actions);
         let sent = self.sent().expect("the connect response");

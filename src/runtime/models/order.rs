@@ -45,8 +45,14 @@ fn ensemble(mut lanes: EnsembleLanes, current: &AtomicU64, plan: Plan, wrong: Wr
     for version in 1..=plan.versions {
         let answers = plan.replies.contains(&version);
         let replies = if answers { vec![Reply::Close { conn: ConnId(0) }] } else { Vec::new() };
-        let batch =
-            Deliver { version, last_zxid: Zxid::ZERO, effects: Arc::default(), replies, passages: Arc::default() };
+        let batch = Deliver {
+            version,
+            last_zxid: Zxid::ZERO,
+            effects: Arc::default(),
+            replies,
+            passages: Arc::default(),
+            cuts: None,
+        };
         match wrong {
             Wrong::PublishesFirst => {
                 current.swap(version, Ordering::AcqRel);

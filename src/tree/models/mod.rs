@@ -1,5 +1,5 @@
 //! Model checking of the rule by which records are freed: loom runs the source of `reclaim` with a writer, a reader that
-//! pins, and a reader that holds, through every interleaving. A record that is read while, or after, it is freed is
+//! pins, and one that holds or looks at a cut, through every interleaving. A record that is read while, or after, it is freed is
 //! found, and so is one that is never freed. Each fault that is put back must be found. See `docs/testing.md`.
 
 #[path = "../reclaim.rs"]
@@ -10,7 +10,7 @@ mod sync;
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicPtr, Ordering};
 use loom::thread;
-use reclaim::{HoldToken, Reclaim, VersionNumber};
+use reclaim::{HoldToken, Reclaim, Released, VersionNumber};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use sync::{Fault, epoch};
@@ -106,16 +106,21 @@ impl Writer {
 
     /// As `TreeWriter::seal` and `publish_through`.
     fn publish(&mut self, number: VersionNumber) {
+        self.publish_with(number, Vec::new());
+    }
+
+    /// `cuts`: cuts among the versions that are published.
+    fn publish_with(&mut self, number: VersionNumber, cuts: Vec<Released>) {
         let retired = std::mem::take(&mut self.reclaim.retired);
         self.reclaim.birth = number + 1;
         let version = (&raw const self.shared.versions[number as usize - 1]).cast_mut();
         if self.wrong == Wrong::RetiresFirst {
-            self.reclaim.published(number, retired, &epoch::pin());
+            self.reclaim.published(number, retired, cuts, &epoch::pin());
             self.shared.current.swap(version, Ordering::AcqRel);
         } else {
             let guard = epoch::pin();
             self.shared.current.swap(version, Ordering::AcqRel);
-            self.reclaim.published(number, retired, &guard);
+            self.reclaim.published(number, retired, cuts, &guard);
         }
     }
 }
@@ -169,6 +174,35 @@ fn run(held: VersionNumber, pins: usize, wrong: Wrong) {
     }
 }
 
+/// Versions 2 and 3 are published together, and 2 is looked at afterwards, while version 4 replaces what it shares with it.
+fn run_cut(wrong: Wrong) {
+    let (a1, b1, a2, a3, b4) = (Record::new(1), Record::new(1), Record::new(2), Record::new(3), Record::new(4));
+    let trees = [[&a1, &b1], [&a2, &b1], [&a3, &b1], [&a3, &b4], [&a3, &b4]];
+    let versions = (1..).zip(trees).map(|(number, records)| Version { number, records: records.map(Arc::clone) });
+    let shared = Arc::new(Shared { versions: versions.collect(), current: AtomicPtr::default() });
+    shared.current.store((&raw const shared.versions[0]).cast_mut(), Ordering::Release);
+    let mut writer = Writer { shared: shared.clone(), reclaim: Reclaim::new(2), wrong };
+    writer.retire(&a1);
+    writer.reclaim.birth = 3;
+    let (token, released) = HoldToken::new();
+    writer.retire(&a2);
+    writer.publish_with(3, if wrong == Wrong::DoesNotHold { Vec::new() } else { vec![released] });
+    let looking = thread::spawn(move || {
+        shared.versions[1].read();
+        drop(token);
+    });
+    writer.retire(&b1);
+    writer.publish(4);
+    looking.join().unwrap();
+    assert_eq!(writer.reclaim.has_backlog(), [&a1, &a2, &b1].iter().any(|record| !record.is_freed()));
+    writer.reclaim.go_on(&epoch::pin());
+    writer.publish(5);
+    drop(writer);
+    for (record, freed) in [(&a1, true), (&a2, true), (&b1, true), (&a3, false), (&b4, false)] {
+        assert_eq!(record.is_freed(), freed, "birth {}", record.birth);
+    }
+}
+
 fn check(fault: Fault, model: impl Fn() + Send + Sync + 'static) -> Result<(), String> {
     sync::set_fault(fault);
     let mut builder = loom::model::Builder::new();
@@ -196,6 +230,15 @@ fn what_somebody_reads_is_kept_and_all_else_is_freed() {
         check(Fault::None, move || run(held, 1, Wrong::Nothing)).unwrap();
     }
     check(Fault::None, || run(0, 2, Wrong::Nothing)).unwrap();
+}
+
+#[test]
+fn what_a_cut_reaches_is_kept_until_it_was_looked_at() {
+    check(Fault::None, || run_cut(Wrong::Nothing)).unwrap();
+    let found = check(Fault::None, || run_cut(Wrong::DoesNotHold)).expect_err("the fault must be found");
+    assert!(found.contains(READ_FREED) || found.contains(RACE), "{found}");
+    let found = check(Fault::RelaxedStores, || run_cut(Wrong::Nothing)).expect_err("the fault must be found");
+    assert!(found.contains(RACE), "{found}");
 }
 
 #[test]
