@@ -12,6 +12,7 @@ mod ask;
 mod auth;
 mod connection;
 mod deliver;
+mod fetch_ahead;
 mod handshake;
 mod herd;
 mod idle;

@@ -4,6 +4,7 @@
 //! it, which the ensemble thread keeps for them. Behind everything else that waits, and behind a sync, everything waits.
 
 use super::connection::{self, Connection, Phase, Submitted, Waiting};
+use super::fetch_ahead;
 use super::read_only::needs_leader;
 use super::stages::Way;
 use super::throttle::is_never_overdue;
@@ -24,9 +25,13 @@ impl Worker {
     /// Carries out the whole frames at the start of `bytes`, as far as the connection takes them; says how many bytes are
     /// done with.
     pub(super) fn consume(&mut self, conn: &mut Connection, bytes: &[u8], view: View<'_>) -> usize {
-        let mut used = 0;
+        let (mut used, mut fetched) = (0, 0);
         while self.takes_input(conn) {
             let rest = &bytes[used..];
+            if fetched == 0 && conn.phase == Phase::Established {
+                fetched = fetch_ahead::of_frames(rest, self.rules.frame_bytes_max, view);
+            }
+            fetched = fetched.saturating_sub(1);
             let frame = match conn.phase {
                 Phase::Greeting => match frame::first_frame(rest, self.rules.frame_bytes_max) {
                     Ok(FirstFrame::Word(word)) => {

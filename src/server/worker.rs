@@ -10,6 +10,7 @@
 use super::admission::Admission;
 use super::ask::Desk;
 use super::connection::{Connection, Phase};
+use super::fetch_ahead;
 use super::herd::Herd;
 use super::leaderless::Leaderless;
 use super::rules::ServerRules;
@@ -129,7 +130,14 @@ impl WorkerTurn for Worker {
         }
         self.mind_leader();
         self.resume(view);
-        for event in events.drain(..) {
+        let mut events = events.drain(..);
+        let mut fetched = 0;
+        loop {
+            if fetched == 0 {
+                fetched = fetch_ahead::of_events(events.as_slice(), self.rules.frame_bytes_max, view);
+            }
+            let Some(event) = events.next() else { break };
+            fetched -= 1;
             match event {
                 SocketEvent::Accepted { conn, peer } => self.accepted(conn, peer, actions),
                 SocketEvent::Received { conn, bytes } => {

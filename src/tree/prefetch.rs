@@ -6,6 +6,7 @@
 use super::node::Znode;
 use super::trie::{Step, Walk};
 use super::view::View;
+use std::hash::{Hash, Hasher};
 
 /// Of a record, bytes: its head, its name and the data of most.
 const RECORD_BYTES: usize = 256;
@@ -15,21 +16,25 @@ impl View<'_> {
     /// Walks that are under way together: the processor keeps about as many fetches in flight.
     pub const PREFETCHED_AT_ONCE: usize = 16;
 
-    /// Has the znodes at these paths brought close, as far as their parents are known.
-    pub fn prefetch<'p>(self, paths: impl IntoIterator<Item = &'p str>) {
+    /// Has the znodes at these paths brought close, as far as their parents are known. Nobody has to have looked whether a path
+    /// is text.
+    pub fn prefetch<'p, P: AsRef<[u8]> + ?Sized + 'p>(self, paths: impl IntoIterator<Item = &'p P>) {
         let mut walks = [const { None }; View::PREFETCHED_AT_ONCE];
         let mut count = 0;
         // Neighbours mostly have one parent.
         let mut parent = None;
         for path in paths {
-            let Some((above, name)) = path.rsplit_once('/') else { continue };
+            let path = path.as_ref();
+            // Names are short: a loop is quicker than a search that is made for long texts.
+            let Some(slash) = path.iter().rposition(|byte| *byte == b'/') else { continue };
+            let (above, name) = (&path[..slash], &path[slash + 1..]);
             if parent.is_none_or(|(known, _)| known != above) {
-                parent = Some((above, self.lookup(above)));
+                parent = Some((above, str::from_utf8(above).ok().and_then(|above| self.lookup(above))));
             }
             let Some((_, Some(node))) = parent else { continue };
             // SAFETY: the node belongs to this version.
             let (children, _) = unsafe { Znode::children(node.node) };
-            walks[count] = Some(Walk::begin(children, name, self.seed));
+            walks[count] = Some(Walk::begin(children, &Name(name), self.seed));
             count += 1;
             if count == walks.len() {
                 go_on(&mut walks);
@@ -37,6 +42,16 @@ impl View<'_> {
             }
         }
         go_on(&mut walks[..count]);
+    }
+}
+
+/// Bytes that hash as the text that they should be; a test says whether they do.
+struct Name<'a>(&'a [u8]);
+
+impl Hash for Name<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(self.0);
+        state.write_u8(0xff);
     }
 }
 
@@ -79,8 +94,11 @@ fn fetch(from: *const u8, bytes: usize) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::trie::HashSeed;
     use super::super::{ParentChange, TreeWriter};
+    use super::Name;
     use crate::types::{OwnerRules, StatPersisted};
+    use std::hash::BuildHasher;
 
     /// Nothing can be seen of it but that it comes to an end, whatever is asked for.
     #[test]
@@ -96,6 +114,15 @@ mod tests {
         let others = ["", "/", "no slash", "/a/none", "/none/at/all", "//", "/a/", "/a/7/deeper"];
         tree.view().prefetch(paths.iter().map(String::as_str).chain(others));
         tree.view().prefetch(others);
-        tree.view().prefetch([]);
+        tree.view().prefetch::<str>([]);
+        tree.view().prefetch([b"/a/\xff".as_slice(), b"/\xff/a", b"\xff"]);
+    }
+
+    #[test]
+    fn names_hash_as_text() {
+        let seed = HashSeed::with_seed(3);
+        for name in ["", "a", "ä/b", "k00001234", &"long".repeat(100)] {
+            assert_eq!(seed.hash_one(&Name(name.as_bytes())), seed.hash_one(name));
+        }
     }
 }

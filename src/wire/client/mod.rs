@@ -7,7 +7,7 @@ mod request;
 pub mod response;
 
 pub use forward::encode_write;
-pub use request::{Header, Refusal, Request, decode, decode_connect, decode_header};
+pub use request::{Header, Refusal, Request, decode, decode_connect, decode_header, path_of_read};
 
 #[cfg(test)]
 mod test_client;

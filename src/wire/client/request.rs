@@ -63,6 +63,17 @@ pub fn decode_header(payload: &[u8]) -> Result<Header<'_>, BadBytes> {
     Ok(Header { xid, op, body: r.rest() })
 }
 
+/// The znode that a request reads, if it is such a request; for a first look, which looks neither for text nor for errors.
+pub fn path_of_read(payload: &[u8]) -> Option<&[u8]> {
+    let header = decode_header(payload).ok()?;
+    let (OpCode::GetData | OpCode::Exists | OpCode::GetChildren | OpCode::GetChildren2 | OpCode::GetAcl) =
+        OpCode::from_code(header.op)?
+    else {
+        return None;
+    };
+    Reader::new(header.body).buffer("path").ok()?
+}
+
 /// First frame of a connection. The last field is missing from clients before 3.4.
 pub fn decode_connect(payload: &[u8]) -> Result<ConnectRequest, BadBytes> {
     let mut r = Reader::new(payload);
