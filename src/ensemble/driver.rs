@@ -297,7 +297,8 @@ impl Ensemble {
                 _ => LeaderInput::Proposed { zxid },
             };
             self.lead(input, now);
-            return Some(executed);
+            // A role that ended over it has given up what it had to say, and nobody may be told of this either.
+            return self.is_in_charge().then_some(executed);
         }
         self.entry = entry;
         Some(executed)

@@ -299,9 +299,8 @@ impl Ensemble {
         let is_refused = upgrade == Upgrade::Refused && !matches!(op, WriteOp::Multi(_));
         let Some((op, body)) = encode_write(op) else {
             // A Java leader would lose its way over it.
-            let zxid = self.tree.view().last_zxid();
-            let outcome = Outcome { zxid, result: Err(ErrorCode::MarshallingError) };
-            self.expect_answer(session, Forwarded { from, xid, what: Awaited::Decided { outcome, overtakes }, since });
+            let what = Awaited::Refused { why: ErrorCode::MarshallingError, overtakes };
+            self.expect_answer(session, Forwarded { from, xid, what, since });
             return self.tell_decided(session);
         };
         if upgrade == Upgrade::Due {
@@ -406,10 +405,11 @@ impl Ensemble {
             && let Some(queue) = learning.forwarded.get_mut(&session)
         {
             match queue.pop_front_if(|front| front.what.is_decided()) {
-                Some(Forwarded { from, xid, what: Awaited::Decided { outcome, overtakes }, .. }) => {
+                Some(Forwarded { from, xid, what: Awaited::Refused { why, overtakes }, .. }) => {
                     if overtakes {
                         self.keep_for_overtaken(from);
                     }
+                    let outcome = Outcome { zxid: self.tree.view().last_zxid(), result: Err(why) };
                     self.batch.reply(from.worker, Reply::Write { conn: from.conn, xid, outcome });
                 }
                 Some(Forwarded { from, xid, .. }) => {

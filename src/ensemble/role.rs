@@ -4,7 +4,6 @@ use super::feeding::Look;
 use super::learner_feed::Feed;
 use super::observer_master::Observers;
 use super::snapshot_load::SnapshotLoad;
-use crate::message::Outcome;
 use crate::message::Txn;
 use crate::message::lane::ConnRef;
 use crate::tree::View;
@@ -167,9 +166,9 @@ pub(super) enum Awaited {
     CloseSession,
     /// A session of this server's that becomes global; its client waits for what comes behind.
     Upgrade,
-    /// Decided here, told when its turn comes.
-    Decided {
-        outcome: Outcome,
+    /// A write that is refused here, which is told when its turn comes.
+    Refused {
+        why: ErrorCode,
         overtakes: bool,
     },
     /// A local session has ended, which is told when its turn comes.
@@ -179,7 +178,7 @@ pub(super) enum Awaited {
 impl Awaited {
     /// Nothing comes from the leader for it.
     pub fn is_decided(&self) -> bool {
-        matches!(self, Awaited::Decided { .. } | Awaited::LocalClose)
+        matches!(self, Awaited::Refused { .. } | Awaited::LocalClose)
     }
 }
 

@@ -1,14 +1,16 @@
 //! What reads will look at is asked for before the first of them is answered (`tree/prefetch.rs`), where several came together:
-//! of one client in one piece, or of many clients in one turn.
+//! of one client in one piece, of many clients in one turn, or behind a write that is answered.
 
+use super::connection::Waiting;
 use crate::runtime::sockets::SocketEvent;
 use crate::tree::View;
 use crate::wire::client::path_of_read;
 use crate::wire::frame::{Frame, next_frame};
+use std::collections::VecDeque;
 
 /// Fewer are not worth a second look.
 const READS_MIN: usize = 4;
-/// Shorter pieces hold fewer reads than that.
+/// Shorter pieces hold no more than a few short reads.
 const PIECE_BYTES_MIN: usize = 24 * READS_MIN;
 
 /// Looks at the frames at the start of `bytes`; says how many of them need no further look.
@@ -47,6 +49,20 @@ pub(super) fn of_events(events: &[SocketEvent], payload_bytes_max: usize, view: 
     }
     reads.fetch(view);
     events.len()
+}
+
+/// Looks at what has waited.
+pub(super) fn of_waiting(waiting: &VecDeque<Waiting>, view: View<'_>) {
+    if waiting.len() < READS_MIN {
+        return;
+    }
+    let mut reads = Reads::default();
+    for waiting in waiting.iter().take(View::PREFETCHED_AT_ONCE) {
+        if let Waiting::Request(request) = waiting {
+            reads.add(&request.payload);
+        }
+    }
+    reads.fetch(view);
 }
 
 #[derive(Default)]

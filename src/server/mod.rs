@@ -19,6 +19,7 @@ mod idle;
 mod leaderless;
 mod listen;
 mod output;
+mod overtaking;
 mod pipeline;
 mod read_only;
 mod reads;

@@ -124,7 +124,10 @@ fn writes_wait_behind_everything_but_reads() {
     let undecodable = || frame(4, CREATE, |w| w.int(99));
     let sync = || frame(4, SYNC, |w| w.string("/"));
     let unknown = || frame(4, 9999, |_| {});
-    for (what, in_between) in [("a refusal", undecodable()), ("a sync", sync()), ("nonsense", unknown())] {
+    let multi_read = || frame(4, 22, |w| w.int(-1));
+    for (what, in_between) in
+        [("a refusal", undecodable()), ("a multiRead", multi_read()), ("a sync", sync()), ("nonsense", unknown())]
+    {
         let rules = ServerRules { replicated: true, ..ServerRules::default() };
         let mut stage = Stage::connected_to(Stage::of(rules, Standing::Following), SessionId::NONE);
         stage.receive(&[create(2), exists(3, "/a", false), in_between, create(5)]);
@@ -140,21 +143,56 @@ fn writes_wait_behind_everything_but_reads() {
     stage.insert("/a", 6);
     stage.publish(vec![done(2, 6)], Vec::new());
     assert_eq!(replies(&stage.sent()), [(2, 6, 0), (3, 6, -101), (4, 6, -5)]);
-    assert_eq!(writes(&stage.submitted()), [(5, false)], "what waited goes one by one");
-    stage.publish(vec![done(5, 7)], Vec::new());
-    assert_eq!(replies(&stage.sent()), [(5, 7, 0), (6, 6, 0)]);
-    assert_eq!(writes(&stage.submitted()), [(7, false)]);
+    assert_eq!(writes(&stage.submitted()), [(5, false), (7, true)]);
+    let cut = stage.cut();
+    stage.insert("/b", 8);
+    stage.publish(vec![done(5, 7), cut, done(7, 8)], Vec::new());
+    assert_eq!(replies(&stage.sent()), [(5, 7, 0), (6, 6, 0), (7, 8, 0)]);
 }
 
-/// All that are overtaken are answered together, whether or not the client reads: there is a limit.
+/// All that are overtaken are answered together, whether or not the client reads: there is a limit. What is beyond it has its
+/// turn when those before it are answered.
 #[test]
 fn so_many_are_overtaken_and_no_more() {
     let mut stage = Stage::connected(SessionId::NONE);
     let mut frames = vec![create(2)];
-    frames.extend((0..31).map(|nth| exists(10 + nth, "/b", false)));
-    frames.extend([create(3), create(4), exists(5, "/a", false)]);
+    frames.extend((0..32).map(|nth| exists(10 + nth, "/b", false)));
+    frames.extend([create(3), create(4), exists(5, "/a", false), create(6), exists(7, "/a", false), create(8)]);
     stage.receive(&frames);
-    assert_eq!(writes(&stage.submitted()), [(2, false), (3, true)]);
+    assert_eq!(writes(&stage.submitted()), [(2, false), (3, true), (4, true)]);
+    stage.insert("/a", 6);
+    stage.publish(vec![done(2, 6)], Vec::new());
+    assert_eq!(replies(&stage.sent()).len(), 33);
+    assert_eq!(writes(&stage.submitted()), [(6, true), (8, true)]);
+}
+
+/// Nor more than their answers may come to.
+#[test]
+fn answers_of_any_length_are_not_overtaken() {
+    let get = |xid| {
+        frame(xid, 4, |w| {
+            w.string("/a");
+            w.bool(false);
+        })
+    };
+    let reads = [get(3), get(4), get(5)];
+    for (data_mib, overtakes) in [(10, true), (11, false)] {
+        let rules = ServerRules { frame_bytes_max: data_mib << 20, ..ServerRules::default() };
+        let mut stage = Stage::connected_to(Stage::of(rules, Standing::Alone), SessionId::NONE);
+        stage.receive(&[create(2), reads.concat(), create(6)]);
+        assert_eq!(writes(&stage.submitted()).len(), 1 + usize::from(overtakes), "{data_mib} MiB");
+    }
+    let mut stage = Stage::connected(SessionId::NONE);
+    let lists: Vec<u8> = (3..10)
+        .flat_map(|xid| {
+            frame(xid, 8, |w| {
+                w.string("/");
+                w.bool(false);
+            })
+        })
+        .collect();
+    stage.receive(&[create(2), lists, create(11)]);
+    assert_eq!(writes(&stage.submitted()), [(2, false), (11, true)]);
 }
 
 /// Who is gone by then is answered nothing, and what was kept for it is let go.

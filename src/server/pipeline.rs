@@ -1,7 +1,6 @@
 //! In which order the requests of one connection are carried out: as they came. A write is handed to the ensemble
-//! thread at once; a read or a sync behind it waits until the write is answered. A write behind reads that wait is handed over
-//! ahead of them, so that not every change from writing to reading costs a flush: they are answered from the state right before
-//! it, which the ensemble thread keeps for them. Behind everything else that waits, and behind a sync, everything waits.
+//! thread at once; a read or a sync behind it waits until the write is answered. A write behind reads that wait goes ahead of
+//! them (`overtaking.rs`). Behind everything else that waits, and behind a sync, everything waits.
 
 use super::connection::{self, Connection, Phase, Submitted, Waiting};
 use super::fetch_ahead;
@@ -18,9 +17,6 @@ use crate::wire::client::response;
 use crate::wire::client::{Header, Refusal, Request, decode, decode_header};
 use crate::wire::frame::{self, FirstFrame, Frame};
 
-/// So many requests a write may overtake: all of them are answered together, whether or not the client reads.
-const OVERTAKEN_MAX: usize = 32;
-
 impl Worker {
     /// Carries out the whole frames at the start of `bytes`, as far as the connection takes them; says how many bytes are
     /// done with.
@@ -28,7 +24,8 @@ impl Worker {
         let (mut used, mut fetched) = (0, 0);
         while self.takes_input(conn) {
             let rest = &bytes[used..];
-            if fetched == 0 && conn.phase == Phase::Established {
+            // Behind a write they are answered later, and looked at then.
+            if fetched == 0 && conn.phase == Phase::Established && conn.in_flight.is_empty() {
                 fetched = fetch_ahead::of_frames(rest, self.rules.frame_bytes_max, view);
             }
             fetched = fetched.saturating_sub(1);
@@ -71,27 +68,27 @@ impl Worker {
         let Ok(header) = decode_header(payload) else { return self.end(conn) };
         self.stages.arrived(Operation::of(op_code(header.op)));
         let at_once = matches!(OpCode::from_code(header.op), Some(OpCode::Auth | OpCode::Sasl));
-        let overtakes = !conn.waiting.is_empty() && !at_once;
-        let waits = if overtakes { !may_overtake(conn, header.op) } else { must_wait(conn, header.op) && !at_once };
-        if waits || !self.carry_out(conn, header, overtakes, view) {
+        let waits = !conn.waiting.is_empty() || must_wait(conn, header.op);
+        if (waits && !at_once) || !self.carry_out(conn, header, false, view) {
             conn.waiting_bytes += payload.len();
             let (op, payload, ids, since) = (header.op, payload.into(), conn.ids.clone(), self.arrived);
             conn.waiting.push_back(Waiting::Request(connection::Request { op, payload, ids, since }));
+            if is_write(op) {
+                self.hand_over_waiting(conn, view);
+            }
         }
     }
 
     /// Goes on with what waited, as far as the writes before it are answered and the output has room.
     pub(super) fn carry_out_waiting(&mut self, conn: &mut Connection, view: View<'_>) {
+        fetch_ahead::of_waiting(&conn.waiting, view);
         while !conn.out.is_much() && self.carry_out_next(conn, view) {}
-    }
-
-    /// Carries out the reads that a write has overtaken, before that write is answered.
-    pub(super) fn carry_out_overtaken(&mut self, conn: &mut Connection, view: View<'_>) {
-        while self.carry_out_next(conn, view) {}
+        self.hand_over_waiting(conn, view);
+        self.release_large(conn);
     }
 
     /// False if nothing waits that may be carried out.
-    fn carry_out_next(&mut self, conn: &mut Connection, view: View<'_>) -> bool {
+    pub(super) fn carry_out_next(&mut self, conn: &mut Connection, view: View<'_>) -> bool {
         if conn.phase != Phase::Established {
             return false;
         }
@@ -99,14 +96,29 @@ impl Worker {
             return false;
         }
         let Some(Waiting::Request(mut request)) = conn.waiting.pop_front() else { unreachable!("just seen") };
+        let is_done = self.carry_out_kept(conn, &mut request, false, view);
+        if !is_done {
+            conn.waiting.push_front(Waiting::Request(request));
+        }
+        is_done
+    }
+
+    /// As `carry_out`, for one that was kept and is not among those that wait any more.
+    pub(super) fn carry_out_kept(
+        &mut self,
+        conn: &mut Connection,
+        request: &mut connection::Request,
+        overtakes: bool,
+        view: View<'_>,
+    ) -> bool {
         self.arrived = request.since;
         std::mem::swap(&mut conn.ids, &mut request.ids);
-        let is_done = decode_header(&request.payload).map_or(true, |header| self.carry_out(conn, header, false, view));
+        let header = decode_header(&request.payload);
+        let is_done = header.map_or(true, |header| self.carry_out(conn, header, overtakes, view));
         std::mem::swap(&mut conn.ids, &mut request.ids);
         self.arrived = self.now.mono;
-        match is_done {
-            true => conn.waiting_bytes -= request.payload.len(),
-            false => conn.waiting.push_front(Waiting::Request(request)),
+        if is_done {
+            conn.waiting_bytes -= request.payload.len();
         }
         is_done
     }
@@ -182,10 +194,7 @@ impl Worker {
 
     fn write(&mut self, conn: &mut Connection, xid: Xid, op: OpCode, write: WriteOp, overtakes: bool) {
         let (from, session, ids) = (self.conn_ref(conn.id), conn.session, conn.ids.clone());
-        if overtakes {
-            conn.waiting.push_back(Waiting::Overtook);
-            conn.overtook += 1;
-        }
+        conn.overtook += usize::from(overtakes);
         self.lane.submit(Submit::Write { from, session, xid, op: write, ids, overtakes });
         self.submitted(conn, op);
     }
@@ -228,49 +237,11 @@ fn has_unanswered(conn: &Connection) -> bool {
     conn.in_flight.len() > conn.overtook
 }
 
-fn is_behind_sync(conn: &Connection) -> bool {
+pub(super) fn is_behind_sync(conn: &Connection) -> bool {
     conn.in_flight.iter().any(|submitted| submitted.op == OpCode::Sync)
 }
 
-/// Whether everything that waits may be answered from a state that the ensemble thread keeps.
-fn may_overtake(conn: &Connection, op: i32) -> bool {
-    is_write(op)
-        && op != OpCode::CloseSession.code()
-        && conn.waiting.len() < OVERTAKEN_MAX
-        && !conn.in_flight.is_empty()
-        && !conn.out.is_much()
-        && !is_behind_sync(conn)
-        && conn.waiting.iter().all(|waiting| match waiting {
-            Waiting::Request(request) => is_read(request.op),
-            Waiting::Overtook => true,
-        })
-}
-
-/// Answered from a version of the tree and the watches as they are with it.
-fn is_read(op: i32) -> bool {
-    matches!(
-        OpCode::from_code(op),
-        Some(
-            OpCode::Exists
-                | OpCode::GetData
-                | OpCode::GetAcl
-                | OpCode::GetChildren
-                | OpCode::GetChildren2
-                | OpCode::GetAllChildrenNumber
-                | OpCode::GetEphemerals
-                | OpCode::MultiRead
-                | OpCode::Ping
-                | OpCode::WhoAmI
-                | OpCode::SetWatches
-                | OpCode::SetWatches2
-                | OpCode::AddWatch
-                | OpCode::CheckWatches
-                | OpCode::RemoveWatches
-        )
-    )
-}
-
-fn is_write(op: i32) -> bool {
+pub(super) fn is_write(op: i32) -> bool {
     matches!(
         OpCode::from_code(op),
         Some(

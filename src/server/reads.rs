@@ -1,4 +1,4 @@
-//! Reads and the operations on watches, answered on the spot from the pinned version. A watch is registered at the very
+//! Reads and the operations on watches, answered on the spot: from the pinned version, or from an earlier one that is kept for them. A watch is registered at the very
 //! version that its read is answered from.
 
 use super::connection::Connection;

@@ -63,7 +63,7 @@ pub struct Worker {
     /// When the request that is being carried out was taken off its socket.
     pub(super) arrived: Instant,
     pub(super) stages: Stages,
-    /// Last zxid of the version that this turn answers from.
+    /// Last zxid of the version that is pinned in this turn.
     pub(super) pinned_zxid: Zxid,
     /// Writes of this worker that are not answered yet.
     pub(super) outstanding: usize,

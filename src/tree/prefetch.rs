@@ -122,7 +122,7 @@ mod tests {
     fn names_hash_as_text() {
         let seed = HashSeed::with_seed(3);
         for name in ["", "a", "ä/b", "k00001234", &"long".repeat(100)] {
-            assert_eq!(seed.hash_one(&Name(name.as_bytes())), seed.hash_one(name));
+            assert_eq!(seed.hash_one(Name(name.as_bytes())), seed.hash_one(name));
         }
     }
 }

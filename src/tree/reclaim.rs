@@ -212,7 +212,7 @@ impl Drop for Reclaim {
             all.append(&mut self.kept);
         }
         let guard = epoch::pin();
-        // SAFETY: as in `published`.
+        // SAFETY: as in `free`.
         unsafe { guard.defer_unchecked(move || free_all(all)) };
     }
 }

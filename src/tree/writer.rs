@@ -271,7 +271,7 @@ impl TreeWriter {
         self.reclaim.published(self.published_version, retired, cuts, &guard);
     }
 
-    /// Frees some of what was kept for holds that have ended since; to be called now and then, also when nothing is written.
+    /// Frees some of what was kept for cuts and holds that have ended since; to be called now and then, also when nothing is written.
     pub fn tidy(&mut self) {
         if self.reclaim.has_backlog() {
             self.reclaim.go_on(&epoch::pin());
@@ -290,6 +290,7 @@ impl TreeWriter {
 
 impl Drop for TreeWriter {
     fn drop(&mut self) {
+        self.open_cuts = None;
         // The published tree belongs to `Published`; making the head the published one leaves a single owner of all.
         let number = self.seal();
         self.publish_through(number);
