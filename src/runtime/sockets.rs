@@ -2,6 +2,10 @@
 //! write (`duplex.rs`).
 //!
 //! A read buffer is small while its connection is idle and grows when a read fills it.
+//!
+//! A client with many requests under way sends them in one piece as long as it is answered in one piece. A buffer that just
+//! fails to hold all of them would divide what comes, and with it every answer and every later piece: twice the system calls,
+//! for good. So a smaller buffer is given only to whoever would fill less than half of it.
 
 use super::duplex::{Duplex, Loop, without_pacing};
 use super::ready::{ReadyList, waker};
@@ -18,7 +22,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio_uring::net::TcpStream;
 
-/// After this many reads that a small buffer could have held, a connection gets a small one again.
+/// Sizes of read buffers, bytes.
+const READ_BUFFERS: [usize; 3] = [READ_BUFFER_BYTES_IDLE, 2 << 10, READ_BUFFER_BYTES_BUSY];
+/// After this many reads that would fill less than half of the next smaller buffer, a connection gets that one.
 const SMALL_READS_TO_SHRINK: u8 = 16;
 /// How long nothing is accepted after accepting has failed, milliseconds.
 const ACCEPT_PAUSE_MS: u64 = 100;
@@ -232,14 +238,7 @@ impl Sockets {
             return;
         }
         let (filled, capacity) = (buffer.len(), buffer.capacity());
-        socket.small_reads = if filled <= READ_BUFFER_BYTES_IDLE { socket.small_reads.saturating_add(1) } else { 0 };
-        let wanted = if capacity > 0 && filled == capacity {
-            READ_BUFFER_BYTES_BUSY
-        } else if capacity == 0 || socket.small_reads >= SMALL_READS_TO_SHRINK {
-            READ_BUFFER_BYTES_IDLE
-        } else {
-            capacity
-        };
+        let wanted = wanted_capacity(filled, capacity, &mut socket.small_reads);
         if wanted != capacity {
             buffer = Vec::with_capacity(wanted);
         }
@@ -271,6 +270,26 @@ impl Sockets {
     }
 }
 
+/// The next read buffer of a connection whose last one held `filled` of `capacity` bytes.
+fn wanted_capacity(filled: usize, capacity: usize, small_reads: &mut u8) -> usize {
+    let Some(at) = READ_BUFFERS.iter().position(|size| *size == capacity) else { return READ_BUFFER_BYTES_IDLE };
+    let smaller = at.checked_sub(1).map(|at| READ_BUFFERS[at]);
+    match smaller {
+        Some(smaller) if filled <= smaller / 2 => *small_reads += 1,
+        _ => *small_reads = 0,
+    }
+    if filled == capacity {
+        return READ_BUFFERS.get(at + 1).copied().unwrap_or(capacity);
+    }
+    match smaller {
+        Some(smaller) if *small_reads == SMALL_READS_TO_SHRINK => {
+            *small_reads = 0;
+            smaller
+        }
+        _ => capacity,
+    }
+}
+
 fn linger_zero(stream: &impl AsRawFd) {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
     // SAFETY: the option's value is a `linger`.
@@ -282,5 +301,39 @@ fn linger_zero(stream: &impl AsRawFd) {
             (&raw const linger).cast(),
             size_of::<libc::linger>() as libc::socklen_t,
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes in reads of these lengths is read with buffers of which sizes?
+    fn buffers(reads: impl IntoIterator<Item = usize>) -> Vec<usize> {
+        let (mut capacity, mut small_reads) = (wanted_capacity(0, 0, &mut 0), 0);
+        let mut used = vec![capacity];
+        for bytes in reads {
+            capacity = wanted_capacity(bytes.min(capacity), capacity, &mut small_reads);
+            used.push(capacity);
+        }
+        used
+    }
+
+    #[test]
+    fn buffers_grow_with_what_comes_and_shrink_behind_it() {
+        assert_eq!(buffers([512, 2048, 16 << 10, 16 << 10]), [512, 2048, 16 << 10, 16 << 10, 16 << 10]);
+        assert_eq!(buffers([100; 40]), [512; 41]);
+        let mut used = buffers([512, 2048].into_iter().chain([100; 32]));
+        used.dedup();
+        assert_eq!(used, [512, 2048, 16 << 10, 2048, 512]);
+    }
+
+    /// Sixteen reads of 37 bytes, whole or in any two pieces of which one is not tiny, find room in one buffer.
+    #[test]
+    fn a_window_of_requests_is_never_divided_by_a_buffer_again() {
+        for piece in 300..592 {
+            let reads = [512, 80].into_iter().chain((0..1000).flat_map(|_| [piece, 592 - piece]));
+            assert_eq!(buffers(reads)[1..], [2048; 2002], "{piece}");
+        }
     }
 }
