@@ -5,7 +5,7 @@
 //!
 //! A client with many requests under way sends them in one piece as long as it is answered in one piece. A buffer that just
 //! fails to hold all of them would divide what comes, and with it every answer and every later piece: twice the system calls,
-//! for good. So a smaller buffer is given only to whoever would fill less than half of it.
+//! for good. So a smaller buffer is given only to whoever would fill no more than half of it.
 
 use super::duplex::{Duplex, Loop, without_pacing};
 use super::ready::{ReadyList, waker};
@@ -24,7 +24,7 @@ use tokio_uring::net::TcpStream;
 
 /// Sizes of read buffers, bytes.
 const READ_BUFFERS: [usize; 3] = [READ_BUFFER_BYTES_IDLE, 2 << 10, READ_BUFFER_BYTES_BUSY];
-/// After this many reads that would fill less than half of the next smaller buffer, a connection gets that one.
+/// After this many reads that would fill no more than half of the next smaller buffer, a connection gets that one.
 const SMALL_READS_TO_SHRINK: u8 = 16;
 /// How long nothing is accepted after accepting has failed, milliseconds.
 const ACCEPT_PAUSE_MS: u64 = 100;
@@ -328,7 +328,7 @@ mod tests {
         assert_eq!(used, [512, 2048, 16 << 10, 2048, 512]);
     }
 
-    /// Sixteen reads of 37 bytes, whole or in any two pieces of which one is not tiny, find room in one buffer.
+    /// Sixteen reads of 37 bytes, in any two pieces of which one is more than half a small buffer, find room in one buffer.
     #[test]
     fn a_window_of_requests_is_never_divided_by_a_buffer_again() {
         for piece in 300..592 {

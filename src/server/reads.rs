@@ -1,5 +1,5 @@
-//! Reads and the operations on watches, answered on the spot: from the pinned version, or from an earlier one that is kept for them. A watch is registered at the very
-//! version that its read is answered from.
+//! Reads and the operations on watches, answered on the spot: from the pinned version, or from an earlier one that is kept for
+//! them. A watch is registered at the very version that its read is answered from.
 
 use super::connection::Connection;
 use super::stages::{Answered, Way};
