@@ -166,11 +166,11 @@ fn stands_for(packet: &QuorumPacket, before: &QuorumPacket) -> bool {
 }
 
 /// Of the znode that a request is about, where its record begins with that.
-fn path_of(packet: &QuorumPacket) -> Option<&str> {
+fn path_of(packet: &QuorumPacket) -> Option<&[u8]> {
     let QuorumPacket::Request(ForwardedRequest { op, body, .. }) = packet else { return None };
     match OpCode::from_code(*op) {
         Some(OpCode::Create | OpCode::Create2 | OpCode::Delete | OpCode::SetData | OpCode::SetAcl) => {
-            Reader::new(body).string("path").ok().flatten()
+            Reader::new(body).buffer("path").ok().flatten()
         }
         _ => None,
     }
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_request_names_a_znode_or_none() {
-        assert_eq!(path_of(&request(OpCode::Delete, Some("/a/b"))), Some("/a/b"));
+        assert_eq!(path_of(&request(OpCode::Delete, Some("/a/b"))), Some(b"/a/b".as_slice()));
         assert_eq!(path_of(&request(OpCode::Create, None)), None);
         assert_eq!(path_of(&request(OpCode::CloseSession, Some("/a"))), None);
         let cut =

@@ -89,7 +89,7 @@ impl Worker {
     fn answer_overtaken(&mut self, id: ConnId, view: View<'_>) {
         let Some(mut conn) = self.take(id) else { return };
         if PutBack::OvertakenReadNewest.is_on() {
-            self.carry_out_overtaken(&mut conn, self.reader().pin().view());
+            self.carry_out_overtaken(&mut conn, self.tree.clone().pin().view());
         }
         self.carry_out_overtaken(&mut conn, view);
         self.put(conn);

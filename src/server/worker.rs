@@ -51,7 +51,7 @@ pub struct WorkerParts {
 pub struct Worker {
     pub(super) index: WorkerIndex,
     pub(super) rules: Arc<ServerRules>,
-    tree: TreeReader,
+    pub(super) tree: TreeReader,
     pub(super) lane: WorkerLane,
     pub(super) admission: Arc<Admission>,
     pub(super) desk: Arc<Desk>,
@@ -189,10 +189,6 @@ impl Worker {
         // Lives as long as the process, which only looks for this fault.
         let tree: &'static TreeReader = Box::leak(Box::new(self.tree.clone()));
         self.pinned_early.replace(tree.pin()).unwrap_or_else(|| tree.pin())
-    }
-
-    pub(super) fn reader(&self) -> TreeReader {
-        self.tree.clone()
     }
 
     // Connections by id. One that is being worked on is taken out of its place.
