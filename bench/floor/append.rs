@@ -17,7 +17,7 @@ pub fn run(path: &Path, batch: u64, seconds: f64) -> io::Result<()> {
     let record = record::set_data();
     let bytes = record.repeat(batch as usize);
     let _ = std::fs::remove_file(path); // left by a run that was killed
-    let mut mapping = RealDisk.create_mapped(path, &[], FILE_BYTES)?;
+    let mut mapping = RealDisk.create_mapped(path, &[], FILE_BYTES, 0)?;
     let file = mapping.file();
     let mut offset = 0;
     let mut flush = || {

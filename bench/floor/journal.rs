@@ -27,7 +27,7 @@ pub struct Journal {
 impl Journal {
     pub fn create(path: &Path) -> io::Result<Rc<Journal>> {
         let _ = std::fs::remove_file(path); // left by a run before
-        let mapping = RealDisk.create_mapped(path, &[], FILE_BYTES)?;
+        let mapping = RealDisk.create_mapped(path, &[], FILE_BYTES, 0)?;
         Ok(Rc::new(Journal {
             mapping: RefCell::new(mapping),
             staged: RefCell::default(),

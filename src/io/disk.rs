@@ -26,8 +26,9 @@ pub trait Disk: Debug + Send + Sync {
     /// An existing file is emptied.
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
     /// A new file of `head` and then zeros up to `bytes`, all of it on disk and all blocks taken when this returns, so that
-    /// writes inside change no metadata. A full disk is met here, and nothing is left behind then.
-    fn create_mapped(&self, path: &Path, head: &[u8], bytes: u64) -> io::Result<Box<dyn LogMapping>>;
+    /// writes inside change no metadata. A full disk is met here, and nothing is left behind then. `flush_bytes`: about as much
+    /// will be synced at once, for what it is worth.
+    fn create_mapped(&self, path: &Path, head: &[u8], bytes: u64, flush_bytes: u64) -> io::Result<Box<dyn LogMapping>>;
     /// An existing `to` is replaced.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// An existing `to` is an error and stays as it is.

@@ -9,17 +9,20 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// Zeros are written in pieces of this size: larger writes leave large folios in the page cache, and every later flush
-/// of one record would write back a whole folio.
-const ZERO_WRITE_BYTES: usize = 4 << 10;
+/// Zeros are written in pieces of at least and at most so many bytes. A larger piece costs less for each byte, but leaves a
+/// larger folio in the page cache, and a flush writes back whole folios: it should have that much to write, and not lose
+/// much where it turns out that it has not. Beyond 16 KiB nothing more was gained.
+const ZERO_WRITE_BYTES_MIN: u64 = 4 << 10;
+const ZERO_WRITE_BYTES_MAX: u64 = 16 << 10;
 /// Zeros written between two syncs, so that a flush of the live log never queues behind much of it.
 const ZERO_BURST_BYTES: u64 = 1 << 20;
 
 /// Creates `path`, gives it `head` and then zeros up to `bytes`, all of it on disk when this returns:
-/// later writes inside change no metadata. A full disk is met here, and nothing is left behind then.
-pub fn create_zeroed(path: &Path, head: &[u8], bytes: u64) -> io::Result<File> {
+/// later writes inside change no metadata. A full disk is met here, and nothing is left behind then. `flush_bytes`: about as
+/// much will be written and synced at once.
+pub fn create_zeroed(path: &Path, head: &[u8], bytes: u64, flush_bytes: u64) -> io::Result<File> {
     let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
-    match fill_with_zeros(&file, head, bytes) {
+    match fill_with_zeros(&file, head, bytes, zero_write_bytes(flush_bytes)) {
         Ok(()) => Ok(file),
         Err(error) => {
             drop(file);
@@ -29,16 +32,21 @@ pub fn create_zeroed(path: &Path, head: &[u8], bytes: u64) -> io::Result<File> {
     }
 }
 
-fn fill_with_zeros(file: &File, head: &[u8], bytes: u64) -> io::Result<()> {
+/// A power of two, so that pieces lie as folios do.
+fn zero_write_bytes(flush_bytes: u64) -> u64 {
+    1 << flush_bytes.clamp(ZERO_WRITE_BYTES_MIN, ZERO_WRITE_BYTES_MAX).ilog2()
+}
+
+fn fill_with_zeros(file: &File, head: &[u8], bytes: u64, piece_bytes: u64) -> io::Result<()> {
     reserve(file, bytes)?;
-    let zeros = [0u8; ZERO_WRITE_BYTES];
+    let zeros = vec![0u8; piece_bytes as usize];
     let mut offset = 0;
     while offset < bytes {
         let burst_end = (offset + ZERO_BURST_BYTES).min(bytes);
         while offset < burst_end {
-            let piece = ZERO_WRITE_BYTES.min((burst_end - offset) as usize);
-            file.write_all_at(&zeros[..piece], offset)?;
-            offset += piece as u64;
+            let piece = piece_bytes.min(burst_end - offset);
+            file.write_all_at(&zeros[..piece as usize], offset)?;
+            offset += piece;
         }
         file.sync_data()?;
     }
@@ -140,13 +148,26 @@ mod tests {
         use std::os::unix::fs::MetadataExt;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("z");
-        let file = create_zeroed(&path, b"head", 100_000).unwrap();
+        let file = create_zeroed(&path, b"head", 100_000, 0).unwrap();
         let bytes = std::fs::read(&path).unwrap();
         assert_eq!(bytes.len(), 100_000);
         assert_eq!(&bytes[..4], b"head");
         assert!(bytes[4..].iter().all(|b| *b == 0));
         assert!(file.metadata().unwrap().blocks() * 512 >= 100_000);
-        assert!(create_zeroed(&path, b"", 1).is_err(), "never over an existing file");
+        assert!(create_zeroed(&path, b"", 1, 0).is_err(), "never over an existing file");
+    }
+
+    #[test]
+    fn zeros_are_written_in_pieces_that_a_flush_fills() {
+        assert_eq!([0, 200, 4096, 8191].map(zero_write_bytes), [4 << 10; 4]);
+        assert_eq!([8192, 16_383].map(zero_write_bytes), [8 << 10; 2]);
+        assert_eq!([16_384, 1 << 40].map(zero_write_bytes), [16 << 10; 2]);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("z");
+        create_zeroed(&path, b"head", (1 << 20) + 100, 1 << 20).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        assert_eq!(bytes.len(), (1 << 20) + 100);
+        assert!(bytes.starts_with(b"head") && bytes[4..].iter().all(|b| *b == 0));
     }
 
     #[test]

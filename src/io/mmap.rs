@@ -105,7 +105,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("m");
         let size = 300_001;
-        let file = create_zeroed(&path, b"", size).unwrap();
+        let file = create_zeroed(&path, b"", size, 0).unwrap();
         let mut window = MappedWindow::new(128 << 10);
         let pattern: Vec<u8> = (0..size as usize).map(|i| (i % 251) as u8).collect();
         for (index, chunk) in pattern.chunks(70_000).enumerate() {

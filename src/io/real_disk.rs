@@ -56,8 +56,8 @@ impl Disk for RealDisk {
         Ok(RealFile::shared(OpenOptions::new().write(true).create(true).truncate(true).open(path)?))
     }
 
-    fn create_mapped(&self, path: &Path, head: &[u8], bytes: u64) -> io::Result<Box<dyn LogMapping>> {
-        Ok(RealMapping::boxed(create_zeroed(path, head, bytes)?, bytes))
+    fn create_mapped(&self, path: &Path, head: &[u8], bytes: u64, flush_bytes: u64) -> io::Result<Box<dyn LogMapping>> {
+        Ok(RealMapping::boxed(create_zeroed(path, head, bytes, flush_bytes)?, bytes))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -228,7 +228,7 @@ mod tests {
     fn what_is_mapped_and_synced_is_in_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("m");
-        let mut mapping = RealDisk.create_mapped(&path, b"head", 200_000).unwrap();
+        let mut mapping = RealDisk.create_mapped(&path, b"head", 200_000, 0).unwrap();
         mapping.write(150_000, b"far").unwrap();
         mapping.file().sync().unwrap();
         mapping.unmap();

@@ -97,7 +97,13 @@ impl Disk for Mount {
         Ok(self.handle(&state, id))
     }
 
-    fn create_mapped(&self, path: &Path, head: &[u8], bytes: u64) -> io::Result<Box<dyn LogMapping>> {
+    fn create_mapped(
+        &self,
+        path: &Path,
+        head: &[u8],
+        bytes: u64,
+        _flush_bytes: u64,
+    ) -> io::Result<Box<dyn LogMapping>> {
         let mut state = self.state.lock();
         state.begin(self.life, Operation::Change)?;
         if state.find(path).is_ok() {

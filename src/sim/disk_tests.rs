@@ -77,7 +77,7 @@ fn any_change_of_names_that_was_not_synced_may_be_lost_but_a_rename_is_whole() {
 fn a_flush_covers_what_was_written_before_it_began_and_ends_when_it_is_told() {
     for seed in 0..200 {
         let (disk, mount) = new(seed);
-        let mut mapping = mount.create_mapped(&path("a"), b"head", 4096).unwrap();
+        let mut mapping = mount.create_mapped(&path("a"), b"head", 4096, 0).unwrap();
         mount.sync_directory(Path::new(DIR)).unwrap();
         mapping.write(512, &[1; 512]).unwrap();
         let target: Arc<dyn SyncTarget> = mapping.file();
@@ -169,14 +169,14 @@ fn a_full_disk_refuses_growth_and_takes_it_again() {
     file.write_all_at(&[2; 4000], 0).unwrap();
     let is_full = |error: io::Error| error.raw_os_error() == Some(libc::ENOSPC);
     assert!(is_full(file.write_all_at(&[1; 1], 5000).unwrap_err()));
-    assert!(is_full(mount.create_mapped(&path("b"), b"", 1001).unwrap_err()));
+    assert!(is_full(mount.create_mapped(&path("b"), b"", 1001, 0).unwrap_err()));
     assert!(!mount.exists(&path("b")), "nothing is left behind");
-    mount.create_mapped(&path("b"), b"", 1000).unwrap();
+    mount.create_mapped(&path("b"), b"", 1000, 0).unwrap();
     drop(file);
     mount.remove(&path("a")).unwrap();
     mount.sync_directory(Path::new(DIR)).unwrap();
     assert_eq!(disk.used_bytes(), 1000);
-    mount.create_mapped(&path("c"), b"", 4000).unwrap();
+    mount.create_mapped(&path("c"), b"", 4000, 0).unwrap();
     assert_eq!(disk.counts().full, 2);
 }
 

@@ -19,6 +19,14 @@ pub type Background = Arc<dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync>;
 /// twice the size, up to the configured one: it is prepared in less time than its predecessor takes to fill.
 const FIRST_SEGMENT_BYTES_MAX: u64 = 4 << 20;
 
+/// How large a segment is to be, and how it will be used.
+#[derive(Clone, Copy, Debug)]
+pub struct SegmentSize {
+    pub file_bytes: u64,
+    /// About as much is flushed at once. 0: not known.
+    pub flush_bytes: u64,
+}
+
 /// On disk, zeroed and synced, waiting for its name.
 #[derive(Debug)]
 pub struct PreparedSegment {
@@ -28,9 +36,10 @@ pub struct PreparedSegment {
 }
 
 impl PreparedSegment {
-    fn create(directory: &Directory, name: String, file_bytes: u64) -> io::Result<PreparedSegment> {
+    fn create(directory: &Directory, name: String, size: SegmentSize) -> io::Result<PreparedSegment> {
         let path = directory.join(&name);
-        let mapping = directory.disk().create_mapped(&path, FileHeader::OURS.as_bytes(), file_bytes)?;
+        let SegmentSize { file_bytes, flush_bytes } = size;
+        let mapping = directory.disk().create_mapped(&path, FileHeader::OURS.as_bytes(), file_bytes, flush_bytes)?;
         Ok(PreparedSegment { name, mapping, file_bytes })
     }
 
@@ -56,8 +65,8 @@ struct Pending {
 pub struct SegmentSupply {
     directory: Arc<Directory>,
     segment_bytes: u64,
-    /// Size of the next one, unless a record needs more.
-    next_bytes: u64,
+    /// Of the next one, unless a record needs more.
+    next: SegmentSize,
     background: Background,
     number: u64,
     ready: Option<PreparedSegment>,
@@ -72,7 +81,7 @@ impl SegmentSupply {
         let mut supply = SegmentSupply {
             directory,
             segment_bytes,
-            next_bytes: segment_bytes.min(FIRST_SEGMENT_BYTES_MAX),
+            next: SegmentSize { file_bytes: segment_bytes.min(FIRST_SEGMENT_BYTES_MAX), flush_bytes: 0 },
             background,
             number: 0,
             ready: None,
@@ -104,12 +113,12 @@ impl SegmentSupply {
         }
     }
 
-    /// Hands one out and starts on the next, which is to hold about `next_bytes`.
-    pub fn take(&mut self, bytes: u64, next_bytes: u64) -> Result<PreparedSegment, Unavailable> {
+    /// Hands one out and starts on the next, which is to have about the size of `next`.
+    pub fn take(&mut self, bytes: u64, next: SegmentSize) -> Result<PreparedSegment, Unavailable> {
         self.ensure(bytes)?;
         let taken = self.ready.take().expect("ensured above");
         let least = self.segment_bytes.min(FIRST_SEGMENT_BYTES_MAX);
-        self.next_bytes = next_bytes.clamp(least, self.segment_bytes);
+        self.next = SegmentSize { file_bytes: next.file_bytes.clamp(least, self.segment_bytes), ..next };
         self.prepare_in_background();
         Ok(taken)
     }
@@ -141,17 +150,17 @@ impl SegmentSupply {
 
     fn prepare_in_background(&mut self) {
         if self.ready.is_none() && self.pending.is_none() {
-            self.start_job(self.next_bytes);
+            self.start_job(self.next.file_bytes);
         }
     }
 
     fn start_job(&mut self, file_bytes: u64) {
         let (sender, outcome) = sync_channel(1);
         let directory = Arc::clone(&self.directory);
-        let name = self.next_name();
+        let (name, size) = (self.next_name(), SegmentSize { file_bytes, ..self.next });
         self.pending = Some(Pending { file_bytes, outcome });
         (self.background)(Box::new(move || {
-            let outcome = PreparedSegment::create(&directory, name, file_bytes);
+            let outcome = PreparedSegment::create(&directory, name, size);
             if let Err(unsent) = sender.send(outcome)
                 && let Ok(segment) = unsent.0
             {
@@ -163,7 +172,7 @@ impl SegmentSupply {
     /// What is under way is not waited for: the background has the lowest priority and may be long.
     fn prepare_now(&mut self, file_bytes: u64) -> Result<(), Unavailable> {
         let name = self.next_name();
-        let outcome = PreparedSegment::create(&self.directory, name, file_bytes);
+        let outcome = PreparedSegment::create(&self.directory, name, SegmentSize { file_bytes, ..self.next });
         self.settle(file_bytes, outcome);
         match &self.failure {
             Some(failure) => Err(failure.clone()),

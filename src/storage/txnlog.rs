@@ -18,7 +18,7 @@
 
 use super::error::{At, StorageError, Unavailable};
 use super::file_name;
-use super::segment::{Background, PreparedSegment, SegmentSupply, remove_leftovers};
+use super::segment::{Background, PreparedSegment, SegmentSize, SegmentSupply, remove_leftovers};
 use super::txnlog_format::{HEADER_BYTES, RECORD_FRAME_BYTES, push_record};
 use crate::io::disk::{Directory, Disk, DiskFile, LogMapping, SyncTarget};
 use crate::types::limits::FLUSH_BYTES_MAX;
@@ -132,6 +132,8 @@ pub struct TxnLog {
     /// The file that flushed runs went to last.
     current: Option<Box<dyn LogMapping>>,
     current_end: u64,
+    /// How many runs went to it.
+    current_flushes: u64,
     staged: VecDeque<Run>,
     staged_bytes: usize,
     /// End of what is staged in the file that the last run belongs to, and that file's size. Zero before the first.
@@ -166,6 +168,7 @@ impl TxnLog {
             supply,
             current: None,
             current_end: 0,
+            current_flushes: 0,
             staged: VecDeque::new(),
             staged_bytes: 0,
             end: 0,
@@ -253,7 +256,7 @@ impl TxnLog {
     }
 
     fn begin_file(&mut self, first: Zxid, bytes: u64) -> Result<(), Unavailable> {
-        let prepared = self.supply.take(bytes, self.next_file_bytes())?;
+        let prepared = self.supply.take(bytes, self.next_size())?;
         self.roll_wanted = false;
         self.end = HEADER_BYTES as u64;
         self.file_bytes = prepared.file_bytes;
@@ -263,8 +266,9 @@ impl TxnLog {
 
     /// Size for the file after the next one. Zeroing what a roll then leaves unused would cost more than the writes
     /// themselves, so a file that is rolled early makes later ones smaller, and one that gets full makes them larger.
-    fn next_file_bytes(&self) -> u64 {
-        if self.roll_wanted { self.end + self.end / 2 } else { self.file_bytes.saturating_mul(2) }
+    fn next_size(&self) -> SegmentSize {
+        let file_bytes = if self.roll_wanted { self.end + self.end / 2 } else { self.file_bytes.saturating_mul(2) };
+        SegmentSize { file_bytes, flush_bytes: self.current_end.checked_div(self.current_flushes).unwrap_or(0) }
     }
 
     fn begin_run(&mut self, opens: Option<(PreparedSegment, String)>) {
@@ -297,11 +301,13 @@ impl TxnLog {
             self.leave_current();
             let path = self.directory.join(&name);
             self.current = Some(prepared.become_log(&self.directory, &name).at("cannot name", &path)?);
+            self.current_flushes = 0;
             directory = Some(Arc::clone(self.directory.target()));
         }
         let segment = self.current.as_mut().expect("the first run opens a file");
         segment.write(run.offset, &run.bytes).at("cannot map", self.directory.path())?;
         self.current_end = run.offset + run.bytes.len() as u64;
+        self.current_flushes += 1;
         Ok(Some(FlushTicket {
             file: segment.file(),
             directory,

@@ -127,6 +127,24 @@ fn rolling_opens_a_file_named_by_its_first_transaction() {
 }
 
 #[test]
+fn a_file_is_prepared_for_what_is_flushed_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = TxnLog::open(&real_disk(), dir.path(), None, small(), inline()).unwrap();
+    assert_eq!(log.next_size().flush_bytes, 0, "nothing was flushed yet");
+    for flush in 0..5 {
+        append_all(&mut log, flush * 10 + 1..=flush * 10 + 10, 500);
+        log.flush_blocking().unwrap();
+    }
+    let at_once = (10 * (entry(1, 500).len() + RECORD_FRAME_BYTES)) as u64;
+    let told = log.next_size().flush_bytes;
+    assert!((at_once..at_once + HEADER_BYTES as u64).contains(&told), "{told}, {at_once}");
+    log.roll();
+    append_all(&mut log, 51..=51, 500);
+    log.flush_blocking().unwrap();
+    assert!(log.next_size().flush_bytes < 1000, "of the newest file alone");
+}
+
+#[test]
 fn a_file_at_its_limit_is_left() {
     let dir = tempfile::tempdir().unwrap();
     let options = LogOptions { file_bytes_limit: Some(3000), ..small() };
