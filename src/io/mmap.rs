@@ -2,7 +2,7 @@
 //! writer does. The file must already have all its blocks (`file::create_zeroed`): then a store never needs space, and only a
 //! failing disk can turn one into SIGBUS.
 
-use memmap2::{MmapMut, MmapOptions};
+use memmap2::{MmapMut, MmapOptions, UncheckedAdvice};
 use std::fs::File;
 use std::io;
 
@@ -28,9 +28,10 @@ impl MappedWindow {
     pub fn write(&mut self, file: &File, file_bytes: u64, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
         assert!(offset + bytes.len() as u64 <= file_bytes);
         while !bytes.is_empty() {
-            let room = self.window_at(file, file_bytes, offset)?;
-            let count = room.len().min(bytes.len());
-            copy_in_order(&mut room[..count], &bytes[..count]);
+            let (map, within) = self.place_of(file, file_bytes, offset)?;
+            let count = (map.len() - within).min(bytes.len());
+            copy_in_order(&mut map[within..within + count], &bytes[..count]);
+            let_go(map, within, count);
             bytes = &bytes[count..];
             offset += count as u64;
         }
@@ -42,8 +43,8 @@ impl MappedWindow {
         self.map = None;
     }
 
-    /// Mapped memory from `offset` to the end of the window, sliding it there first if need be.
-    fn window_at(&mut self, file: &File, file_bytes: u64, offset: u64) -> io::Result<&mut [u8]> {
+    /// The window, slid to `offset` first if need be, and where in it that is.
+    fn place_of(&mut self, file: &File, file_bytes: u64, offset: u64) -> io::Result<(&mut MmapMut, usize)> {
         let is_inside = |map: &MmapMut| offset >= self.start && offset < self.start + map.len() as u64;
         if !self.map.as_ref().is_some_and(is_inside) {
             self.map = None; // never two windows at once
@@ -56,9 +57,16 @@ impl MappedWindow {
             let _ = map.advise(memmap2::Advice::PopulateRead);
             self.map = Some(map);
         }
-        let within = (offset - self.start) as usize;
-        Ok(&mut self.map.as_mut().expect("mapped above")[within..])
+        Ok((self.map.as_mut().expect("mapped above"), (offset - self.start) as usize))
     }
+}
+
+/// Takes pages that were written out of the map again; their contents stay in the page cache. A flush that finds them mapped takes
+/// the right to write away from each by itself, and interrupts the process's other cores each time.
+fn let_go(map: &MmapMut, start: usize, bytes: usize) {
+    // SAFETY: a shared map of a file: whoever looks there next finds the page cache's contents, which are what was written.
+    // Where the kernel refuses, the flush does it.
+    let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, bytes) };
 }
 
 /// From front to back, word by word: a process that is killed meanwhile leaves a prefix, and recovery takes nothing else for a
