@@ -8,6 +8,9 @@ use crate::tree::VersionNumber;
 use crate::types::{WorkerIndex, Zxid};
 use std::sync::Arc;
 
+/// Room for so many effects or replies at most is taken in advance.
+const EXPECTED_MAX: usize = 1024;
+
 /// A batch that grows.
 pub(super) struct Batch {
     pub effects: Vec<Effect>,
@@ -28,6 +31,14 @@ pub(super) struct SealedBatch {
 impl Batch {
     pub fn new(workers: usize) -> Batch {
         Batch { effects: Vec::new(), replies: (0..workers).map(|_| Vec::new()).collect(), last_zxid: None }
+    }
+
+    /// The next one, which will hold about as much.
+    pub fn next(&self) -> Batch {
+        fn room<T>(now: &[T]) -> Vec<T> {
+            Vec::with_capacity(now.len().min(EXPECTED_MAX))
+        }
+        Batch { effects: room(&self.effects), replies: self.replies.iter().map(|replies| room(replies)).collect(), last_zxid: None }
     }
 
     pub fn reply(&mut self, worker: WorkerIndex, reply: Reply) {

@@ -422,7 +422,8 @@ impl Ensemble {
         if self.batch.is_empty() {
             return;
         }
-        let batch = std::mem::replace(&mut self.batch, Batch::new(self.lanes.workers()));
+        let next = self.batch.next();
+        let batch = std::mem::replace(&mut self.batch, next);
         let cuts = self.tree.take_cuts().map(|cuts| Cuts(Arc::new(cuts)));
         // The head of a server that serves nobody holds what is not committed. All it can say is that it ends connections.
         let version = if self.is_serving() { self.tree.seal() } else { self.tree.published_version() };

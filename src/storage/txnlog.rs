@@ -143,6 +143,8 @@ pub struct TxnLog {
     appended: Option<Zxid>,
     in_flight: bool,
     spare: Vec<u8>,
+    /// Length of the last run, but for more than is kept.
+    run_bytes: usize,
 }
 
 impl TxnLog {
@@ -177,6 +179,7 @@ impl TxnLog {
             appended: last,
             in_flight: false,
             spare: Vec::new(),
+            run_bytes: 0,
         };
         #[cfg(any(put_backs, test))]
         if PutBack::AppendToInheritedFile.is_on() {
@@ -272,12 +275,10 @@ impl TxnLog {
     }
 
     fn begin_run(&mut self, opens: Option<(PreparedSegment, String)>) {
-        self.staged.push_back(Run {
-            opens,
-            offset: self.end,
-            bytes: std::mem::take(&mut self.spare),
-            through: Zxid::ZERO,
-        });
+        let mut bytes = std::mem::take(&mut self.spare);
+        // The spare one may be on its way to the disk: the next is about as long as the last.
+        bytes.reserve(self.run_bytes);
+        self.staged.push_back(Run { opens, offset: self.end, bytes, through: Zxid::ZERO });
     }
 
     /// The next append opens a new file, as soon as one is prepared.
@@ -296,6 +297,7 @@ impl TxnLog {
         };
         self.in_flight = true;
         self.staged_bytes -= run.bytes.len();
+        self.run_bytes = run.bytes.len().min(SPARE_BYTES_MAX);
         let mut directory = None;
         if let Some((prepared, name)) = run.opens {
             self.leave_current();

@@ -15,6 +15,9 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+/// Room for so many retired records of a version at most is taken in advance.
+const RETIRED_EXPECTED_MAX: usize = 4096;
+
 /// The head, and the versions that wait to be published.
 pub struct TreeWriter {
     pub(super) head: Roots,
@@ -244,7 +247,9 @@ impl TreeWriter {
     pub fn seal(&mut self) -> VersionNumber {
         assert!(self.journal.is_none(), "no version ends inside a multi");
         let number = self.reclaim.birth;
-        let retired = std::mem::take(&mut self.reclaim.retired);
+        // The next version will retire about as much.
+        let expected = Vec::with_capacity(self.reclaim.retired.len().min(RETIRED_EXPECTED_MAX));
+        let retired = std::mem::replace(&mut self.reclaim.retired, expected);
         self.sealed.push_back(Sealed { version: Version { number, roots: self.head }, retired, cuts: None });
         self.reclaim.birth += 1;
         number

@@ -13,7 +13,8 @@ const DONE_TYPE: i32 = -1;
 /// The opcode and the body. `None` for what never leaves this server: the sweeper's deletions, which only a leader makes, and
 /// lists that are none.
 pub fn encode_write(write: &WriteOp) -> Option<(OpCode, Vec<u8>)> {
-    let mut body = Vec::new();
+    // About what it takes: a body that grows would be copied each time.
+    let mut body = Vec::with_capacity(write.entry_bytes_max());
     let mut w = Writer::new(&mut body);
     let op = match write {
         WriteOp::Create(create) => {
