@@ -38,7 +38,11 @@ impl Batch {
         fn room<T>(now: &[T]) -> Vec<T> {
             Vec::with_capacity(now.len().min(EXPECTED_MAX))
         }
-        Batch { effects: room(&self.effects), replies: self.replies.iter().map(|replies| room(replies)).collect(), last_zxid: None }
+        Batch {
+            effects: room(&self.effects),
+            replies: self.replies.iter().map(|replies| room(replies)).collect(),
+            last_zxid: None,
+        }
     }
 
     pub fn reply(&mut self, worker: WorkerIndex, reply: Reply) {
